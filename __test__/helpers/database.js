@@ -1,0 +1,112 @@
+"use strict";
+
+const { randomUUID } = require("node:crypto");
+const { setTimeout: sleep } = require("node:timers/promises");
+const { Client, Pool } = require("pg");
+const { IdempotencyKeyService } = require("../..");
+
+const SETTLE_TIMEOUT = 5_000;
+
+/**
+ * Gives a test file a fresh database from the template, and fails every test that leaves a
+ * transaction open in it, and the file when connections are left in the end.
+ *
+ * @returns an object whose fields are there from `beforeAll` on:
+ *   `url`; `pool`, a `pg` pool to look and meddle with; `service(options?, Class?)`, which makes a
+ *   service that is closed after the file
+ */
+function useDatabase() {
+  const database = {};
+  const services = [];
+  let name;
+
+  beforeAll(async () => {
+    name = `idempotency_${randomUUID().replaceAll("-", "")}`;
+    await copyTemplate(name);
+    const url = new URL(process.env.TEST_DATABASE_URL);
+    url.pathname = `/${name}`;
+    database.url = url.href;
+    database.pool = new Pool({ connectionString: url.href, max: 5, application_name: "jest" });
+    database.service = (options = {}, Class = IdempotencyKeyService) => {
+      const service = new Class({}, { databaseUrl: database.url, ...options });
+      services.push(service);
+      return service;
+    };
+  });
+
+  afterEach(async () => {
+    const open = await eventuallyNone(() => openTransactions(name));
+    if (open.length > 0) {
+      throw new Error(`the test left transactions open: ${JSON.stringify(open)}`);
+    }
+  });
+
+  afterAll(async () => {
+    await Promise.all(services.map((service) => service.close()));
+    await database.pool.end();
+    const left = await eventuallyNone(() => connections(name));
+    await admin(`DROP DATABASE ${name} WITH (FORCE)`);
+    if (left.length > 0) {
+      throw new Error(`connections were left open: ${JSON.stringify(left)}`);
+    }
+  });
+
+  return database;
+}
+
+/** One at a time: a template cannot be copied while somebody else copies it. */
+async function copyTemplate(name) {
+  const client = new Client({ connectionString: process.env.TEST_DATABASE_URL });
+  await client.connect();
+  await client.query("SELECT pg_advisory_lock(hashtext('copy template'))");
+  await client.query(`CREATE DATABASE ${name} TEMPLATE ${process.env.TEST_TEMPLATE}`);
+  await client.end();
+}
+
+function openTransactions(name) {
+  return admin(
+    `SELECT pid, application_name, state, left(query, 80) AS query FROM pg_stat_activity
+     WHERE datname = $1 AND xact_start IS NOT NULL AND backend_type = 'client backend'`,
+    [name],
+  );
+}
+
+function connections(name) {
+  return admin(
+    `SELECT pid, application_name, state, left(query, 80) AS query FROM pg_stat_activity
+     WHERE datname = $1 AND backend_type = 'client backend'`,
+    [name],
+  );
+}
+
+/** The server learns of an end a moment after the client. */
+async function eventuallyNone(look) {
+  for (const deadline = Date.now() + SETTLE_TIMEOUT; ; await sleep(20)) {
+    const found = await look();
+    if (found.length === 0 || Date.now() > deadline) {
+      return found;
+    }
+  }
+}
+
+async function admin(sql, parameters) {
+  const client = new Client({ connectionString: process.env.TEST_DATABASE_URL });
+  await client.connect();
+  try {
+    return (await client.query(sql, parameters)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** What a promise rejects with. */
+async function rejection(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  throw new Error("the promise was expected to reject");
+}
+
+module.exports = { useDatabase, rejection };

@@ -1,0 +1,224 @@
+"use strict";
+
+const { rejection, useDatabase } = require("./helpers/database");
+
+const database = useDatabase();
+let service;
+
+beforeAll(() => {
+  service = database.service();
+});
+
+describe("create", () => {
+  test("resolves to a plain object with the ten columns", async () => {
+    const before = Date.now();
+    const key = await service.create({
+      request_method: "POST",
+      request_params: { id: "cart_1" },
+      request_path: "/store/carts/cart_1/complete",
+    });
+    expect(key).toStrictEqual({
+      id: expect.stringMatching(/^ikey_[0-9A-HJKMNP-TV-Z]{26}$/),
+      idempotency_key: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-/),
+      created_at: expect.any(Date),
+      locked_at: null,
+      request_method: "POST",
+      request_params: { id: "cart_1" },
+      request_path: "/store/carts/cart_1/complete",
+      response_code: null,
+      response_body: null,
+      recovery_point: "started",
+    });
+    expect(Math.abs(key.created_at.getTime() - before)).toBeLessThan(60_000);
+    expect(await service.retrieve(key.idempotency_key)).toEqual(key);
+  });
+
+  test("writes a generated key back into the payload, before it is stored", async () => {
+    const payload = { request_method: "POST" };
+    const creating = service.create(payload);
+    const generated = payload.idempotency_key;
+    expect(generated).toMatch(/^[0-9a-f-]{36}$/);
+    expect((await creating).idempotency_key).toBe(generated);
+  });
+
+  test("takes any column, and ignores what is none", async () => {
+    const given = {
+      id: "ikey_mine",
+      idempotency_key: "mine",
+      created_at: new Date("2024-01-02T03:04:05.678Z"),
+      locked_at: "2024-02-03T04:05:06.789Z",
+      request_method: "PUT",
+      request_params: [1, "two", null],
+      request_path: "/p",
+      response_code: 201,
+      response_body: "text",
+      recovery_point: "halfway",
+    };
+    const key = await service.create({ ...given, unknown: 1, toString: 2 });
+    expect(key).toEqual({ ...given, locked_at: new Date(given.locked_at) });
+    expect(await service.retrieve("mine")).toEqual(key);
+  });
+
+  test("rejects a key that exists as Medusa's error handler expects", async () => {
+    await service.create({ idempotency_key: "twice" });
+    const error = await rejection(service.create({ idempotency_key: "twice" }));
+    expect(error).toMatchObject({
+      name: "QueryFailedError",
+      code: "23505",
+      detail: "Key (idempotency_key)=(twice) already exists.",
+      table: "idempotency_key",
+      schema: "public",
+      constraint: expect.stringContaining("idempotency_key"),
+    });
+  });
+
+  test.each([
+    ["an object", { a: { b: [1, 2.5, "x", true, null] } }],
+    ["an array", [1, [2]]],
+    ["a string", "text"],
+    ["zero", 0],
+    ["false", false],
+    ["a key called __proto__", JSON.parse('{"__proto__": {"polluted": true}}')],
+    ["a number beyond 2^53", 2 ** 60],
+    ["text of all planes", "é漢😀"],
+  ])("stores %s as JSON", async (_, value) => {
+    const { idempotency_key } = await service.create({
+      request_params: value,
+      response_body: value,
+    });
+    const stored = await service.retrieve(idempotency_key);
+    expect(stored.request_params).toEqual(value);
+    expect(stored.response_body).toEqual(value);
+  });
+});
+
+describe("initializeRequest", () => {
+  test.each([[""], [null], [undefined]])("makes a new key for %p", async (headerKey) => {
+    const key = await service.initializeRequest(headerKey, "POST", { id: "x" }, "/");
+    expect(key).toMatchObject({
+      recovery_point: "started",
+      request_method: "POST",
+      request_params: { id: "x" },
+      request_path: "/",
+    });
+  });
+
+  test("finds a known key", async () => {
+    const key = await service.create({ idempotency_key: "known", recovery_point: "halfway" });
+    expect(await service.initializeRequest("known", "POST", {}, "/")).toEqual(key);
+  });
+
+  test("replaces an unknown key by a generated one, as Medusa does", async () => {
+    const key = await service.initializeRequest("unknown", "POST", {}, "/");
+    expect(key.idempotency_key).not.toBe("unknown");
+    expect((await rejection(service.retrieve("unknown"))).type).toBe("not_found");
+  });
+});
+
+describe("retrieve", () => {
+  test("rejects an unknown key", async () => {
+    const error = await rejection(service.retrieve("nowhere"));
+    expect(error).toMatchObject({
+      type: "not_found",
+      message: "Idempotency key nowhere was not found",
+      date: expect.any(Date),
+    });
+    expect(error.name).toBe("Error");
+    expect(Object.keys(error)).toEqual(expect.arrayContaining(["type", "code", "message", "date"]));
+  });
+
+  test.each([[undefined], [null]])("rejects %p", async (nothing) => {
+    expect(await rejection(service.retrieve(nothing))).toMatchObject({
+      type: "not_found",
+      message: '"idempotencyKeyOrSelector" must be defined',
+    });
+  });
+});
+
+describe("lock", () => {
+  test("locks on the database's clock, once", async () => {
+    const { idempotency_key: key } = await service.create({});
+    const locked = await service.lock(key);
+    const { rows } = await database.pool.query(
+      "SELECT locked_at, locked_at BETWEEN now() - interval '5 s' AND now() AS recent FROM idempotency_key WHERE idempotency_key = $1",
+      [key],
+    );
+    expect(rows[0].recent).toBe(true);
+    expect(locked.locked_at).toEqual(rows[0].locked_at);
+    expect(await rejection(service.lock(key))).toMatchObject({
+      type: "conflict",
+      message: "Key already locked",
+    });
+  });
+
+  test("can be taken again after lockTimeout", async () => {
+    const quick = database.service({ lockTimeout: 1 });
+    const { idempotency_key: key } = await quick.create({
+      locked_at: new Date(Date.now() - 100),
+    });
+    expect((await quick.lock(key)).idempotency_key).toBe(key);
+    const patient = database.service({ lockTimeout: 60_000 });
+    expect((await rejection(patient.lock(key))).type).toBe("conflict");
+  });
+
+  test("rejects an unknown key", async () => {
+    expect((await rejection(service.lock("nowhere"))).type).toBe("not_found");
+  });
+});
+
+describe("update", () => {
+  test("leaves what is undefined, clears what is null, ignores what is no column", async () => {
+    const { idempotency_key: key } = await service.create({
+      request_method: "POST",
+      request_path: "/",
+      response_code: 200,
+    });
+    const updated = await service.update(key, {
+      request_method: undefined,
+      request_path: null,
+      recovery_point: "halfway",
+      nonsense: 1,
+    });
+    expect(updated).toMatchObject({
+      request_method: "POST",
+      request_path: null,
+      response_code: 200,
+      recovery_point: "halfway",
+    });
+    expect(await service.retrieve(key)).toEqual(updated);
+  });
+
+  test("takes times as Date and as ISO text", async () => {
+    const { idempotency_key: key } = await service.create({});
+    const time = "2024-05-06T07:08:09.123Z";
+    expect((await service.update(key, { locked_at: time })).locked_at).toEqual(new Date(time));
+    const date = new Date("2025-01-01T00:00:00.001Z");
+    expect((await service.update(key, { locked_at: date })).locked_at).toEqual(date);
+    expect((await service.update(key, { locked_at: null })).locked_at).toBeNull();
+  });
+
+  test("renames a key", async () => {
+    const { id } = await service.create({ idempotency_key: "old name" });
+    await service.update("old name", { idempotency_key: "new name" });
+    expect((await service.retrieve("new name")).id).toBe(id);
+    expect((await rejection(service.retrieve("old name"))).type).toBe("not_found");
+  });
+
+  test("resolves to the caller's own response body", async () => {
+    const { idempotency_key: key } = await service.create({});
+    const response_body = { order: { id: "order_1" } };
+    expect((await service.update(key, { response_body })).response_body).toBe(response_body);
+  });
+
+  test("of nothing resolves to the key", async () => {
+    const key = await service.create({});
+    expect(await service.update(key.idempotency_key, {})).toEqual(key);
+  });
+
+  test("rejects an unknown key", async () => {
+    expect((await rejection(service.update("nowhere", { response_code: 1 }))).type).toBe(
+      "not_found",
+    );
+    expect((await rejection(service.update("nowhere", {}))).type).toBe("not_found");
+  });
+});

@@ -1,0 +1,5 @@
+import Service, { IdempotencyKeyService, type IdempotencyKey } from "../../index.mjs";
+
+const service: IdempotencyKeyService = new Service({}, { databaseUrl: "postgres://db/shop" });
+const key: Promise<IdempotencyKey> = service.create({});
+void key;

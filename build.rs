@@ -1,0 +1,4 @@
+//! Passes what the linker needs for a Node addon.
+fn main() {
+    napi_build::setup();
+}

@@ -1,0 +1,23 @@
+"use strict";
+
+const js = require("@eslint/js");
+const globals = require("globals");
+
+module.exports = [
+  { ignores: ["target/", "binding.js", "**/node_modules/"] },
+  js.configs.recommended,
+  {
+    files: ["**/*.js"],
+    languageOptions: { sourceType: "commonjs", globals: globals.node },
+    rules: {
+      curly: "error",
+      eqeqeq: "error",
+      "no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
+      "no-var": "error",
+      "prefer-const": "error",
+      strict: ["error", "global"],
+    },
+  },
+  { files: ["**/*.mjs"], languageOptions: { sourceType: "module", globals: globals.node } },
+  { files: ["__test__/**/*.js"], languageOptions: { globals: globals.jest } },
+];

@@ -1,0 +1,4 @@
+import { IdempotencyKeyService } from "./index.js";
+
+export * from "./index.js";
+export default IdempotencyKeyService;

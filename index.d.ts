@@ -1,0 +1,285 @@
+/** A key, as every method resolves to it: a plain object with the ten columns of the table. */
+export interface IdempotencyKey {
+  /** `ikey_` and a ULID. */
+  id: string;
+  /** What the client repeats. */
+  idempotency_key: string;
+  created_at: Date;
+  locked_at: Date | null;
+  request_method: string | null;
+  /** Any JSON value. */
+  request_params: any;
+  request_path: string | null;
+  /** HTTP status of the stored answer. */
+  response_code: number | null;
+  /** Body of the stored answer: any JSON value. */
+  response_body: any;
+  /** `"started"` at first, `"finished"` at last. */
+  recovery_point: string;
+}
+
+/** What {@link IdempotencyKeyService.create} takes. Any column may be given; the rest is ignored. */
+export interface CreateIdempotencyKeyInput {
+  request_method?: string | null;
+  request_params?: unknown;
+  request_path?: string | null;
+  /** Generated when it is missing, and then written back into this object. */
+  idempotency_key?: string | null;
+  id?: string;
+  created_at?: Date | string;
+  locked_at?: Date | string | null;
+  response_code?: number | null;
+  response_body?: unknown;
+  recovery_point?: string;
+}
+
+/** What {@link IdempotencyKeyService.update} takes: `undefined` leaves a column, `null` clears it. */
+export type UpdateIdempotencyKeyInput = Partial<CreateIdempotencyKeyInput>;
+
+/** What the callback of a stage returns. */
+export interface IdempotencyCallbackResult {
+  /** Where the request goes on. Without it the request is finished, with the answer given. */
+  recovery_point?: string | null;
+  response_code?: number | null;
+  response_body?: unknown;
+}
+
+/** Medusa's operators. The last three ignore case. */
+export interface SelectorOperators<T> {
+  gt?: T;
+  gte?: T;
+  lt?: T;
+  lte?: T;
+  contains?: string;
+  starts_with?: string;
+  ends_with?: string;
+}
+
+/** An operator of TypeORM's, such as `Not(In(["started", "finished"]))`. */
+export interface FindOperatorLike {
+  readonly "@instanceof": symbol;
+}
+
+type SelectorValue<T> = T | T[] | SelectorOperators<T> | FindOperatorLike | null;
+
+/** Conditions on columns, all of which have to hold. */
+export interface IdempotencyKeySelector {
+  id?: SelectorValue<string>;
+  idempotency_key?: SelectorValue<string>;
+  created_at?: SelectorValue<Date | string>;
+  locked_at?: SelectorValue<Date | string>;
+  request_method?: SelectorValue<string>;
+  request_params?: unknown;
+  request_path?: SelectorValue<string>;
+  response_code?: SelectorValue<number>;
+  response_body?: unknown;
+  recovery_point?: SelectorValue<string>;
+}
+
+export type IsolationLevel =
+  "READ UNCOMMITTED" | "READ COMMITTED" | "REPEATABLE READ" | "SERIALIZABLE";
+
+/** The second constructor argument. Unknown options and wrong values are refused at construction. */
+export interface IdempotencyKeyOptions {
+  /**
+   * `"medusa"`, the only one in this version and the default: an unknown header key is replaced by a
+   * generated one, and a finished key runs again.
+   */
+  mode?: "medusa";
+  /** `postgres://user:password@host:5432/database`. Default: the environment's `DATABASE_URL`. */
+  databaseUrl?: string;
+  /** Schema of the table. Default: the connection's `search_path`. */
+  schema?: string;
+  /**
+   * Stages that run at once. One connection more is kept for single statements. Services of one
+   * process that name the same database share their connections. Default 4.
+   */
+  maxConnections?: number;
+  /** Milliseconds that {@link IdempotencyKeyService.lock} holds. Default 1000. */
+  lockTimeout?: number;
+  /** Times a stage is repeated after a serialization failure or a deadlock. Default 3; 0: never. */
+  maxRetries?: number;
+  /** Milliseconds. Checked, but without effect in mode `"medusa"`. */
+  leaseTimeout?: number;
+  /** Milliseconds. Checked, but without effect in mode `"medusa"`. */
+  waitTimeout?: number;
+}
+
+/** An error with Medusa's `type`, from which Medusa makes the status of the response. */
+export interface MedusaError extends Error {
+  type:
+    | "not_found"
+    | "conflict"
+    | "duplicate_error"
+    | "invalid_data"
+    | "invalid_argument"
+    | "unexpected_state";
+  /** What to test for, where the type alone does not tell. */
+  code?: string;
+  date: Date;
+}
+
+/** An error that PostgreSQL reported. */
+export interface QueryFailedError extends Error {
+  name: "QueryFailedError";
+  /** SQLSTATE, such as `"23505"`. */
+  code: string;
+  severity: string;
+  detail?: string;
+  hint?: string;
+  schema?: string;
+  table?: string;
+  column?: string;
+  dataType?: string;
+  constraint?: string;
+}
+
+/** The transaction of a stage, which its callback receives. */
+export declare class TransactionManager {
+  private constructor();
+
+  /** Whether a value is a manager of one of this package's own transactions. */
+  static isTransactionManager(value: unknown): value is TransactionManager;
+
+  /**
+   * Runs one statement in the transaction. Resolves to its rows as `pg` gives them; parameters are
+   * of the types that the server infers, so `where id = $1` needs no casts.
+   *
+   * Rejects with {@link QueryFailedError}, with `invalid_argument` for statements that would begin
+   * or end the transaction, and with `unexpected_state` (code `transaction_ended`) once the stage
+   * has ended.
+   */
+  query<Row = any>(sql: string, parameters?: readonly unknown[]): Promise<Row[]>;
+
+  /**
+   * Runs work in a savepoint: if it rejects, what it did is undone and the transaction goes on.
+   * Savepoints have no isolation of their own: a level given is checked, no more, as in TypeORM.
+   */
+  transaction<T>(work: (manager: TransactionManager) => Promise<T> | T): Promise<T>;
+  transaction<T>(
+    isolation: IsolationLevel,
+    work: (manager: TransactionManager) => Promise<T> | T,
+  ): Promise<T>;
+
+  readonly queryRunner: {
+    /** False once the transaction has ended. */
+    readonly isTransactionActive: boolean;
+    /** Rolls back at once; the stage then rejects with `unexpected_state`. */
+    rollbackTransaction(): Promise<void>;
+  };
+}
+
+/**
+ * Keeps idempotency keys in PostgreSQL, as Medusa v1's service of the same name.
+ *
+ * No method throws synchronously: what is wrong rejects. Database errors reject as
+ * {@link QueryFailedError}, trouble with the connection as an Error whose `code` is a system error
+ * or an SQLSTATE and whose message names host, port and database.
+ */
+export declare class IdempotencyKeyService<Manager = any> {
+  /** How awilix, and so Medusa, registers the service. Set it in a subclass. */
+  static LIFE_TIME?: "SINGLETON" | "SCOPED" | "TRANSIENT";
+
+  /**
+   * @param container Medusa's container, or nothing
+   * @param options the options, or Medusa's config module
+   */
+  constructor(container?: any, options?: any, moduleDeclaration?: any);
+
+  protected readonly __container__: any;
+  protected readonly __configModule__?: any;
+  protected readonly __moduleDeclaration__?: any;
+  protected manager_: any;
+  protected transactionManager_: any;
+  /** The manager that calls run on: that of the transaction, else that of the container. */
+  protected get activeManager_(): any;
+
+  /** This service in the transaction of a manager; without a manager, this service. */
+  withTransaction(transactionManager?: any): this;
+
+  /**
+   * Inserts a key.
+   *
+   * Rejects with SQLSTATE `23505` when it exists.
+   */
+  create(payload: CreateIdempotencyKeyInput): Promise<IdempotencyKey>;
+
+  /** Finds the key of a request; an unknown or empty one is replaced by a new, generated key. */
+  initializeRequest(
+    headerKey: string | null | undefined,
+    method?: string | null,
+    params?: unknown,
+    path?: string | null,
+  ): Promise<IdempotencyKey>;
+
+  /**
+   * Finds a key, or the one key that a selector describes: equality, `null`, an array for "one of",
+   * Medusa's operators, TypeORM's, and an array of selectors for "or".
+   *
+   * Rejects with `not_found`; with a plain Error when several keys fit.
+   */
+  retrieve(
+    keyOrSelector: string | IdempotencyKeySelector | IdempotencyKeySelector[],
+  ): Promise<IdempotencyKey>;
+
+  /**
+   * Locks a key for `lockTimeout` milliseconds on the database's clock. Of any number of callers in
+   * any number of processes one wins.
+   *
+   * Rejects with `conflict` for the others, with `not_found`.
+   */
+  lock(key: string): Promise<IdempotencyKey>;
+
+  /**
+   * Changes columns of a key; the key itself may be renamed.
+   *
+   * Rejects with `not_found`; with `conflict` (code `55P03`) when a stage holds the key's row for
+   * longer than 10 s.
+   */
+  update(key: string, update: UpdateIdempotencyKeyInput): Promise<IdempotencyKey>;
+
+  /**
+   * Runs one stage of a key's request. What the callback does with its manager and the key's new
+   * state commit together, or not at all. The key's row is locked first, so two stages of one key
+   * never overlap.
+   *
+   * Rejects with `not_found` before the callback runs, with what the callback rejects with, and as
+   * {@link IdempotencyKeyService.update}. A stage of an unbound service is repeated up to
+   * `maxRetries` times after SQLSTATE `40001` or `40P01`.
+   */
+  workStage(
+    key: string,
+    callback: (manager: Manager) => Promise<IdempotencyCallbackResult> | IdempotencyCallbackResult,
+  ): Promise<IdempotencyKey>;
+
+  /** Whether an error is one after which a transaction may be repeated. */
+  shouldRetryTransaction_(error: any): boolean;
+
+  /**
+   * Runs work in the transaction that the service is bound to, or in one of its own. With an
+   * isolation level, one of its own is repeated once after SQLSTATE `40001` or `40P01`. An error
+   * handler is called with the error, which is then rethrown.
+   */
+  protected atomicPhase_<T>(
+    work: (manager: Manager) => Promise<T> | T,
+    isolation?: IsolationLevel | null,
+    errorHandler?: (error: any) => Promise<unknown> | unknown,
+  ): Promise<T>;
+  /** With a third argument that is not falsy, the handler's result is resolved to instead. */
+  protected atomicPhase_<T>(
+    work: (manager: Manager) => Promise<T> | T,
+    errorHandler: (error: any) => Promise<T | void> | T | void,
+    dontFail?: unknown,
+  ): Promise<T>;
+
+  /** Creates the table and its unique index where they are missing, and the schema with them. */
+  migrate(): Promise<void>;
+
+  /**
+   * Ends this service. The last service of the process on a database ends the connections, once the
+   * calls that still run have ended; after 30 s it rejects with `unexpected_state`.
+   */
+  close(): Promise<void>;
+}
+
+export default IdempotencyKeyService;

@@ -1,0 +1,4 @@
+import face from "./index.js";
+
+export const { IdempotencyKeyService, TransactionManager } = face;
+export default IdempotencyKeyService;

@@ -1,0 +1,64 @@
+"use strict";
+
+// Errors are made here and nowhere else, so that they are Errors of the caller's realm: under Jest
+// what native code makes is of another one, and `instanceof Error` fails.
+
+/**
+ * A MedusaError, as Medusa's HTTP layer knows it: `type` decides the status of the response.
+ *
+ * @param {string} type
+ * @param {string} message
+ * @param {string} [code]
+ */
+function medusaError(type, message, code) {
+  const error = new Error(message);
+  // Enumerable, as on Medusa's own, so that it is seen where errors are logged as JSON.
+  Object.defineProperty(error, "message", { enumerable: true });
+  return Object.assign(error, { __isMedusaError: true, type, code, date: new Date() });
+}
+
+const DETAILS = [
+  "severity",
+  "detail",
+  "hint",
+  "schema",
+  "table",
+  "column",
+  "dataType",
+  "constraint",
+];
+
+/** An error of the database, with the properties TypeORM's QueryFailedError has of it. */
+function databaseError(failure) {
+  const error = new Error(failure.message);
+  error.name = "QueryFailedError";
+  error.code = failure.code;
+  for (const name of DETAILS) {
+    error[name] = failure[name];
+  }
+  return error;
+}
+
+/** Makes an Error of a failure that came through the door as data. */
+function errorFrom(failure) {
+  switch (failure.kind) {
+    case "medusa":
+      return medusaError(failure.type, failure.message, failure.code);
+    case "database":
+      return databaseError(failure);
+    case "connection":
+      return Object.assign(new Error(failure.message), { code: failure.code });
+    default:
+      return new Error(failure.message);
+  }
+}
+
+/** The answer of a native call, or its failure as an Error thrown. */
+function unwrap(answer) {
+  if (answer.failure) {
+    throw errorFrom(answer.failure);
+  }
+  return answer;
+}
+
+module.exports = { medusaError, errorFrom, unwrap };

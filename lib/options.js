@@ -1,0 +1,142 @@
+"use strict";
+
+const { checkDatabaseUrl } = require("../binding");
+const { medusaError } = require("./errors");
+
+const MAX_MILLISECONDS = 2 ** 31 - 1;
+
+const CHECKS = {
+  mode: oneOfModes,
+  databaseUrl,
+  schema: nonEmptyText,
+  maxConnections: integer(1, 1000),
+  lockTimeout: integer(0, MAX_MILLISECONDS),
+  leaseTimeout: integer(1, MAX_MILLISECONDS),
+  waitTimeout: integer(0, MAX_MILLISECONDS),
+  maxRetries: integer(0, 100),
+  retention: notYet,
+};
+
+const DEFAULTS = {
+  mode: "medusa",
+  databaseUrl: undefined,
+  schema: undefined,
+  maxConnections: 4,
+  lockTimeout: 1000,
+  leaseTimeout: 10_000,
+  waitTimeout: 0,
+  maxRetries: 3,
+  retention: undefined,
+};
+
+/** Services are constructed all the time, mostly with the same options. */
+const checked = new WeakMap();
+
+/**
+ * The settings of a service, from its second constructor argument: options, or, as Medusa passes to
+ * a project's own services, the whole config module.
+ *
+ * @param {unknown} options
+ * @param {unknown} container the first argument, for those who gave the options there
+ */
+function settingsFrom(options, container) {
+  if (options === undefined || options === null) {
+    refuseOptionsInPlaceOfContainer(container);
+    return DEFAULTS;
+  }
+  if (typeof options !== "object" || Array.isArray(options)) {
+    throw invalid("the options have to be an object");
+  }
+  let settings = checked.get(options);
+  if (!settings) {
+    settings = check("projectConfig" in options ? ofConfigModule(options) : options);
+    checked.set(options, settings);
+  }
+  return settings;
+}
+
+function check(options) {
+  const settings = { ...DEFAULTS };
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(CHECKS, name)) {
+      const known = Object.keys(CHECKS).join(", ");
+      throw invalid(`there is no option ${JSON.stringify(name)}; there are ${known}`);
+    }
+    if (value !== undefined) {
+      CHECKS[name](name, value);
+      settings[name] = value;
+    }
+  }
+  return settings;
+}
+
+/** What Medusa's config module says of the database. */
+function ofConfigModule({ projectConfig }) {
+  return {
+    databaseUrl: projectConfig?.database_url,
+    schema: projectConfig?.database_schema,
+  };
+}
+
+/** `new IdempotencyKeyService({ databaseUrl })` looks right, but the container comes first. */
+function refuseOptionsInPlaceOfContainer(container) {
+  const isPlain =
+    typeof container === "object" &&
+    container !== null &&
+    [Object.prototype, null].includes(Object.getPrototypeOf(container));
+  const option = isPlain && Object.keys(CHECKS).find((name) => Object.hasOwn(container, name));
+  if (option) {
+    throw invalid(
+      `the option ${option} was given in place of the container: ` +
+        "new IdempotencyKeyService(container, options)",
+    );
+  }
+}
+
+function oneOfModes(name, value) {
+  if (value === "exactly-once") {
+    throw invalid('mode "exactly-once" is not available in this version; use "medusa"');
+  }
+  if (value !== "medusa") {
+    throw invalid(`${name} has to be "medusa", not ${shown(value)}`);
+  }
+}
+
+function databaseUrl(name, value) {
+  if (typeof value !== "string") {
+    throw invalid(`${name} has to be a string, not ${typeof value}`);
+  }
+  try {
+    checkDatabaseUrl(value);
+  } catch (error) {
+    throw invalid(error.message);
+  }
+}
+
+function nonEmptyText(name, value) {
+  if (typeof value !== "string" || value === "" || value.includes("\0")) {
+    throw invalid(`${name} has to be a non-empty string, not ${shown(value)}`);
+  }
+}
+
+function integer(least, most) {
+  return (name, value) => {
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw invalid(`${name} has to be an integer from ${least} to ${most}, not ${shown(value)}`);
+    }
+  };
+}
+
+function notYet(name) {
+  throw invalid(`${name} is not available in this version`);
+}
+
+function shown(value) {
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}
+
+function invalid(message) {
+  return medusaError("invalid_argument", `medusa-idempotency-key: ${message}`, "invalid_option");
+}
+
+module.exports = { settingsFrom };

@@ -1,0 +1,104 @@
+"use strict";
+
+const types = require("pg-types");
+const { medusaError, unwrap } = require("./errors");
+const { parameterFrom } = require("./parameters");
+
+/** The levels PostgreSQL knows, for those who pass one to a savepoint. */
+const ISOLATION_LEVELS = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
+
+/** The transaction of a stage, as its callback receives it. */
+class TransactionManager {
+  #native;
+  #queryRunner;
+
+  /** Stages make managers; there is no use in making one by hand. */
+  constructor(native) {
+    if (typeof native?.savepoint !== "function") {
+      throw medusaError(
+        "invalid_argument",
+        "a TransactionManager comes from workStage or atomicPhase_; it cannot be constructed",
+      );
+    }
+    this.#native = native;
+    this.#queryRunner = queryRunnerOf(native);
+  }
+
+  /** Whether a value is a manager of this package's own transactions. */
+  static isTransactionManager(value) {
+    return typeof value === "object" && value !== null && #native in value;
+  }
+
+  /** The operations on keys in a manager's transaction. Not for users. */
+  static sessionOf(manager) {
+    return manager.#native.session();
+  }
+
+  get queryRunner() {
+    return this.#queryRunner;
+  }
+
+  async query(sql, parameters = []) {
+    if (typeof sql !== "string") {
+      throw medusaError("invalid_argument", "query(sql, parameters?): sql has to be a string");
+    }
+    if (!Array.isArray(parameters)) {
+      throw medusaError("invalid_argument", "query(sql, parameters?): parameters are an array");
+    }
+    return rowsFrom(unwrap(await this.#native.query(sql, parameters.map(parameterFrom))));
+  }
+
+  async transaction(isolationOrWork, maybeWork) {
+    const work = maybeWork ?? isolationOrWork;
+    if (typeof work !== "function") {
+      throw medusaError("invalid_argument", "transaction([isolation,] work): work is a function");
+    }
+    if (maybeWork !== undefined) {
+      checkIsolation(isolationOrWork);
+    }
+    const { scope } = unwrap(await this.#native.savepoint());
+    const native = this.#native.nested(scope);
+    let result;
+    try {
+      result = await work(new TransactionManager(native));
+    } catch (error) {
+      // What the work failed with is what the caller wants to know.
+      await native.rollBack();
+      throw error;
+    }
+    unwrap(await native.release());
+    return result;
+  }
+}
+
+function queryRunnerOf(native) {
+  return {
+    get isTransactionActive() {
+      return native.isActive;
+    },
+    async rollbackTransaction() {
+      unwrap(await native.rollBack());
+    },
+  };
+}
+
+/** PostgreSQL has no isolation for savepoints: as in TypeORM, a valid level changes nothing. */
+function checkIsolation(isolation) {
+  if (!ISOLATION_LEVELS.includes(String(isolation).toUpperCase())) {
+    throw medusaError("invalid_argument", `"${isolation}" is no isolation level`);
+  }
+}
+
+/** Rows as `pg` gives them: the same parsers, and those that a project has set in their place. */
+function rowsFrom({ names, types: oids, rows }) {
+  const parsers = Array.from(oids, (oid) => types.getTypeParser(oid, "text"));
+  return Array.from(rows, (values) => {
+    const row = {};
+    values.forEach((value, index) => {
+      row[names[index]] = value === null || value === undefined ? null : parsers[index](value);
+    });
+    return row;
+  });
+}
+
+module.exports = { TransactionManager };

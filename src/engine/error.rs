@@ -1,0 +1,282 @@
+//! What can go wrong, with its SQLSTATE and Medusa's type.
+
+use std::fmt;
+use std::io;
+
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use super::settings::Target;
+
+/// Serialization failure: the transaction may be repeated.
+pub const SERIALIZATION_FAILURE: &str = "40001";
+/// Deadlock: the transaction may be repeated.
+pub const DEADLOCK_DETECTED: &str = "40P01";
+/// A row lock was not granted within `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// Among others: the result type of a prepared statement has changed.
+const FEATURE_NOT_SUPPORTED: &str = "0A000";
+/// The connection was lost and nothing more precise is known.
+const CONNECTION_FAILURE: &str = "08006";
+/// The connection was lost during COMMIT: whether it happened is unknown.
+const TRANSACTION_RESOLUTION_UNKNOWN: &str = "08007";
+
+/// Why a call failed.
+#[derive(Debug)]
+pub enum Error {
+    /// No key has this value.
+    NotFound(String),
+    /// No key fits the selector, given here as JSON text.
+    NoneSelected(String),
+    /// Several keys fit the selector, given here as JSON text.
+    SeveralSelected(String),
+    /// Somebody locked the key a moment ago.
+    Locked,
+    /// A running stage kept the key's row locked for longer than a statement waits.
+    Busy(String),
+    /// An argument or an option is not what it has to be.
+    InvalidArgument(String),
+    /// A value cannot be stored, or a callback returned something else than an outcome.
+    InvalidData(String),
+    /// A call that does not fit the state: a stage that has ended, a service that was closed.
+    UnexpectedState {
+        /// What to test for.
+        code: &'static str,
+        /// What happened and what to do.
+        message: String,
+    },
+    /// The database refused.
+    Database(Box<DatabaseError>),
+    /// The database cannot be reached, or was lost.
+    Connection {
+        /// A system error such as `ECONNREFUSED`, or an SQLSTATE.
+        code: String,
+        /// What happened, on which host, port and database.
+        message: String,
+    },
+    /// The caller's own work failed. What it failed with stays with the caller.
+    Work {
+        /// The SQLSTATE its failure carried, if it carried one.
+        code: Option<String>,
+    },
+}
+
+/// An error as PostgreSQL reports it.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the fields of the protocol's ErrorResponse
+pub struct DatabaseError {
+    pub code: String,
+    pub severity: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub data_type: Option<String>,
+    pub constraint: Option<String>,
+}
+
+impl Error {
+    /// A call that came after the end of its transaction.
+    pub fn transaction_ended() -> Self {
+        Self::UnexpectedState {
+            code: "transaction_ended",
+            message: "the transaction of this manager has ended: \
+                      await every use of it before the callback returns"
+                .to_owned(),
+        }
+    }
+
+    /// A call on a service that was closed.
+    pub fn closed() -> Self {
+        Self::UnexpectedState {
+            code: "service_closed",
+            message: "the service was closed: construct a new one".to_owned(),
+        }
+    }
+
+    /// Something that took longer than it may on a connection to `target`.
+    pub fn timed_out(what: &str, target: &Target) -> Self {
+        Self::Connection { code: "ETIMEDOUT".to_owned(), message: format!("{what} on {target}") }
+    }
+
+    /// What sqlx reports of a connection to `target`.
+    pub fn from_sqlx(error: sqlx::Error, target: &Target) -> Self {
+        match error {
+            sqlx::Error::Database(error) => Self::from_server(error.as_ref(), target),
+            sqlx::Error::Io(error) => Self::Connection {
+                code: io_code(&error),
+                message: format!("lost or could not reach PostgreSQL at {target}: {error}"),
+            },
+            sqlx::Error::Configuration(error) => Self::InvalidArgument(format!(
+                "the connection settings of {target} are not usable: {error}"
+            )),
+            sqlx::Error::Encode(error) => Self::InvalidData(error.to_string()),
+            other => Self::Connection {
+                code: CONNECTION_FAILURE.to_owned(),
+                message: format!("PostgreSQL at {target}: {other}"),
+            },
+        }
+    }
+
+    fn from_server(error: &dyn sqlx::error::DatabaseError, target: &Target) -> Self {
+        let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else {
+            return Self::Connection {
+                code: CONNECTION_FAILURE.to_owned(),
+                message: format!("PostgreSQL at {target}: {error}"),
+            };
+        };
+        if is_fatal(error) {
+            return Self::Connection {
+                code: error.code().to_owned(),
+                message: format!("PostgreSQL at {target}: {}", error.message()),
+            };
+        }
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Self::Database(Box::new(DatabaseError {
+            code: error.code().to_owned(),
+            severity: format!("{:?}", error.severity()).to_uppercase(),
+            message: error.message().to_owned(),
+            detail: owned(error.detail()),
+            hint: owned(error.hint()),
+            schema: owned(error.schema()),
+            table: owned(error.table()),
+            column: owned(error.column()),
+            data_type: owned(error.data_type()),
+            constraint: owned(error.constraint()),
+        }))
+    }
+
+    /// Says of a failed COMMIT whose connection was lost that its outcome is unknown.
+    pub fn at_commit(self) -> Self {
+        match self {
+            Self::Connection { message, .. } => Self::Connection {
+                code: TRANSACTION_RESOLUTION_UNKNOWN.to_owned(),
+                message: format!(
+                    "{message}; the connection was lost during COMMIT, so whether the stage was \
+                     committed is unknown: read the key to find out"
+                ),
+            },
+            other => other,
+        }
+    }
+
+    /// Says of a row lock that was not granted which key it was about.
+    pub fn about_key(self, key: Option<&str>) -> Self {
+        match (self, key) {
+            (Self::Database(error), Some(key)) if error.code == LOCK_NOT_AVAILABLE => {
+                Self::Busy(key.to_owned())
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// What a caller tests for: an SQLSTATE, a system error, or a code of ours.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Database(error) => Some(&error.code),
+            Self::Connection { code, .. } => Some(code),
+            Self::Work { code } => code.as_deref(),
+            Self::UnexpectedState { code, .. } => Some(code),
+            Self::Busy(_) => Some(LOCK_NOT_AVAILABLE),
+            Self::NotFound(_)
+            | Self::NoneSelected(_)
+            | Self::SeveralSelected(_)
+            | Self::Locked
+            | Self::InvalidArgument(_)
+            | Self::InvalidData(_) => None,
+        }
+    }
+
+    /// The type of the MedusaError it is, or none for an error that is not Medusa's.
+    pub fn medusa_type(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound(_) | Self::NoneSelected(_) => Some("not_found"),
+            Self::Locked | Self::Busy(_) => Some("conflict"),
+            Self::InvalidArgument(_) => Some("invalid_argument"),
+            Self::InvalidData(_) => Some("invalid_data"),
+            Self::UnexpectedState { .. } => Some("unexpected_state"),
+            Self::SeveralSelected(_)
+            | Self::Database(_)
+            | Self::Connection { .. }
+            | Self::Work { .. } => None,
+        }
+    }
+
+    /// Whether repeating the transaction may succeed.
+    pub fn is_serialization_failure(&self) -> bool {
+        matches!(self.code(), Some(SERIALIZATION_FAILURE | DEADLOCK_DETECTED))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(key) => write!(f, "Idempotency key {key} was not found"),
+            Self::NoneSelected(constraints) => {
+                write!(f, "Idempotency key with constraints {constraints} was not found")
+            }
+            Self::SeveralSelected(constraints) => write!(
+                f,
+                "Multiple keys were found for constraints: {constraints}. There should only be one."
+            ),
+            Self::Locked => f.write_str("Key already locked"),
+            Self::Busy(key) => write!(
+                f,
+                "Idempotency key {key} is in use: a running stage holds its row. Retry later; \
+                 inside that stage's own callback, use service.withTransaction(manager)"
+            ),
+            Self::InvalidArgument(message) | Self::InvalidData(message) => f.write_str(message),
+            Self::UnexpectedState { message, .. } | Self::Connection { message, .. } => {
+                f.write_str(message)
+            }
+            Self::Database(error) => f.write_str(&error.message),
+            Self::Work { .. } => f.write_str("the work failed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Whether a connection can be used on after this error.
+pub fn leaves_connection_usable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| !is_fatal(error))
+        }
+        sqlx::Error::Encode(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a table has changed since a statement on it was prepared. The connection keeps the
+/// statement, so it is of no more use, but another one is.
+pub fn is_stale_plan(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error)
+        if error.code().as_deref() == Some(FEATURE_NOT_SUPPORTED)
+            && error.message().starts_with("cached plan must not change"))
+}
+
+/// Whether the server ends the connection with this error.
+fn is_fatal(error: &PgDatabaseError) -> bool {
+    matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+        || error.code().starts_with("08")
+}
+
+/// The name by which Node calls a system error.
+fn io_code(error: &io::Error) -> String {
+    let code = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "ECONNREFUSED",
+        io::ErrorKind::ConnectionReset => "ECONNRESET",
+        io::ErrorKind::ConnectionAborted => "ECONNABORTED",
+        io::ErrorKind::BrokenPipe => "EPIPE",
+        io::ErrorKind::TimedOut => "ETIMEDOUT",
+        io::ErrorKind::HostUnreachable => "EHOSTUNREACH",
+        io::ErrorKind::NetworkUnreachable => "ENETUNREACH",
+        io::ErrorKind::NotFound => "ENOENT",
+        io::ErrorKind::PermissionDenied => "EACCES",
+        _ if error.to_string().contains("failed to lookup address") => "ENOTFOUND",
+        _ => CONNECTION_FAILURE,
+    };
+    code.to_owned()
+}

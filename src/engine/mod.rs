@@ -1,0 +1,20 @@
+//! The idempotency engine: pure Rust, knows no JavaScript.
+//!
+//! An *operation* ([`operations`], [`stage`]) decides what has to happen to a key and says so as a
+//! [`statement::Statement`]. A *session* ([`session::Session`]) is where statements run: on the pool
+//! ([`pool`]) or inside a transaction ([`transaction`]). [`sql`] alone knows how a statement is
+//! written.
+
+pub mod error;
+pub mod key;
+pub mod operations;
+pub mod pool;
+pub mod query;
+pub mod selector;
+pub mod session;
+pub mod settings;
+pub mod sql;
+pub mod stage;
+pub mod statement;
+pub mod transaction;
+pub mod value;

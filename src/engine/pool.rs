@@ -1,0 +1,422 @@
+//! Statements on our own connections.
+//!
+//! The pool is shared by all services of the process that name the same database. Stages may hold
+//! all but one of its connections: the last is for single statements, so that a stage whose callback
+//! makes a call outside of its transaction never waits for itself.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::error::{Error, is_stale_plan, leaves_connection_usable};
+use super::key::{IdempotencyKey, Timestamp};
+use super::session::{Running, Session};
+use super::settings::Target;
+use super::sql::{Query, Sql};
+use super::statement::{Row, Statement};
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call waits for a connection, and a statement of ours for its answer. Longer than
+/// [`super::settings::LOCK_TIMEOUT`], so that the server's own answer comes first.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection idle for longer is tried before it is used: its server may have gone.
+const TRUSTED_IDLE_TIME: Duration = Duration::from_secs(1);
+/// How long [`Pool::close`] waits for running calls.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The connections of the process to one database.
+pub struct Pool {
+    target: Target,
+    connections: managed::Pool<Connector>,
+    max_stages: usize,
+    stages: Arc<Semaphore>,
+    users: AtomicUsize,
+    calls: AtomicUsize,
+    call_ended: Notify,
+}
+
+/// What makes two services share a pool.
+type PoolKey = (String, usize);
+
+static POOLS: LazyLock<Mutex<HashMap<PoolKey, Weak<Pool>>>> = LazyLock::new(Mutex::default);
+
+/// A service's hold on the pool of its database.
+pub struct PoolUser(Arc<Pool>);
+
+impl PoolUser {
+    /// Joins the users of the process's pool for this database. Connections open when needed.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when `url` is no URL of a PostgreSQL database.
+    pub fn join(url: &str, max_connections: usize) -> Result<Self, Error> {
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (url.to_owned(), max_connections);
+        let pool = match pools.get(&key).and_then(Weak::upgrade) {
+            Some(pool) => pool,
+            None => {
+                let pool = Arc::new(Pool::new(Target::from_url(url)?, max_connections)?);
+                pools.retain(|_, pool| pool.strong_count() > 0);
+                pools.insert(key, Arc::downgrade(&pool));
+                pool
+            }
+        };
+        pool.users.fetch_add(1, Ordering::SeqCst);
+        Ok(Self(pool))
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.0
+    }
+
+    /// Leaves; the last user ends the pool and waits for the calls that still run on it.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedState`] when a call still runs after 30 s; the pool is closed all the
+    /// same.
+    pub async fn leave(self) -> Result<(), Error> {
+        let pool = Arc::clone(&self.0);
+        let last = {
+            // Under the lock, so that nobody joins a pool that is about to close.
+            let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self);
+            let last = pool.users.load(Ordering::SeqCst) == 0;
+            if last {
+                pools.retain(|_, other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(&pool)));
+            }
+            last
+        };
+        if last { pool.close().await } else { Ok(()) }
+    }
+}
+
+impl Drop for PoolUser {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Pool {
+    fn new(target: Target, max_connections: usize) -> Result<Self, Error> {
+        let connector = Connector { target: target.clone() };
+        let connections = managed::Pool::builder(connector)
+            .max_size(max_connections + 1)
+            // The connection used last is the warmest.
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .map_err(|error| Error::InvalidArgument(error.to_string()))?;
+        Ok(Self {
+            target,
+            connections,
+            max_stages: max_connections,
+            stages: Arc::new(Semaphore::new(max_connections)),
+            users: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            call_ended: Notify::new(),
+        })
+    }
+
+    /// Where the pool connects to.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// A connection for a single statement.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when the server cannot be reached or no connection becomes free in
+    /// 30 s; [`Error::UnexpectedState`] when the pool was closed.
+    pub async fn connection(self: &Arc<Self>) -> Result<Connection, Error> {
+        self.connection_with(None).await
+    }
+
+    /// A connection for a stage, once fewer than `maxConnections` stages are running.
+    ///
+    /// # Errors
+    /// As [`Self::connection`], and [`Error::UnexpectedState`] when no stage ends in 30 s.
+    pub async fn stage_connection(self: &Arc<Self>) -> Result<Connection, Error> {
+        let permit = timeout(STATEMENT_TIMEOUT, Arc::clone(&self.stages).acquire_owned())
+            .await
+            .map_err(|_| self.stages_exhausted())?
+            .map_err(|_| Error::closed())?;
+        self.connection_with(Some(permit)).await
+    }
+
+    async fn connection_with(
+        self: &Arc<Self>,
+        stage: Option<OwnedSemaphorePermit>,
+    ) -> Result<Connection, Error> {
+        let call = Call::on(self);
+        let object = timeout(STATEMENT_TIMEOUT, self.connections.get())
+            .await
+            .map_err(|_| Error::timed_out("no connection became free in 30 s", &self.target))?
+            .map_err(|error| match error {
+                PoolError::Backend(error) => error,
+                PoolError::Closed => Error::closed(),
+                other => Error::timed_out(&other.to_string(), &self.target),
+            })?;
+        Ok(Connection {
+            object: Some(object),
+            exchanging: false,
+            broken: false,
+            stale: false,
+            in_transaction: false,
+            _stage: stage,
+            call,
+        })
+    }
+
+    fn stages_exhausted(&self) -> Error {
+        Error::UnexpectedState {
+            code: "stages_exhausted",
+            message: format!(
+                "no stage could start in 30 s: {} stages are running on {}. Raise maxConnections; \
+                 inside a stage's callback, use service.withTransaction(manager)",
+                self.max_stages, self.target
+            ),
+        }
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.stages.close();
+        let idle = self.connections.retain(|_, _| false).removed;
+        self.connections.close();
+        for connection in idle {
+            // A connection that cannot say goodbye is gone already.
+            let _ = timeout(CONNECT_TIMEOUT, connection.close()).await;
+        }
+        timeout(CLOSE_TIMEOUT, self.until_unused()).await.map_err(|_| Error::UnexpectedState {
+            code: "close_timeout",
+            message: format!("calls on {} still ran 30 s after close()", self.target),
+        })
+    }
+
+    async fn until_unused(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.call_ended.notified());
+            ended.as_mut().enable();
+            if self.calls.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// Counts a call that uses the pool, for [`Pool::close`].
+struct Call(Arc<Pool>);
+
+impl Call {
+    fn on(pool: &Arc<Pool>) -> Self {
+        pool.calls.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(pool))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+        self.0.call_ended.notify_waiters();
+    }
+}
+
+/// A connection taken from the pool. It goes back only when it is known to be clean: one whose
+/// future was dropped half-way is closed instead, which makes the server roll back.
+pub struct Connection {
+    object: Option<Object<Connector>>,
+    exchanging: bool,
+    broken: bool,
+    /// Whether a table has changed under one of its prepared statements.
+    pub stale: bool,
+    /// Whether a transaction is open on it.
+    pub in_transaction: bool,
+    _stage: Option<OwnedSemaphorePermit>,
+    call: Call,
+}
+
+impl Connection {
+    /// Where it is connected to.
+    pub fn target(&self) -> &Target {
+        &self.call.0.target
+    }
+
+    /// The connection for one exchange with the server, which [`Self::end`] ends.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when an earlier exchange has lost it.
+    pub fn start(&mut self) -> Result<&mut PgConnection, Error> {
+        let usable = !(self.broken || self.exchanging);
+        let object = self.object.as_mut().filter(|_| usable);
+        let Some(object) = object else {
+            let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into());
+            return Err(Error::from_sqlx(lost, &self.call.0.target));
+        };
+        self.exchanging = true;
+        Ok(object)
+    }
+
+    /// Ends an exchange that [`Self::start`] began.
+    ///
+    /// # Errors
+    /// What the exchange failed with.
+    pub fn end<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
+        self.exchanging = false;
+        result.map_err(|error| {
+            self.stale |= is_stale_plan(&error);
+            self.broken |= !leaves_connection_usable(&error);
+            Error::from_sqlx(error, self.target())
+        })
+    }
+
+    /// Runs a statement of the engine's.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
+        let mut arguments = PgArguments::default();
+        for parameter in query.parameters {
+            let added = arguments.add(parameter);
+            added.map_err(|error| Error::InvalidData(error.to_string()))?;
+        }
+        let statement = sqlx::query_with(AssertSqlSafe(query.text), arguments);
+        let result = statement.fetch_all(self.start()?).await;
+        self.end(result)
+    }
+
+    /// Runs SQL without parameters or rows; several statements may be separated by semicolons.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn execute(&mut self, sql: String) -> Result<(), Error> {
+        let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.start()?).await;
+        self.end(result).map(drop)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.exchanging || self.broken || self.stale || self.in_transaction {
+            drop(self.object.take().map(Object::take));
+        }
+    }
+}
+
+/// Opens connections for the pool and judges whether an old one is still good.
+struct Connector {
+    target: Target,
+}
+
+impl managed::Manager for Connector {
+    type Type = PgConnection;
+    type Error = Error;
+
+    async fn create(&self) -> Result<PgConnection, Error> {
+        timeout(CONNECT_TIMEOUT, self.target.options().connect())
+            .await
+            .map_err(|_| Error::timed_out("no connection within 10 s", &self.target))?
+            .map_err(|error| self.connect_error(error))
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut PgConnection,
+        metrics: &Metrics,
+    ) -> RecycleResult<Error> {
+        if metrics.last_used() < TRUSTED_IDLE_TIME {
+            return Ok(());
+        }
+        match timeout(TRUSTED_IDLE_TIME, connection.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(RecycleError::message("the server has gone")),
+        }
+    }
+}
+
+impl Connector {
+    /// While connecting every refusal is trouble with the connection: it names the database.
+    fn connect_error(&self, error: sqlx::Error) -> Error {
+        match Error::from_sqlx(error, &self.target) {
+            Error::Database(error) => Error::Connection {
+                message: format!("PostgreSQL at {}: {}", self.target, error.message),
+                code: error.code,
+            },
+            other => other,
+        }
+    }
+}
+
+/// Single statements on the pool, each committed when it is answered.
+#[derive(Clone)]
+pub struct PoolSession {
+    /// The connections.
+    pub pool: Arc<Pool>,
+    /// The statements' SQL.
+    pub sql: Arc<Sql>,
+}
+
+impl Session for PoolSession {
+    fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
+        Box::pin(async move {
+            let key = statement.key().map(str::to_owned);
+            let query = self.sql.write(statement);
+            let mut connection = self.pool.connection().await?;
+            let rows = timeout(STATEMENT_TIMEOUT, connection.fetch(query))
+                .await
+                .map_err(|_| unanswered(connection.target()))?
+                .map_err(|error| error.about_key(key.as_deref()))?;
+            read(&rows, connection.target())
+        })
+    }
+}
+
+/// The server did not answer. What was asked of it may have happened.
+pub fn unanswered(target: &Target) -> Error {
+    Error::timed_out("no answer in 30 s, so whether the statement ran is unknown,", target)
+}
+
+/// Reads the rows of a statement written by [`Sql`].
+///
+/// # Errors
+/// [`Error::Connection`] when the table's columns have other types than Medusa's.
+pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
+    let rows = rows.iter().map(read_row).collect::<Result<_, _>>();
+    rows.map_err(|error| Error::from_sqlx(error, target))
+}
+
+fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let key = IdempotencyKey {
+        id: row.try_get(0)?,
+        idempotency_key: row.try_get(1)?,
+        created_at: row.try_get(2)?,
+        locked_at: row.try_get(3)?,
+        request_method: row.try_get(4)?,
+        request_params: row.try_get(5)?,
+        request_path: row.try_get(6)?,
+        response_code: row.try_get(7)?,
+        response_body: row.try_get(8)?,
+        recovery_point: row.try_get(9)?,
+    };
+    let won = if row.len() > 10 { row.try_get(10)? } else { true };
+    Ok(Row { key, won })
+}
+
+// sqlx's own way to a timestamp, chrono, cannot hold PostgreSQL's infinities.
+impl sqlx::Type<sqlx::Postgres> for Timestamp {
+    fn type_info() -> sqlx::postgres::PgTypeInfo {
+        <chrono::DateTime<chrono::Utc> as sqlx::Type<sqlx::Postgres>>::type_info()
+    }
+}
+
+impl sqlx::Decode<'_, sqlx::Postgres> for Timestamp {
+    fn decode(value: sqlx::postgres::PgValueRef<'_>) -> Result<Self, sqlx::error::BoxDynError> {
+        Ok(Self(i64::from_be_bytes(value.as_bytes()?.try_into()?)))
+    }
+}

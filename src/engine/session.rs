@@ -1,0 +1,21 @@
+//! Where statements run.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::error::Error;
+use super::statement::{Row, Statement};
+
+/// What a session's methods return: a future that any thread may drive.
+pub type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// A place where statements run, one round trip each: the pool, a transaction of ours, or one of
+/// the caller's. The operations know nothing more of it.
+pub trait Session: Send + Sync {
+    /// Runs one statement and answers its rows.
+    ///
+    /// # Errors
+    /// [`Error::Database`] as the server says it, [`Error::Connection`] when the server cannot be
+    /// reached or was lost, [`Error::UnexpectedState`] when the session has ended.
+    fn run(&self, statement: Statement) -> Running<'_, Vec<Row>>;
+}

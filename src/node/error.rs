@@ -1,0 +1,81 @@
+//! How an engine error becomes JavaScript: as data, which `lib/errors.js` makes an `Error` of.
+
+use napi_derive::napi;
+
+use crate::engine::error::{DatabaseError, Error};
+
+/// Why a call failed.
+#[napi(object, object_from_js = false)]
+#[derive(Default)]
+pub struct Failure {
+    /// What `lib/errors.js` makes of it.
+    #[napi(ts_type = "'medusa' | 'database' | 'connection' | 'work' | 'plain'")]
+    pub kind: &'static str,
+    /// Type of a MedusaError.
+    pub r#type: Option<&'static str>,
+    pub code: Option<String>,
+    pub message: String,
+    pub severity: Option<String>,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub data_type: Option<String>,
+    pub constraint: Option<String>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let failure = Self {
+            kind: kind(&error),
+            r#type: error.medusa_type(),
+            code: error.code().map(str::to_owned),
+            message: error.to_string(),
+            ..Self::default()
+        };
+        match error {
+            Error::Database(error) => failure.with_details(*error),
+            _ => failure,
+        }
+    }
+}
+
+impl Failure {
+    fn with_details(self, error: DatabaseError) -> Self {
+        Self {
+            severity: Some(error.severity),
+            detail: error.detail,
+            hint: error.hint,
+            schema: error.schema,
+            table: error.table,
+            column: error.column,
+            data_type: error.data_type,
+            constraint: error.constraint,
+            ..self
+        }
+    }
+}
+
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::Database(_) => "database",
+        Error::Connection { .. } => "connection",
+        Error::Work { .. } => "work",
+        Error::SeveralSelected(_) => "plain",
+        _ => "medusa",
+    }
+}
+
+/// The answer of a call that has nothing to tell but that it is done.
+#[napi(object, object_from_js = false)]
+#[derive(Default)]
+pub struct Done {
+    pub failure: Option<Failure>,
+}
+
+impl From<Result<(), Error>> for Done {
+    fn from(result: Result<(), Error>) -> Self {
+        Self { failure: result.err().map(Failure::from) }
+    }
+}

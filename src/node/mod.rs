@@ -1,0 +1,12 @@
+//! The door: shows the engine to JavaScript.
+//!
+//! Only text, numbers and plain objects cross it. Calls resolve to an *answer*, which holds what was
+//! asked for or a [`error::Failure`]; `lib/` on the other side turns answers into keys, rows and
+//! errors of the caller's own realm, and keeps the JavaScript values that PostgreSQL never sees.
+
+mod callback;
+mod error;
+mod key;
+mod service;
+mod session;
+mod stage_manager;

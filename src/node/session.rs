@@ -1,0 +1,170 @@
+//! The operations on keys, wherever they run.
+
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use napi::Env;
+use napi::bindgen_prelude::PromiseRaw;
+use napi_derive::napi;
+
+use super::callback::{self, Work};
+use super::key::{Given, KeyAnswer, columns};
+use crate::engine::error::Error;
+use crate::engine::key::IdempotencyKey;
+use crate::engine::pool::PoolSession;
+use crate::engine::selector::Selector;
+use crate::engine::transaction::Transaction;
+use crate::engine::{operations, session, stage};
+
+/// The operations on keys, on the pool or inside a transaction.
+#[napi]
+pub struct Session {
+    place: Place,
+}
+
+/// Where the operations run.
+pub enum Place {
+    /// Each on a connection of the pool.
+    Pool(PoolSession),
+    /// In a scope of a transaction. The stage owns it: a handle that JavaScript keeps for longer
+    /// must not keep the transaction open.
+    Transaction(Weak<Transaction>, usize),
+}
+
+type EngineSession = Box<dyn session::Session>;
+
+impl Session {
+    /// Operations that run at `place`.
+    pub fn new(place: Place) -> Self {
+        Self { place }
+    }
+
+    /// Enters the session at the moment of the call, so that a transaction waits for it.
+    fn enter(&self) -> Result<EngineSession, Error> {
+        match &self.place {
+            Place::Pool(pool) => Ok(Box::new(pool.clone())),
+            Place::Transaction(transaction, scope) => {
+                let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
+                Ok(Box::new(transaction.enter(*scope)?))
+            }
+        }
+    }
+
+    fn answer<'env, O, F>(
+        &self,
+        env: &'env Env,
+        operation: O,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>>
+    where
+        O: FnOnce(EngineSession) -> F + Send + 'static,
+        F: Future<Output = Result<IdempotencyKey, Error>> + Send,
+    {
+        let session = self.enter();
+        env.spawn_future(async move {
+            let key = match session {
+                Ok(session) => operation(session).await,
+                Err(error) => Err(error),
+            };
+            Ok(KeyAnswer::from(key))
+        })
+    }
+}
+
+#[napi]
+impl Session {
+    /// Inserts a key.
+    #[napi]
+    pub fn create<'env>(
+        &self,
+        env: &'env Env,
+        given: Vec<Given>,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+        self.answer(
+            env,
+            |session| async move { operations::create(&*session, columns(given)?).await },
+        )
+    }
+
+    /// Finds the key of a request or inserts a new one.
+    #[napi]
+    pub fn initialize_request<'env>(
+        &self,
+        env: &'env Env,
+        header_key: Option<String>,
+        given: Vec<Given>,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+        self.answer(env, |session| async move {
+            operations::initialize_request(&*session, header_key, columns(given)?).await
+        })
+    }
+
+    /// Finds a key.
+    #[napi]
+    pub fn retrieve<'env>(
+        &self,
+        env: &'env Env,
+        key: String,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+        self.answer(env, |session| async move { operations::retrieve(&*session, key).await })
+    }
+
+    /// Finds the one key that a selector describes; `constraints` is the selector as its caller
+    /// wrote it, `alternatives` what it means, both as JSON text.
+    #[napi]
+    pub fn select<'env>(
+        &self,
+        env: &'env Env,
+        constraints: String,
+        alternatives: String,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+        self.answer(env, |session| async move {
+            let selector = Selector::from_json(constraints, &alternatives)?;
+            operations::select(&*session, selector).await
+        })
+    }
+
+    /// Locks a key for so many milliseconds.
+    #[napi]
+    pub fn lock<'env>(
+        &self,
+        env: &'env Env,
+        key: String,
+        hold: u32,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+        let hold = Duration::from_millis(hold.into());
+        self.answer(env, move |session| async move { operations::lock(&*session, key, hold).await })
+    }
+
+    /// Changes columns of a key.
+    #[napi]
+    pub fn update<'env>(
+        &self,
+        env: &'env Env,
+        key: String,
+        given: Vec<Given>,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+        self.answer(env, |session| async move {
+            operations::update(&*session, key, columns(given)?).await
+        })
+    }
+
+    /// Runs a stage of a key's request inside the transaction that the session is in.
+    #[napi]
+    pub fn work_stage<'env>(
+        &self,
+        env: &'env Env,
+        key: String,
+        work: Work,
+    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+        let transaction = match &self.place {
+            Place::Transaction(transaction, _) => transaction.clone(),
+            Place::Pool(_) => Weak::new(),
+        };
+        self.answer(env, move |session| async move {
+            let transaction: Arc<Transaction> =
+                transaction.upgrade().ok_or_else(Error::transaction_ended)?;
+            stage::run(&*session, &key, callback::run(&work, &transaction)).await
+        })
+    }
+}
