@@ -362,6 +362,21 @@ pub struct PoolSession {
     pub sql: Arc<Sql>,
 }
 
+impl PoolSession {
+    /// Creates the table where it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let mut connection = self.pool.connection().await?;
+        // Whatever goes wrong, the connection is closed with the transaction that it is in.
+        connection.in_transaction = true;
+        connection.execute(self.sql.migrate()).await?;
+        connection.in_transaction = false;
+        Ok(())
+    }
+}
+
 impl Session for PoolSession {
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         Box::pin(async move {

@@ -107,16 +107,7 @@ impl Service {
     #[napi]
     pub fn migrate<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
         let session = self.session.clone();
-        env.spawn_future(async move {
-            let migrated = async {
-                let mut connection = session.pool.connection().await?;
-                connection.in_transaction = true;
-                connection.execute(session.sql.migrate()).await?;
-                connection.in_transaction = false;
-                Ok(())
-            };
-            Ok(Done::from(migrated.await))
-        })
+        env.spawn_future(async move { Ok(Done::from(session.migrate().await)) })
     }
 
     /// Leaves the pool; the last user ends it.

@@ -1,0 +1,342 @@
+//! The engine against PostgreSQL, without Node. `npm test` brings a server; alone,
+//! `TEST_DATABASE_URL=postgres://… cargo test` does.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::key::{Columns, Field, Outcome};
+use medusa_idempotency_key::engine::operations;
+use medusa_idempotency_key::engine::pool::{PoolSession, PoolUser};
+use medusa_idempotency_key::engine::sql::{Isolation, Sql};
+use medusa_idempotency_key::engine::stage;
+use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
+use support::{Database, new_key, recovery_point, text};
+use tokio::sync::Barrier;
+
+const MAX_RETRIES: usize = 3;
+
+#[tokio::test]
+async fn a_key_lives_from_its_creation_to_its_answer() {
+    let database = Database::new().await;
+    let session = database.session();
+    let columns = Columns { request_method: text("POST"), ..Columns::default() };
+    let key = operations::create(session, columns).await.unwrap();
+    assert_eq!(key.recovery_point, "started");
+    assert_eq!(key.request_method.as_deref(), Some("POST"));
+
+    let name = key.idempotency_key.clone();
+    assert_eq!(operations::retrieve(session, name.clone()).await.unwrap(), key);
+    let known = operations::initialize_request(session, Some(name.clone()), Columns::default());
+    assert_eq!(known.await.unwrap(), key);
+
+    let locked = operations::lock(session, name.clone(), Duration::from_secs(1)).await.unwrap();
+    assert!(locked.locked_at.is_some());
+
+    let columns = Columns {
+        response_code: text("201"),
+        locked_at: Field::Set(None),
+        ..recovery_point("finished")
+    };
+    let finished = operations::update(session, name, columns).await.unwrap();
+    assert_eq!(finished.response_code, Some(201));
+    assert_eq!(finished.locked_at, None);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_said_to_be_unknown() {
+    let database = Database::new().await;
+    let session = database.session();
+    let name = || "nowhere".to_owned();
+    let errors = [
+        operations::retrieve(session, name()).await.unwrap_err(),
+        operations::lock(session, name(), Duration::ZERO).await.unwrap_err(),
+        operations::update(session, name(), recovery_point("x")).await.unwrap_err(),
+        operations::update(session, name(), Columns::default()).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(&error, Error::NotFound(key) if key == "nowhere"), "{error:?}");
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn of_64_callers_one_gets_the_lock() {
+    const CALLERS: usize = 64;
+    let database = Database::new().await;
+    for _ in 0..20 {
+        let key = new_key(database.session()).await;
+        let lock = |session: PoolSession| {
+            let key = key.clone();
+            async move { operations::lock(&session, key, Duration::from_secs(60)).await }
+        };
+        let callers = (0..CALLERS).map(|_| tokio::spawn(lock(database.session().clone())));
+        let mut winners = 0;
+        for caller in callers.collect::<Vec<_>>() {
+            match caller.await.unwrap() {
+                Ok(_) => winners += 1,
+                Err(Error::Locked) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(winners, 1);
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_lock_does_not_wait_for_a_running_stage() {
+    let database = Database::new().await;
+    let key = new_key(database.session()).await;
+    let started = Instant::now();
+    let stage = database.stage(&key, |_| async {
+        let error = operations::lock(database.session(), key.clone(), Duration::from_secs(1)).await;
+        assert!(matches!(error, Err(Error::Locked)), "{error:?}");
+        Ok(support::finished("200"))
+    });
+    stage.await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_a_stage_did_and_the_keys_state_commit_together() {
+    let database = Database::new().await;
+    let key = new_key(database.session()).await;
+    let stage = database.stage(&key, |transaction| async move {
+        support::insert_effect(&transaction).await?;
+        Ok(Outcome::RecoveryPoint("paid".to_owned()))
+    });
+    assert_eq!(stage.await.unwrap().recovery_point, "paid");
+    assert_eq!(database.effects().await, 1);
+
+    let failing = database.stage(&key, |transaction| async move {
+        support::insert_effect(&transaction).await?;
+        Err(Error::Work { code: None })
+    });
+    assert!(matches!(failing.await, Err(Error::Work { code: None })));
+    assert_eq!(database.effects().await, 1);
+    let stored = operations::retrieve(database.session(), key).await.unwrap();
+    assert_eq!(stored.recovery_point, "paid");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_stage_of_an_unknown_key_does_no_work() {
+    let database = Database::new().await;
+    let calls = AtomicUsize::new(0);
+    let stage = database.stage("nowhere", |_| async {
+        calls.fetch_add(1, Ordering::SeqCst);
+        Ok(support::finished("200"))
+    });
+    assert!(matches!(stage.await, Err(Error::NotFound(_))));
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn two_stages_of_one_key_never_overlap() {
+    let database = Database::new().await;
+    let key = new_key(database.session()).await;
+    let running = AtomicUsize::new(0);
+    let stage = || {
+        database.stage(&key, |_| async {
+            assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok(support::finished("200"))
+        })
+    };
+    let (a, b, c) = tokio::join!(stage(), stage(), stage());
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_stage_whose_future_is_dropped_leaves_nothing() {
+    let database = Database::new().await;
+    let key = new_key(database.session()).await;
+    let stage = database.stage(&key, |transaction| async move {
+        support::insert_effect(&transaction).await?;
+        std::future::pending::<()>().await;
+        Ok(support::finished("200"))
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(300), stage).await.is_err());
+    // The row is free again as soon as the server has noticed.
+    let next = database.stage(&key, |_| async { Ok(support::finished("200")) });
+    assert_eq!(next.await.unwrap().recovery_point, "finished");
+    assert_eq!(database.effects().await, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn serialization_failures_repeat_the_stage_up_to_max_retries() {
+    let database = Database::new().await;
+    for (failures, max_retries, tries, succeeds) in
+        [(3, 3, 4, true), (4, 3, 4, false), (1, 0, 1, false)]
+    {
+        let key = new_key(database.session()).await;
+        let calls = AtomicUsize::new(0);
+        let result = stage::run_in_transaction(database.session(), &key, max_retries, |_| async {
+            if calls.fetch_add(1, Ordering::SeqCst) < failures {
+                return Err(Error::Work { code: Some("40001".to_owned()) });
+            }
+            Ok(support::finished("200"))
+        });
+        assert_eq!(result.await.is_ok(), succeeds);
+        assert_eq!(calls.load(Ordering::SeqCst), tries);
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn as_many_stages_as_connections_can_each_make_a_call_of_their_own() {
+    const STAGES: usize = 4;
+    let database = Database::with_connections(STAGES).await;
+    let all_started = Arc::new(Barrier::new(STAGES));
+    let mut stages = Vec::new();
+    for _ in 0..STAGES {
+        let session = database.session().clone();
+        let all_started = Arc::clone(&all_started);
+        stages.push(tokio::spawn(async move {
+            let key = new_key(&session).await;
+            stage::run_in_transaction(&session, &key, MAX_RETRIES, |_| async {
+                all_started.wait().await;
+                new_key(&session).await;
+                Ok(support::finished("200"))
+            })
+            .await
+        }));
+    }
+    for stage in stages {
+        let ended = tokio::time::timeout(Duration::from_secs(10), stage).await;
+        ended.unwrap().unwrap().unwrap();
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_the_server_has_aborted_is_not_said_to_be_committed() {
+    let database = Database::new().await;
+    let session = database.session();
+    let result =
+        stage::in_transaction(session, Isolation::ReadCommitted, 0, |transaction| async move {
+            support::insert_effect(&transaction).await?;
+            let failed = transaction.enter(ROOT)?.query("SELECT 1/0".to_owned(), Vec::new()).await;
+            assert_eq!(failed.unwrap_err().code(), Some("22012"));
+            Ok(())
+        });
+    assert_eq!(result.await.unwrap_err().code(), Some("25P02"));
+    assert_eq!(database.effects().await, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_savepoint_undoes_only_its_own_part() {
+    let database = Database::new().await;
+    let key = new_key(database.session()).await;
+    let stage = database.stage(&key, |transaction| async move {
+        support::insert_effect(&transaction).await?;
+        let undone = transaction.enter(ROOT)?.savepoint().await?;
+        support::insert_effect_in(&transaction, undone).await?;
+        transaction.end_savepoint(undone, false).await?;
+        let kept = transaction.enter(ROOT)?.savepoint().await?;
+        support::insert_effect_in(&transaction, kept).await?;
+        transaction.end_savepoint(kept, true).await?;
+        assert!(transaction.enter(kept).is_err());
+        Ok(support::finished("200"))
+    });
+    stage.await.unwrap();
+    assert_eq!(database.effects().await, 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn savepoints_that_overlap_roll_everything_back() {
+    let database = Database::new().await;
+    let session = database.session();
+    let sql = Arc::clone(&session.sql);
+    let transaction =
+        Transaction::begin(&session.pool, sql, Isolation::ReadCommitted).await.unwrap();
+    let first = transaction.enter(ROOT).unwrap().savepoint().await.unwrap();
+    let second = transaction.enter(ROOT).unwrap().savepoint().await.unwrap();
+    support::insert_effect_in(&transaction, second).await.unwrap();
+    let error = transaction.end_savepoint(first, true).await.unwrap_err();
+    assert_eq!(error.code(), Some("overlapping_savepoints"));
+    assert!(transaction.commit().await.is_err());
+    drop(transaction);
+    assert_eq!(database.effects().await, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn calls_under_way_are_awaited_before_the_commit() {
+    let database = Database::new().await;
+    let session = database.session();
+    let result =
+        stage::in_transaction(session, Isolation::ReadCommitted, 0, |transaction| async move {
+            let entered = transaction.enter(ROOT)?;
+            let sql = "SELECT pg_sleep(0.2)".to_owned();
+            tokio::spawn(async move {
+                entered.query(sql, Vec::new()).await.unwrap();
+            });
+            let entered = transaction.enter(ROOT)?;
+            tokio::spawn(async move {
+                entered.query(support::insert_effect_sql(), Vec::new()).await.unwrap();
+            });
+            Ok(())
+        });
+    result.await.unwrap();
+    assert_eq!(database.effects().await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_said_at_once_and_without_the_password() {
+    let user = PoolUser::join("postgres://me:s3cret@127.0.0.1:1/shop", 1).unwrap();
+    let session = PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(None)) };
+    let started = Instant::now();
+    let error = operations::retrieve(&session, "k".to_owned()).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!(error.code(), Some("ECONNREFUSED"));
+    let message = error.to_string();
+    assert!(message.contains("127.0.0.1:1, database \"shop\""), "{message}");
+    assert!(!message.contains("s3cret"), "{message}");
+}
+
+#[tokio::test]
+async fn the_last_user_ends_the_pool_and_waits_for_running_calls() {
+    let database = Database::new().await;
+    let (first, second) = (database.user(), database.user());
+    let session =
+        PoolSession { pool: Arc::clone(first.pool()), sql: Arc::clone(&database.session().sql) };
+    let key = new_key(&session).await;
+    database.leave().await;
+    first.leave().await.unwrap();
+    new_key(&session).await;
+
+    let ended = Arc::new(AtomicUsize::new(0));
+    let stage = tokio::spawn({
+        let (session, ended) = (session.clone(), Arc::clone(&ended));
+        async move {
+            stage::run_in_transaction(&session, &key, 0, |_| async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                ended.fetch_add(1, Ordering::SeqCst);
+                Ok(support::finished("200"))
+            })
+            .await
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    second.leave().await.unwrap();
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+    stage.await.unwrap().unwrap();
+    let error = operations::retrieve(&session, "k".to_owned()).await.unwrap_err();
+    assert_eq!(error.code(), Some("service_closed"));
+    database.drop().await;
+}

@@ -1,0 +1,120 @@
+//! A schema of its own for each test.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
+use medusa_idempotency_key::engine::operations;
+use medusa_idempotency_key::engine::pool::{PoolSession, PoolUser};
+use medusa_idempotency_key::engine::sql::Sql;
+use medusa_idempotency_key::engine::stage;
+use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
+use uuid::Uuid;
+
+/// A schema with the table of keys and a table `effect` for what stages do.
+pub struct Database {
+    url: String,
+    schema: String,
+    max_connections: usize,
+    user: Mutex<Option<PoolUser>>,
+    session: PoolSession,
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        Self::with_connections(4).await
+    }
+
+    pub async fn with_connections(max_connections: usize) -> Self {
+        let url = std::env::var("TEST_DATABASE_URL")
+            .expect("TEST_DATABASE_URL names the server to test on; `npm test` starts one");
+        let schema = format!("test_{}", Uuid::new_v4().simple());
+        // The schema is the search path too, and makes the URL, and so the pool, the test's own.
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let url = format!("{url}{separator}options=-csearch_path%3D{schema}");
+        let user = PoolUser::join(&url, max_connections).unwrap();
+        let session =
+            PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };
+        session.migrate().await.unwrap();
+        session.migrate().await.unwrap();
+        execute(&session, "CREATE TABLE effect (at timestamptz DEFAULT now())").await;
+        Self { url, schema, max_connections, user: Mutex::new(Some(user)), session }
+    }
+
+    pub fn session(&self) -> &PoolSession {
+        &self.session
+    }
+
+    /// One more user of the test's pool.
+    pub fn user(&self) -> PoolUser {
+        PoolUser::join(&self.url, self.max_connections).unwrap()
+    }
+
+    /// Leaves the pool to the other users.
+    pub async fn leave(&self) {
+        let user = self.user.lock().unwrap().take();
+        if let Some(user) = user {
+            user.leave().await.unwrap();
+        }
+    }
+
+    pub async fn stage<W, F>(&self, key: &str, work: W) -> Result<IdempotencyKey, Error>
+    where
+        W: Fn(Arc<Transaction>) -> F,
+        F: Future<Output = Result<Outcome, Error>>,
+    {
+        stage::run_in_transaction(&self.session, key, 3, work).await
+    }
+
+    /// How many effects were committed.
+    pub async fn effects(&self) -> i64 {
+        let mut connection = self.session.pool.connection().await.unwrap();
+        let count = sqlx::query_scalar("SELECT count(*) FROM effect");
+        let count = count.fetch_one(connection.start().unwrap()).await;
+        connection.end(count).unwrap()
+    }
+
+    pub async fn drop(self) {
+        let user = PoolUser::join(&self.url, self.max_connections).unwrap();
+        let session =
+            PoolSession { pool: Arc::clone(user.pool()), sql: Arc::clone(&self.session.sql) };
+        execute(&session, &format!("DROP SCHEMA {} CASCADE", self.schema)).await;
+        self.leave().await;
+        user.leave().await.unwrap();
+    }
+}
+
+async fn execute(session: &PoolSession, sql: &str) {
+    let mut connection = session.pool.connection().await.unwrap();
+    connection.execute(sql.to_owned()).await.unwrap();
+}
+
+pub async fn new_key(session: &PoolSession) -> String {
+    operations::create(session, Columns::default()).await.unwrap().idempotency_key
+}
+
+pub fn insert_effect_sql() -> String {
+    "INSERT INTO effect DEFAULT VALUES".to_owned()
+}
+
+pub async fn insert_effect(transaction: &Arc<Transaction>) -> Result<(), Error> {
+    insert_effect_in(transaction, ROOT).await
+}
+
+pub async fn insert_effect_in(transaction: &Arc<Transaction>, scope: usize) -> Result<(), Error> {
+    transaction.enter(scope)?.query(insert_effect_sql(), Vec::new()).await.map(drop)
+}
+
+pub fn text(text: &str) -> Field {
+    Field::Set(Some(text.to_owned()))
+}
+
+pub fn recovery_point(point: &str) -> Columns {
+    Columns { recovery_point: text(point), ..Columns::default() }
+}
+
+pub fn finished(code: &str) -> Outcome {
+    Outcome::Finished { response_code: Some(code.to_owned()), response_body: None }
+}
