@@ -200,9 +200,11 @@ describe("workStage", () => {
   });
 
   test("tells a callback that waits for itself instead of hanging", async () => {
+    const url = `${database.url}?options=-c%20lock_timeout%3D200`;
+    const impatient = database.service({ databaseUrl: url });
     const key = await newKey();
-    const stage = service.workStage(key, async () => {
-      await service.update(key, { response_code: 200 });
+    const stage = impatient.workStage(key, async () => {
+      await impatient.update(key, { response_code: 200 });
       return {};
     });
     expect(await rejection(stage)).toMatchObject({

@@ -310,6 +310,30 @@ async fn a_refused_connection_is_said_at_once_and_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_server_that_answers_no_more_does_not_hang_a_call() {
+    let database = Database::new().await;
+    let frozen = support::FrozenServer::start(database.url()).await;
+    let user = PoolUser::join(frozen.url(), 1).unwrap();
+    let sql = Arc::clone(&database.session().sql);
+    let session = PoolSession { pool: Arc::clone(user.pool()), sql };
+    let key = new_key(&session).await;
+    frozen.freeze();
+    // The clock jumps to the next timeout whenever nothing else is left to do.
+    tokio::time::pause();
+    let errors = [
+        operations::retrieve(&session, key.clone()).await.unwrap_err(),
+        stage::run_in_transaction(&session, &key, 0, |_| async { Ok(support::finished("200")) })
+            .await
+            .unwrap_err(),
+    ];
+    tokio::time::resume();
+    for error in errors {
+        assert_eq!(error.code(), Some("ETIMEDOUT"), "{error}");
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn the_last_user_ends_the_pool_and_waits_for_running_calls() {
     let database = Database::new().await;
     let (first, second) = (database.user(), database.user());

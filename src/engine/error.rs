@@ -13,6 +13,8 @@ pub const SERIALIZATION_FAILURE: &str = "40001";
 pub const DEADLOCK_DETECTED: &str = "40P01";
 /// A row lock was not granted within `lock_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// There is no such table.
+const UNDEFINED_TABLE: &str = "42P01";
 /// Among others: the result type of a prepared statement has changed.
 const FEATURE_NOT_SUPPORTED: &str = "0A000";
 /// The connection was lost and nothing more precise is known.
@@ -161,11 +163,17 @@ impl Error {
         }
     }
 
-    /// Says of a row lock that was not granted which key it was about.
-    pub fn about_key(self, key: Option<&str>) -> Self {
+    /// Adds to an error of one of the engine's own statements what the server cannot know: which key
+    /// a row lock was for, and how the table comes to be there.
+    pub fn of_statement(self, key: Option<&str>) -> Self {
         match (self, key) {
             (Self::Database(error), Some(key)) if error.code == LOCK_NOT_AVAILABLE => {
                 Self::Busy(key.to_owned())
+            }
+            (Self::Database(mut error), _) if error.code == UNDEFINED_TABLE => {
+                let hint = "call migrate(), or run Medusa's migrations on this database";
+                error.hint = Some(hint.to_owned());
+                Self::Database(error)
             }
             (error, _) => error,
         }

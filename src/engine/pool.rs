@@ -386,7 +386,7 @@ impl Session for PoolSession {
             let rows = timeout(STATEMENT_TIMEOUT, connection.fetch(query))
                 .await
                 .map_err(|_| unanswered(connection.target()))?
-                .map_err(|error| error.about_key(key.as_deref()))?;
+                .map_err(|error| error.of_statement(key.as_deref()))?;
             read(&rows, connection.target())
         })
     }

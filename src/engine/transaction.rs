@@ -327,7 +327,7 @@ impl Session for Use {
             let result = timeout(STATEMENT_TIMEOUT, connection.fetch(query)).await;
             let result = result.unwrap_or_else(|_| Err(unanswered(connection.target())));
             let rows = self.transaction.noted(result);
-            read(&rows.map_err(|error| error.about_key(key.as_deref()))?, connection.target())
+            read(&rows.map_err(|error| error.of_statement(key.as_deref()))?, connection.target())
         })
     }
 }

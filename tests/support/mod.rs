@@ -11,6 +11,9 @@ use medusa_idempotency_key::engine::pool::{PoolSession, PoolUser};
 use medusa_idempotency_key::engine::sql::Sql;
 use medusa_idempotency_key::engine::stage;
 use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// A schema with the table of keys and a table `effect` for what stages do.
@@ -45,6 +48,10 @@ impl Database {
 
     pub fn session(&self) -> &PoolSession {
         &self.session
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// One more user of the test's pool.
@@ -117,4 +124,49 @@ pub fn recovery_point(point: &str) -> Columns {
 
 pub fn finished(code: &str) -> Outcome {
     Outcome::Finished { response_code: Some(code.to_owned()), response_body: None }
+}
+
+/// A way to the server that can be made to lead nowhere, as a network that loses packets.
+pub struct FrozenServer {
+    url: String,
+    frozen: Arc<Notify>,
+    traffic: JoinHandle<()>,
+}
+
+impl FrozenServer {
+    pub async fn start(url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (before, after) = url.split_once("127.0.0.1:").expect("a server on 127.0.0.1");
+        let (port, rest) = after.split_once('/').unwrap();
+        let url = format!("{before}{}/{rest}", listener.local_addr().unwrap());
+        let server = format!("127.0.0.1:{port}");
+        let frozen = Arc::new(Notify::new());
+        let freeze = Arc::clone(&frozen);
+        let traffic = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(server).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                () = freeze.notified() => {}
+            }
+            // Both ends stay open; nobody reads them, and nobody takes another connection.
+            let _open = (client, server, listener);
+            std::future::pending::<()>().await;
+        });
+        Self { url, frozen, traffic }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn freeze(&self) {
+        self.frozen.notify_one();
+    }
+}
+
+impl Drop for FrozenServer {
+    fn drop(&mut self) {
+        self.traffic.abort();
+    }
 }

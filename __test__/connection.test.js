@@ -1,0 +1,184 @@
+"use strict";
+
+const { IdempotencyKeyService } = require("..");
+const { rejection, useDatabase } = require("./helpers/database");
+const { startProxy } = require("./helpers/proxy");
+
+const database = useDatabase();
+
+async function withService(databaseUrl, use, options = {}) {
+  const service = new IdempotencyKeyService({}, { databaseUrl, ...options });
+  try {
+    return await use(service);
+  } finally {
+    await service.close();
+  }
+}
+
+async function withProxy(use, options) {
+  const proxy = await startProxy(database.url);
+  try {
+    return await withService(proxy.url, (service) => use(service, proxy), options);
+  } finally {
+    await proxy.close();
+  }
+}
+
+function changed(change) {
+  const url = new URL(database.url);
+  change(url);
+  return url.href;
+}
+
+describe("trouble with the connection", () => {
+  test("is said at once, with host, port and database and without the password", async () => {
+    const url = changed((other) => {
+      other.port = "1";
+      other.password = "s3cret";
+    });
+    const started = Date.now();
+    await withService(url, async (service) => {
+      const { idempotency_key: key } = { idempotency_key: "k" };
+      const calls = [
+        service.create({}),
+        service.initializeRequest("", "POST", {}, "/"),
+        service.retrieve(key),
+        service.retrieve({ id: "x" }),
+        service.lock(key),
+        service.update(key, { response_code: 1 }),
+        service.workStage(key, () => ({})),
+        service.atomicPhase_(() => {}),
+        service.migrate(),
+      ];
+      for (const call of calls) {
+        const error = await rejection(call);
+        expect(error).toBeInstanceOf(Error);
+        expect(error.code).toBe("ECONNREFUSED");
+        expect(error.message).toContain(
+          `127.0.0.1:1, database "${new URL(url).pathname.slice(1)}"`,
+        );
+        expect(`${error.message} ${error.stack} ${JSON.stringify(error)}`).not.toContain("s3cret");
+      }
+    });
+    expect(Date.now() - started).toBeLessThan(5_000);
+  });
+
+  test("with a database that does not exist has its SQLSTATE", async () => {
+    const url = changed((other) => (other.pathname = "/no_such_database"));
+    const error = await withService(url, (service) => rejection(service.retrieve("k")));
+    expect(error.code).toBe("3D000");
+    expect(error.message).toContain('database "no_such_database"');
+  });
+
+  test("with a host that does not exist is said so", async () => {
+    const url = "postgres://me:s3cret@no-such-host.invalid:5432/shop";
+    const error = await withService(url, (service) => rejection(service.retrieve("k")));
+    expect(error.code).toBe("ENOTFOUND");
+    expect(error.message).toContain("no-such-host.invalid:5432");
+    expect(error.message).not.toContain("s3cret");
+  });
+
+  test("in the middle of a call rejects it, and the next call works", async () => {
+    await withProxy(async (service, proxy) => {
+      await service.create({});
+      const { idempotency_key: key } = await service.create({});
+      const stage = service.workStage(key, async (manager) => {
+        const sleeping = manager.query("SELECT pg_sleep(1)");
+        setTimeout(proxy.cut, 50);
+        await sleeping;
+        return {};
+      });
+      const error = await rejection(stage);
+      expect(["ECONNRESET", "08006", "EPIPE"]).toContain(error.code);
+      expect(error.message).toContain("127.0.0.1");
+      expect((await service.retrieve(key)).recovery_point).toBe("started");
+    });
+  });
+
+  test("during COMMIT says that the outcome is unknown", async () => {
+    await database.pool.query("CREATE TABLE slow_commit (id int)");
+    await database.pool.query(`
+      CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
+      'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';
+      CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON slow_commit
+      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()`);
+    await withProxy(async (service, proxy) => {
+      const { idempotency_key: key } = await service.create({});
+      const stage = service.workStage(key, async (manager) => {
+        await manager.query("INSERT INTO slow_commit VALUES (1)");
+        setTimeout(proxy.cut, 200);
+        return {};
+      });
+      expect(await rejection(stage)).toMatchObject({
+        code: "08007",
+        message: expect.stringContaining("unknown"),
+      });
+    });
+  });
+
+  test("while nobody uses it goes unnoticed", async () => {
+    await withProxy(async (service, proxy) => {
+      await service.create({});
+      proxy.cut();
+      // A connection that was idle for longer than a second is tried before it is used.
+      await new Promise((resolve) => setTimeout(resolve, 1_100));
+      expect((await service.create({})).recovery_point).toBe("started");
+    });
+  });
+
+  test("that the administrator ended rejects with its SQLSTATE", async () => {
+    const service = database.service({ maxConnections: 9 });
+    const { idempotency_key: key } = await service.create({});
+    const stage = service.workStage(key, async (manager) => {
+      const [{ pid }] = await manager.query("SELECT pg_backend_pid() AS pid");
+      await database.pool.query("SELECT pg_terminate_backend($1)", [pid]);
+      await manager.query("SELECT 1");
+      return {};
+    });
+    const error = await rejection(stage);
+    expect(["57P01", "08006", "ECONNRESET", "EPIPE"]).toContain(error.code);
+    expect((await service.retrieve(key)).recovery_point).toBe("started");
+  });
+});
+
+describe("round trips", () => {
+  test("every operation is one, a stage is five", async () => {
+    await withProxy(
+      async (service, proxy) => {
+        const { idempotency_key: key } = await service.create({});
+        const counted = async (call) => {
+          // Statements are prepared at their first use of a connection.
+          await call();
+          const before = proxy.roundTrips();
+          await call();
+          return proxy.roundTrips() - before;
+        };
+        const counts = {
+          create: await counted(() => service.create({ request_params: { a: 1 } })),
+          initializeNew: await counted(() => service.initializeRequest("", "POST", {}, "/")),
+          initializeKnown: await counted(() => service.initializeRequest(key, "POST", {}, "/")),
+          initializeUnknown: await counted(() => service.initializeRequest("?", "POST", {}, "/")),
+          retrieve: await counted(() => service.retrieve(key)),
+          select: await counted(() => service.retrieve({ idempotency_key: key })),
+          lock: await counted(() => service.lock(key).catch(() => {})),
+          lockUnknown: await counted(() => service.lock("nowhere").catch(() => {})),
+          update: await counted(() => service.update(key, { response_code: 200 })),
+          updateUnknown: await counted(() =>
+            service.update("?", { response_code: 2 }).catch(() => {}),
+          ),
+          // BEGIN, row lock, outcome, COMMIT; the callback's own query is the fifth.
+          workStage: await counted(() =>
+            service.workStage(key, async (manager) => {
+              await manager.query("SELECT 1");
+              return {};
+            }),
+          ),
+        };
+        const { workStage, ...operations } = counts;
+        expect(new Set(Object.values(operations))).toEqual(new Set([1]));
+        expect(workStage).toBe(5);
+      },
+      { lockTimeout: 0, maxConnections: 1 },
+    );
+  });
+});

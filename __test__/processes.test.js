@@ -1,0 +1,129 @@
+"use strict";
+
+const { fork } = require("node:child_process");
+const { once } = require("node:events");
+const path = require("node:path");
+const { Worker } = require("node:worker_threads");
+const { useDatabase } = require("./helpers/database");
+
+const database = useDatabase();
+const children = new Set();
+let service;
+
+beforeAll(async () => {
+  service = database.service();
+  await database.pool.query("CREATE TABLE effect (name text)");
+});
+
+beforeEach(() => database.pool.query("TRUNCATE effect"));
+
+afterEach(() => {
+  children.forEach((child) => child.kill("SIGKILL"));
+  children.clear();
+});
+
+function start(...args) {
+  const child = fork(path.join(__dirname, "fixtures/process.js"), [database.url, ...args]);
+  children.add(child);
+  return child;
+}
+
+async function newKey() {
+  return (await service.create({})).idempotency_key;
+}
+
+async function effects() {
+  const { rows } = await database.pool.query("SELECT count(*)::int AS count FROM effect");
+  return rows[0].count;
+}
+
+test("of many callers in several processes one gets the lock", async () => {
+  const processes = [0, 1, 2, 3].map(() => start("lock"));
+  await Promise.all(processes.map((child) => once(child, "message")));
+  for (let round = 0; round < 50; round += 1) {
+    const key = await newKey();
+    const answers = processes.map(async (child) => {
+      const answer = once(child, "message");
+      child.send({ key, callers: 8 });
+      return (await answer)[0];
+    });
+    const results = await Promise.all(answers);
+    expect(results.reduce((sum, { won }) => sum + won, 0)).toBe(1);
+    expect(new Set(results.flatMap(({ reasons }) => reasons))).toEqual(new Set(["conflict"]));
+  }
+});
+
+test("a process that is killed leaves nothing half-written and its key free", async () => {
+  const key = await newKey();
+  const child = start("hang", key);
+  await once(child, "message");
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  const finished = await service.workStage(key, () => ({ response_code: 200 }));
+  expect(finished.recovery_point).toBe("finished");
+  expect(await effects()).toBe(0);
+});
+
+test("a process that ends inside of a callback leaves nothing half-written", async () => {
+  const key = await newKey();
+  const [code] = await once(start("leave", key), "exit");
+  expect(code).toBe(0);
+  expect((await service.workStage(key, () => ({}))).recovery_point).toBe("finished");
+  expect(await effects()).toBe(0);
+});
+
+test("a process that has nothing more to do ends by itself", async () => {
+  const key = await newKey();
+  const [code, signal] = await once(start("idle", key), "exit");
+  expect([code, signal]).toEqual([0, null]);
+  expect((await service.retrieve(key)).recovery_point).toBe("finished");
+});
+
+test("a worker thread that is terminated inside of a callback leaves nothing half-written", async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const key = await newKey();
+    const worker = new Worker(path.join(__dirname, "fixtures/worker.js"), {
+      workerData: { url: database.url, key },
+    });
+    await once(worker, "message");
+    await worker.terminate();
+    const finished = await service.workStage(key, () => ({ response_code: 200 }));
+    expect(finished.recovery_point).toBe("finished");
+    expect(await effects()).toBe(0);
+  }
+});
+
+test("as many stages as connections, each with a call of its own inside, all finish", async () => {
+  const maxConnections = 4;
+  const small = database.service({ maxConnections });
+  const keys = await Promise.all(Array.from({ length: maxConnections }, newKey));
+  let started = 0;
+  let allStarted;
+  const all = new Promise((resolve) => (allStarted = resolve));
+  const stages = keys.map((key) =>
+    small.workStage(key, async () => {
+      started += 1;
+      if (started === maxConnections) {
+        allStarted();
+      }
+      await all;
+      await small.create({});
+      return { response_code: 200 };
+    }),
+  );
+  expect((await Promise.all(stages)).map((key) => key.response_code)).toEqual([200, 200, 200, 200]);
+});
+
+test("hundreds of stages and calls at once all finish", async () => {
+  const small = database.service({ maxConnections: 2 });
+  const keys = await Promise.all(Array.from({ length: 200 }, newKey));
+  const stages = keys.map((key) =>
+    small.workStage(key, async (manager) => {
+      await manager.query("INSERT INTO effect VALUES ('one')");
+      await small.create({});
+      return {};
+    }),
+  );
+  await Promise.all(stages);
+  expect(await effects()).toBe(200);
+});
