@@ -1,6 +1,7 @@
 "use strict";
 
-const { checkDatabaseUrl } = require("../binding");
+const { inspect } = require("node:util");
+const { checkUrl } = require("./connections");
 const { medusaError } = require("./errors");
 
 const MAX_MILLISECONDS = 2 ** 31 - 1;
@@ -33,8 +34,7 @@ const DEFAULTS = {
 const checked = new WeakMap();
 
 /**
- * The settings of a service, from its second constructor argument: options, or, as Medusa passes to
- * a project's own services, the whole config module.
+ * The settings of a service, from its second constructor argument.
  *
  * @param {unknown} options
  * @param {unknown} container the first argument, for those who gave the options there
@@ -49,10 +49,15 @@ function settingsFrom(options, container) {
   }
   let settings = checked.get(options);
   if (!settings) {
-    settings = check("projectConfig" in options ? ofConfigModule(options) : options);
+    settings = check(isConfigModule(options) ? {} : options);
     checked.set(options, settings);
   }
   return settings;
+}
+
+/** What Medusa passes to a project's own services where a plugin's get their options. */
+function isConfigModule(options) {
+  return "projectConfig" in options;
 }
 
 function check(options) {
@@ -68,14 +73,6 @@ function check(options) {
     }
   }
   return settings;
-}
-
-/** What Medusa's config module says of the database. */
-function ofConfigModule({ projectConfig }) {
-  return {
-    databaseUrl: projectConfig?.database_url,
-    schema: projectConfig?.database_schema,
-  };
 }
 
 /** `new IdempotencyKeyService({ databaseUrl })` looks right, but the container comes first. */
@@ -106,11 +103,7 @@ function databaseUrl(name, value) {
   if (typeof value !== "string") {
     throw invalid(`${name} has to be a string, not ${typeof value}`);
   }
-  try {
-    checkDatabaseUrl(value);
-  } catch (error) {
-    throw invalid(error.message);
-  }
+  checkUrl("medusa-idempotency-key: databaseUrl", value);
 }
 
 function nonEmptyText(name, value) {
@@ -132,7 +125,7 @@ function notYet(name) {
 }
 
 function shown(value) {
-  return typeof value === "string" ? JSON.stringify(value) : String(value);
+  return inspect(value, { depth: 0, breakLength: Infinity });
 }
 
 function invalid(message) {

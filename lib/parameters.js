@@ -18,14 +18,26 @@ function parameterFrom(value) {
   if (Array.isArray(value)) {
     return { json: jsonOf(value), literal: literalOf(value) };
   }
+  if (typeof value.toPostgres === "function") {
+    return parameterFrom(value.toPostgres(prepared));
+  }
   return textOf(value);
+}
+
+/** What `pg` hands to an object's toPostgres() to turn its parts into text with. */
+function prepared(value) {
+  return Array.isArray(value) ? literalOf(value) : textOf(value);
 }
 
 function textOf(value) {
   if (isDate(value)) {
     return localTime(value);
   }
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  if (typeof value !== "object") {
+    return String(value);
+  }
+  // `null` for what has no JSON, such as an object whose toJSON() answers undefined.
+  return JSON.stringify(value) ?? null;
 }
 
 /** As JSON, or undefined for what JSON cannot hold; an array of BigInt is no JSON but an int8[]. */
@@ -49,10 +61,13 @@ function elementOf(value) {
   if (Array.isArray(value)) {
     return literalOf(value);
   }
+  if (typeof value.toPostgres === "function") {
+    return elementOf(value.toPostgres(prepared));
+  }
   const text = ArrayBuffer.isView(value)
     ? `\\x${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("hex")}`
     : textOf(value);
-  return `"${text.replace(/\\/g, "\\\\").replace(/"/g, '\\"')}"`;
+  return text === null ? "NULL" : `"${text.replace(/\\/g, "\\\\").replace(/"/g, '\\"')}"`;
 }
 
 /**
@@ -60,16 +75,28 @@ function elementOf(value) {
  * and for timestamp and date the wall clock that is read back.
  */
 function localTime(date) {
-  const time = date.getTime();
-  if (Number.isNaN(time)) {
+  if (Number.isNaN(date.getTime())) {
     return String(date);
   }
-  const offset = -date.getTimezoneOffset();
-  const wallClock = new Date(time + offset * 60_000).toISOString().slice(0, -1);
-  const minutes = Math.abs(offset);
-  const pad = (number) => String(number).padStart(2, "0");
-  const zone = `${pad(Math.floor(minutes / 60))}:${pad(minutes % 60)}`;
-  return `${wallClock}${offset < 0 ? "-" : "+"}${zone}`;
+  const year = date.getFullYear();
+  const days = [date.getMonth() + 1, date.getDate()].map((number) => pad(number));
+  const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map((number) =>
+    pad(number),
+  );
+  // There is no year 0: the year before 1 A.D. is 1 B.C.
+  const day = [pad(year < 1 ? 1 - year : year, 4), ...days].join("-");
+  const time = `${clock.join(":")}.${pad(date.getMilliseconds(), 3)}`;
+  return `${day}T${time}${zoneOf(date)}${year < 1 ? " BC" : ""}`;
+}
+
+function zoneOf(date) {
+  const east = -date.getTimezoneOffset();
+  const minutes = Math.abs(east);
+  return `${east < 0 ? "-" : "+"}${pad(Math.floor(minutes / 60))}:${pad(minutes % 60)}`;
+}
+
+function pad(number, digits = 2) {
+  return String(number).padStart(digits, "0");
 }
 
 module.exports = { parameterFrom };

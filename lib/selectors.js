@@ -84,9 +84,11 @@ function fromObject(column, value) {
   );
 }
 
+const FIND_OPERATORS = new Set([Symbol.for("FindOperator"), Symbol.for("EqualOperator")]);
+
 /** Across realms and copies of TypeORM, as TypeORM itself tells them. */
 function isFindOperator(value) {
-  return typeof value === "object" && value["@instanceof"] === Symbol.for("FindOperator");
+  return typeof value === "object" && FIND_OPERATORS.has(value["@instanceof"]);
 }
 
 function fromFindOperator(column, operator) {
@@ -130,12 +132,15 @@ function conjunction(predicates) {
 }
 
 function compare(operator, column, value) {
-  const operand = PATTERNS.has(operator) ? { text: String(value) } : operandOf(column, value);
+  const operand = PATTERNS.has(operator)
+    ? { text: String(value).toWellFormed() }
+    : operandOf(column, value);
   return { operator, operand };
 }
 
+/** Half of a surrogate pair becomes what it becomes in UTF-8; JSON would write it as an escape. */
 function operandOf(column, value) {
-  return { text: textFor(column, value) ?? null, date: isDate(value) };
+  return { text: textFor(column, value)?.toWellFormed() ?? null, date: isDate(value) };
 }
 
 module.exports = { alternativesOf };

@@ -1,15 +1,20 @@
 "use strict";
 
-const { AsyncResource } = require("node:async_hooks");
-const { Service, newKey } = require("../binding");
-const { medusaError, errorFrom, unwrap } = require("./errors");
-const { columnsOf, keyFrom, textFor } = require("./keys");
+const { Service, Session, newKey } = require("../binding");
+const { connectionOf } = require("./connections");
+const { medusaError, unwrap } = require("./errors");
+const { drive } = require("./flows");
+const { columnsOf, keyFrom } = require("./keys");
+const { opensTransactions, placeOf } = require("./managers");
 const { settingsFrom } = require("./options");
 const { alternativesOf } = require("./selectors");
 const { TransactionManager } = require("./transaction-manager");
+const { Work, outcomeOf } = require("./work");
 
 class IdempotencyKeyService {
   #settings;
+  /** The service that this one was bound from, whose connections it uses. */
+  #origin = this;
   #native;
   #closed = false;
 
@@ -18,7 +23,7 @@ class IdempotencyKeyService {
     this.__container__ = container;
     this.__configModule__ = options;
     this.__moduleDeclaration__ = moduleDeclaration;
-    this.manager_ = managerOf(container);
+    this.manager_ = registered(container, "manager");
     this.transactionManager_ = undefined;
   }
 
@@ -37,63 +42,76 @@ class IdempotencyKeyService {
     );
     bound.manager_ = transactionManager;
     bound.transactionManager_ = transactionManager;
+    if (#origin in bound) {
+      bound.#origin = this.#origin;
+    }
     return bound;
   }
 
   async create(payload) {
-    const session = IdempotencyKeyService.#sessionOf(this);
     columnsOf("create", payload);
     if (payload.idempotency_key === undefined || payload.idempotency_key === null) {
       // Before the insert, so that a caller who repeats it repeats the same key.
       Reflect.set(payload, "idempotency_key", newKey());
     }
-    const answer = await session.create(columnsOf("create", payload));
+    const columns = columnsOf("create", payload);
+    const answer = await IdempotencyKeyService.#run(this, (session) => session.create(columns));
     return keyFrom(unwrap(answer).key, payload);
   }
 
   async initializeRequest(headerKey, method, params, path) {
-    const session = IdempotencyKeyService.#sessionOf(this);
-    const request = {
+    const columns = columnsOf("initializeRequest", {
       request_method: method,
       request_params: params,
       request_path: path,
-    };
+    });
     const key = headerKey ? keyText(headerKey) : undefined;
-    const answer = await session.initializeRequest(key, columnsOf("initializeRequest", request));
+    const answer = await IdempotencyKeyService.#run(this, (session) =>
+      session.initializeRequest(key, columns),
+    );
     return keyFrom(unwrap(answer).key);
   }
 
   async retrieve(keyOrSelector) {
-    const session = IdempotencyKeyService.#sessionOf(this);
-    if (typeof keyOrSelector !== "object" || keyOrSelector === null) {
-      return keyFrom(unwrap(await session.retrieve(keyText(keyOrSelector))).key);
-    }
-    const constraints = JSON.stringify(keyOrSelector);
-    const alternatives = JSON.stringify(alternativesOf(keyOrSelector));
-    return keyFrom(unwrap(await session.select(constraints, alternatives)).key);
+    const answer = await IdempotencyKeyService.#run(this, lookUp(keyOrSelector));
+    return keyFrom(unwrap(answer).key);
   }
 
   async lock(key) {
-    const session = IdempotencyKeyService.#sessionOf(this);
-    const answer = await session.lock(keyText(key), this.#settings.lockTimeout);
+    const text = keyText(key);
+    const answer = await IdempotencyKeyService.#run(this, (session) =>
+      session.lock(text, this.#settings.lockTimeout),
+    );
     return keyFrom(unwrap(answer).key);
   }
 
   async update(key, update) {
-    const session = IdempotencyKeyService.#sessionOf(this);
-    const answer = await session.update(keyText(key), columnsOf("update", update));
+    const text = keyText(key);
+    const columns = columnsOf("update", update);
+    const answer = await IdempotencyKeyService.#run(this, (session) =>
+      session.update(text, columns),
+    );
     return keyFrom(unwrap(answer).key, update);
   }
 
   async workStage(key, callback) {
-    const place = IdempotencyKeyService.#placeOfStages(this);
-    const manager = this.transactionManager_;
+    requireService(this, #settings in Object(this));
     const text = keyText(key);
     requireFunction("workStage(key, callback)", callback);
-    const work = new Work(manager, async (given) => outcomeOf(await callback(given)));
-    const answer = await place.workStage(text, work.perform);
-    work.throwIfFailed(answer);
-    return keyFrom(answer.key, work.result.own);
+    const work = (manager) => new Work(manager, async (given) => outcomeOf(await callback(given)));
+    const bound = placeOf(this.transactionManager_);
+    if (bound) {
+      return IdempotencyKeyService.#stageIn(this, this.transactionManager_, text, work);
+    }
+    if (opensTransactions(this.activeManager_)) {
+      return this.activeManager_.transaction((manager) =>
+        IdempotencyKeyService.#stageIn(this, manager, text, work),
+      );
+    }
+    const ofItsOwn = work();
+    const native = IdempotencyKeyService.#open(this);
+    const { key: row } = ofItsOwn.unwrap(await native.workStage(text, ofItsOwn.perform));
+    return keyFrom(row, ofItsOwn.result.own);
   }
 
   shouldRetryTransaction_(error) {
@@ -101,14 +119,14 @@ class IdempotencyKeyService {
   }
 
   async atomicPhase_(work, isolationOrErrorHandler, maybeErrorHandlerOrDontFail) {
+    requireService(this, #settings in Object(this));
     requireFunction("atomicPhase_(work, …)", work);
     const twoFunctions = typeof isolationOrErrorHandler === "function";
     const errorHandler = twoFunctions ? isolationOrErrorHandler : maybeErrorHandlerOrDontFail;
-    if (this.transactionManager_) {
-      IdempotencyKeyService.#sessionOf(this);
+    if (placeOf(this.transactionManager_)) {
       return phaseIn(this.transactionManager_, work, errorHandler);
     }
-    const isolation = twoFunctions ? undefined : isolationOrErrorHandler;
+    const isolation = twoFunctions ? undefined : isolationOrErrorHandler || undefined;
     const dontFail = twoFunctions && Boolean(maybeErrorHandlerOrDontFail);
     try {
       return await IdempotencyKeyService.#phaseOfItsOwn(this, work, isolation);
@@ -135,123 +153,95 @@ class IdempotencyKeyService {
     }
   }
 
-  /** The native service, opened by the first call that needs a database. */
-  static #open(service) {
-    requireService(service, #settings in Object(service));
-    if (service.#closed) {
-      throw medusaError(
-        "unexpected_state",
-        "the service was closed: construct a new one",
-        "service_closed",
-      );
-    }
-    service.#native ??= new Service({
-      ...service.#settings,
-      databaseUrl: urlOf(service.#settings),
-    });
-    return service.#native;
-  }
-
-  /** Where the operations of a service run: in the transaction it is bound to, or on the pool. */
-  static #sessionOf(service) {
+  /** Runs an operation in the transaction that the service is bound to, or on the pool. */
+  static #run(service, operation) {
     requireService(service, #settings in Object(service));
     const manager = service.transactionManager_;
-    if (!manager) {
-      return IdempotencyKeyService.#open(service).session();
+    if (!placeOf(manager)) {
+      return operation(IdempotencyKeyService.#open(service).session());
     }
-    if (!TransactionManager.isTransactionManager(manager)) {
-      throw medusaError(
-        "invalid_argument",
-        "withTransaction() takes the manager that workStage or atomicPhase_ hands to its callback",
-        "invalid_manager",
-      );
-    }
-    return TransactionManager.sessionOf(manager);
+    return IdempotencyKeyService.#runIn(service, manager, operation);
   }
 
-  /** A stage of an unbound service opens a transaction; one of a bound service runs in its own. */
-  static #placeOfStages(service) {
-    const session = IdempotencyKeyService.#sessionOf(service);
-    return service.transactionManager_ ? session : IdempotencyKeyService.#open(service);
+  /** Runs an operation in the transaction of a manager. */
+  static #runIn(service, manager, operation, work) {
+    if (TransactionManager.isTransactionManager(manager)) {
+      return operation(TransactionManager.sessionOf(manager));
+    }
+    const schema = service.#settings.schema ?? manager.connection.options.schema;
+    return drive(operation(foreignSession(schema)), manager, work);
+  }
+
+  static async #stageIn(service, manager, key, workWith) {
+    const work = workWith(manager);
+    const stage = (session) => session.workStage(key, work.perform);
+    const answer = await IdempotencyKeyService.#runIn(service, manager, stage, work);
+    return keyFrom(work.unwrap(answer).key, work.result.own);
   }
 
   static async #phaseOfItsOwn(service, work, isolation) {
     if (isolation && typeof isolation !== "string") {
       throw medusaError("invalid_argument", "atomicPhase_: the isolation level has to be a string");
     }
-    const phase = new Work(undefined, async (manager) => ({ result: await work(manager) }));
+    const manager = service.activeManager_;
+    if (opensTransactions(manager)) {
+      return phaseThrough(manager, work, isolation, (error) =>
+        service.shouldRetryTransaction_(error),
+      );
+    }
+    const phase = new Work(undefined, async (given) => ({ result: await work(given) }));
     const native = IdempotencyKeyService.#open(service);
-    const answer = await native.atomicPhase(
-      isolation || undefined,
-      Boolean(isolation),
-      phase.perform,
-    );
-    phase.throwIfFailed(answer);
+    const done = await native.atomicPhase(isolation, Boolean(isolation), phase.perform);
+    phase.unwrap(done);
     return phase.result.result;
   }
-}
 
-/**
- * Work that the engine calls with a transaction. What it receives and fails with stays here: the
- * engine learns how it ended, no more, and the caller gets the very value that was thrown.
- */
-class Work {
-  result;
-  #failed = false;
-  #error;
-
-  /** @param manager what the work receives; without one, a manager of the engine's transaction */
-  constructor(manager, work) {
-    // The engine calls from a thread of its own: without this the caller's AsyncLocalStorage
-    // contexts would be gone inside of the work.
-    this.perform = AsyncResource.bind(async (native) => {
-      this.#failed = false;
-      try {
-        this.result = await work(manager ?? new TransactionManager(native));
-        return { failed: false, ...this.result.outcome };
-      } catch (error) {
-        this.#failed = true;
-        this.#error = error;
-        return { failed: true, code: codeOf(error) };
-      }
-    });
-  }
-
-  throwIfFailed({ failure }) {
-    if (!failure) {
-      return;
+  /** The native service, opened by the first call that needs a connection of its own. */
+  static #open(service) {
+    requireService(service, #settings in Object(service));
+    const owner = IdempotencyKeyService.#ownerOf(service);
+    if (owner.#closed) {
+      throw medusaError(
+        "unexpected_state",
+        "the service was closed: construct a new one",
+        "service_closed",
+      );
     }
-    throw failure.kind === "work" && this.#failed ? this.#error : errorFrom(failure);
+    owner.#native ??= new Service({
+      ...owner.#settings,
+      ...connectionOf(owner.#settings, owner.activeManager_, projectConfigOf(owner)),
+    });
+    return owner.#native;
+  }
+
+  /** Whose connections a service uses: a root manager of another database means another one. */
+  static #ownerOf(service) {
+    const origin = service.#origin;
+    const sameDatabase = service.activeManager_?.connection === origin.activeManager_?.connection;
+    return service.transactionManager_ && !sameDatabase ? service : origin;
   }
 }
 
-/** What a stage's callback returned, for the engine, and what the resolved key carries of it. */
-function outcomeOf(result) {
-  if (typeof result !== "object" || result === null) {
-    throw medusaError(
-      "invalid_data",
-      "the callback of workStage has to return an object: { recovery_point } or " +
-        "{ response_code, response_body }",
-    );
+const foreignSessions = new Map();
+
+/** The operations in a transaction that somebody else holds, on the table of a schema. */
+function foreignSession(schema) {
+  let session = foreignSessions.get(schema);
+  if (!session) {
+    session = Session.foreign(schema);
+    foreignSessions.set(schema, session);
   }
-  const { recovery_point, response_code, response_body } = result;
-  if (recovery_point) {
-    return { outcome: { recoveryPoint: recoveryPoint(recovery_point) }, own: {} };
-  }
-  return {
-    outcome: {
-      responseCode: textFor("response_code", response_code) ?? undefined,
-      responseBody: textFor("response_body", response_body) ?? undefined,
-    },
-    own: { response_body },
-  };
+  return session;
 }
 
-function recoveryPoint(value) {
-  if (typeof value !== "string") {
-    throw medusaError("invalid_data", `recovery_point has to be a string, not ${typeof value}`);
+function lookUp(keyOrSelector) {
+  if (typeof keyOrSelector !== "object" || keyOrSelector === null) {
+    const key = keyText(keyOrSelector);
+    return (session) => session.retrieve(key);
   }
-  return value;
+  const constraints = JSON.stringify(keyOrSelector);
+  const alternatives = JSON.stringify(alternativesOf(keyOrSelector));
+  return (session) => session.select(constraints, alternatives);
 }
 
 /** A phase in the caller's transaction, as Medusa's: the handler finds it rolled back. */
@@ -264,6 +254,20 @@ async function phaseIn(manager, work, errorHandler) {
         await manager.queryRunner.rollbackTransaction();
       }
       await errorHandler(error);
+    }
+    throw error;
+  }
+}
+
+/** A phase in a transaction of TypeORM's, as Medusa's: repeated once, and only at a given level. */
+async function phaseThrough(manager, work, isolation, mayRepeat) {
+  const phase = () =>
+    isolation ? manager.transaction(isolation, work) : manager.transaction(work);
+  try {
+    return await phase();
+  } catch (error) {
+    if (isolation && mayRepeat(error)) {
+      return phase();
     }
     throw error;
   }
@@ -299,30 +303,15 @@ function requireService(service, isService) {
 }
 
 /** A cradle throws for names it does not know. */
-function managerOf(container) {
+function registered(container, name) {
   const isObject = typeof container === "object" && container !== null;
-  return isObject && "manager" in container ? container.manager : undefined;
+  return isObject && name in container ? container[name] : undefined;
 }
 
-function urlOf({ databaseUrl }) {
-  const url = databaseUrl ?? process.env.DATABASE_URL;
-  if (!url) {
-    throw medusaError(
-      "invalid_argument",
-      "no database: give the option databaseUrl or set DATABASE_URL",
-      "no_database",
-    );
-  }
-  return url;
-}
-
-/** The SQLSTATE of whatever was thrown; even a getter that throws is not worth a second failure. */
-function codeOf(error) {
-  try {
-    return typeof error?.code === "string" ? error.code : undefined;
-  } catch {
-    return undefined;
-  }
+/** Medusa's config: a project's own services get it in place of options. */
+function projectConfigOf(service) {
+  const own = service.__configModule__?.projectConfig;
+  return own ?? registered(service.__container__, "configModule")?.projectConfig;
 }
 
 module.exports = { IdempotencyKeyService };

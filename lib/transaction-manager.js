@@ -92,13 +92,15 @@ function checkIsolation(isolation) {
 /** Rows as `pg` gives them: the same parsers, and those that a project has set in their place. */
 function rowsFrom({ names, types: oids, rows }) {
   const parsers = Array.from(oids, (oid) => types.getTypeParser(oid, "text"));
-  return Array.from(rows, (values) => {
-    const row = {};
-    values.forEach((value, index) => {
-      row[names[index]] = value === null || value === undefined ? null : parsers[index](value);
-    });
-    return row;
+  return Array.from(rows, (texts) => {
+    const values = Array.from(texts, (text, index) => parsed(text, parsers[index]));
+    // Defined one by one, so that a column may be called __proto__.
+    return Object.fromEntries(values.map((value, index) => [names[index], value]));
   });
+}
+
+function parsed(text, parser) {
+  return text === null || text === undefined ? null : parser(text);
 }
 
 module.exports = { TransactionManager };

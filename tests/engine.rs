@@ -298,7 +298,7 @@ async fn calls_under_way_are_awaited_before_the_commit() {
 
 #[tokio::test]
 async fn a_refused_connection_is_said_at_once_and_without_the_password() {
-    let user = PoolUser::join("postgres://me:s3cret@127.0.0.1:1/shop", 1).unwrap();
+    let user = support::join("postgres://me:s3cret@127.0.0.1:1/shop", 1).unwrap();
     let session = PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(None)) };
     let started = Instant::now();
     let error = operations::retrieve(&session, "k".to_owned()).await.unwrap_err();
@@ -313,7 +313,7 @@ async fn a_refused_connection_is_said_at_once_and_without_the_password() {
 async fn a_server_that_answers_no_more_does_not_hang_a_call() {
     let database = Database::new().await;
     let frozen = support::FrozenServer::start(database.url()).await;
-    let user = PoolUser::join(frozen.url(), 1).unwrap();
+    let user = support::join(frozen.url(), 1).unwrap();
     let sql = Arc::clone(&database.session().sql);
     let session = PoolSession { pool: Arc::clone(user.pool()), sql };
     let key = new_key(&session).await;

@@ -17,6 +17,8 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 const UNDEFINED_TABLE: &str = "42P01";
 /// Among others: the result type of a prepared statement has changed.
 const FEATURE_NOT_SUPPORTED: &str = "0A000";
+/// There is no such prepared statement.
+const INVALID_STATEMENT_NAME: &str = "26000";
 /// The connection was lost and nothing more precise is known.
 const CONNECTION_FAILURE: &str = "08006";
 /// The connection was lost during COMMIT: whether it happened is unknown.
@@ -257,18 +259,22 @@ pub fn leaves_connection_usable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether a table has changed since a statement on it was prepared. The connection keeps the
-/// statement, so it is of no more use, but another one is.
-pub fn is_stale_plan(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(error)
-        if error.code().as_deref() == Some(FEATURE_NOT_SUPPORTED)
-            && error.message().starts_with("cached plan must not change"))
+/// Whether a statement that the connection keeps prepared is of no more use, because its table has
+/// changed or somebody has deallocated it. Nothing was done, and another connection can do it.
+pub fn is_stale_statement(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    match error.code().as_deref() {
+        Some(FEATURE_NOT_SUPPORTED) => error.message().starts_with("cached plan must not change"),
+        Some(INVALID_STATEMENT_NAME) => true,
+        _ => false,
+    }
 }
 
 /// Whether the server ends the connection with this error.
 fn is_fatal(error: &PgDatabaseError) -> bool {
     matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
-        || error.code().starts_with("08")
 }
 
 /// The name by which Node calls a system error.

@@ -49,6 +49,12 @@ impl Timestamp {
             microseconds => (microseconds.div_euclid(1000)) as f64 + Self::EPOCH,
         }
     }
+
+    /// The reverse of [`Self::milliseconds`], as far as a `Date` goes.
+    #[allow(clippy::cast_possible_truncation)] // saturates, which makes infinity infinity
+    pub fn from_milliseconds(milliseconds: f64) -> Self {
+        Self(((milliseconds - Self::EPOCH) * 1000.0).round() as i64)
+    }
 }
 
 /// What is known of a column that a caller may set.
@@ -185,5 +191,8 @@ mod tests {
         assert_eq!(Timestamp(-1).milliseconds(), 946_684_799_999.0);
         assert_eq!(Timestamp(i64::MAX).milliseconds(), f64::INFINITY);
         assert_eq!(Timestamp(i64::MIN).milliseconds(), f64::NEG_INFINITY);
+        for milliseconds in [0.0, 946_684_800_001.0, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(Timestamp::from_milliseconds(milliseconds).milliseconds(), milliseconds);
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! written.
 
 pub mod error;
+pub mod foreign;
 pub mod key;
 pub mod operations;
 pub mod pool;

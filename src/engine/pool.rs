@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{Arguments as _, AssertSqlSafe, Connection as _, Row as _};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::error::{Error, is_stale_plan, leaves_connection_usable};
+use super::error::{Error, is_stale_statement, leaves_connection_usable};
 use super::key::{IdempotencyKey, Timestamp};
 use super::session::{Running, Session};
 use super::settings::Target;
@@ -52,17 +52,22 @@ static POOLS: LazyLock<Mutex<HashMap<PoolKey, Weak<Pool>>>> = LazyLock::new(Mute
 pub struct PoolUser(Arc<Pool>);
 
 impl PoolUser {
-    /// Joins the users of the process's pool for this database. Connections open when needed.
+    /// Joins the users of the process's pool for this database. Services whose `identity` is the
+    /// same mean the same database. Connections open when they are needed.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when `url` is no URL of a PostgreSQL database.
-    pub fn join(url: &str, max_connections: usize) -> Result<Self, Error> {
+    /// Those of `target`.
+    pub fn join(
+        identity: &str,
+        max_connections: usize,
+        target: impl FnOnce() -> Result<Target, Error>,
+    ) -> Result<Self, Error> {
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (url.to_owned(), max_connections);
+        let key = (identity.to_owned(), max_connections);
         let pool = match pools.get(&key).and_then(Weak::upgrade) {
             Some(pool) => pool,
             None => {
-                let pool = Arc::new(Pool::new(Target::from_url(url)?, max_connections)?);
+                let pool = Arc::new(Pool::new(target()?, max_connections)?);
                 pools.retain(|_, pool| pool.strong_count() > 0);
                 pools.insert(key, Arc::downgrade(&pool));
                 pool
@@ -127,6 +132,11 @@ impl Pool {
     /// Where the pool connects to.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// How many stages may run at once.
+    pub fn max_connections(&self) -> usize {
+        self.max_stages
     }
 
     /// A connection for a single statement.
@@ -234,7 +244,7 @@ pub struct Connection {
     object: Option<Object<Connector>>,
     exchanging: bool,
     broken: bool,
-    /// Whether a table has changed under one of its prepared statements.
+    /// Whether one of its prepared statements is of no more use.
     pub stale: bool,
     /// Whether a transaction is open on it.
     pub in_transaction: bool,
@@ -270,7 +280,6 @@ impl Connection {
     pub fn end<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
         self.exchanging = false;
         result.map_err(|error| {
-            self.stale |= is_stale_plan(&error);
             self.broken |= !leaves_connection_usable(&error);
             Error::from_sqlx(error, self.target())
         })
@@ -288,6 +297,7 @@ impl Connection {
         }
         let statement = sqlx::query_with(AssertSqlSafe(query.text), arguments);
         let result = statement.fetch_all(self.start()?).await;
+        self.stale |= result.as_ref().is_err_and(is_stale_statement);
         self.end(result)
     }
 
@@ -319,10 +329,9 @@ impl managed::Manager for Connector {
     type Error = Error;
 
     async fn create(&self) -> Result<PgConnection, Error> {
-        timeout(CONNECT_TIMEOUT, self.target.options().connect())
+        timeout(CONNECT_TIMEOUT, self.target.connect())
             .await
             .map_err(|_| Error::timed_out("no connection within 10 s", &self.target))?
-            .map_err(|error| self.connect_error(error))
     }
 
     async fn recycle(
@@ -336,19 +345,6 @@ impl managed::Manager for Connector {
         match timeout(TRUSTED_IDLE_TIME, connection.ping()).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(RecycleError::message("the server has gone")),
-        }
-    }
-}
-
-impl Connector {
-    /// While connecting every refusal is trouble with the connection: it names the database.
-    fn connect_error(&self, error: sqlx::Error) -> Error {
-        match Error::from_sqlx(error, &self.target) {
-            Error::Database(error) => Error::Connection {
-                message: format!("PostgreSQL at {}: {}", self.target, error.message),
-                code: error.code,
-            },
-            other => other,
         }
     }
 }
@@ -382,12 +378,17 @@ impl Session for PoolSession {
         Box::pin(async move {
             let key = statement.key().map(str::to_owned);
             let query = self.sql.write(statement);
-            let mut connection = self.pool.connection().await?;
-            let rows = timeout(STATEMENT_TIMEOUT, connection.fetch(query))
-                .await
-                .map_err(|_| unanswered(connection.target()))?
-                .map_err(|error| error.of_statement(key.as_deref()))?;
-            read(&rows, connection.target())
+            loop {
+                let mut connection = self.pool.connection().await?;
+                let rows = timeout(STATEMENT_TIMEOUT, connection.fetch(query.clone())).await;
+                let rows = rows.map_err(|_| unanswered(connection.target()))?;
+                // Each try closes the connection it was on, so the last one is on a new connection.
+                if connection.stale {
+                    continue;
+                }
+                let rows = rows.map_err(|error| error.of_statement(key.as_deref()))?;
+                return read(&rows, connection.target());
+            }
         })
     }
 }

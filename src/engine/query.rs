@@ -4,10 +4,13 @@
 //! all others the server itself is asked to read a parameter or to write a result, which costs one
 //! round trip more.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgRow, PgTypeInfo};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgColumn, PgRow, PgTypeInfo, PgTypeKind};
 use sqlx::{
     Arguments as _, AssertSqlSafe, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _,
     Statement as _, TypeInfo as _, ValueRef as _,
@@ -30,45 +33,68 @@ pub async fn run(
     sql: String,
     parameters: Vec<Parameter>,
 ) -> Result<Rows, Error> {
-    let sql: std::sync::Arc<str> = sql.into();
-    let prepared = connection.start()?.prepare(to_sql(&sql).into_sql_str()).await;
+    // Without parameters there is a protocol that answers text. It takes several statements too, so
+    // whatever might be several goes the other way, where the server refuses them.
+    if parameters.is_empty() && !sql.trim_end().trim_end_matches(';').contains(';') {
+        return run_as_text(connection, sql).await;
+    }
+    // sqlx keeps a statement prepared by its text. What may change until its next use, such as the
+    // type of a column, would make it fail then: a text of its own makes sure that there is no next.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let sql = format!("/* {} */ {sql}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let sql: Arc<str> = sql.into();
+    let prepared = connection.start()?.prepare(AssertSqlSafe(sql.clone()).into_sql_str()).await;
     let prepared = connection.end(prepared)?;
-    let types: Vec<u32> = match prepared.parameters() {
-        Some(Either::Left(types)) => types.iter().map(oid_of).collect(),
-        _ => Vec::new(),
+    let types = match prepared.parameters() {
+        Some(Either::Left(types)) => types,
+        _ => &[],
     };
-    let text_types = match prepared.parameters() {
-        Some(Either::Left(types)) => types.iter().map(is_enum).collect(),
-        _ => Vec::new(),
-    };
-    let arguments = encode(connection, parameters, &types, text_types).await?;
-    let rows = sqlx::query_with(to_sql(&sql), arguments).fetch_all(connection.start()?).await;
+    let arguments = encode(connection, parameters, types).await?;
+    let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+    let rows = query.fetch_all(connection.start()?).await;
     let rows = connection.end(rows)?;
     decode(connection, prepared.columns(), &rows).await
 }
 
-fn to_sql(sql: &std::sync::Arc<str>) -> AssertSqlSafe<std::sync::Arc<str>> {
-    AssertSqlSafe(std::sync::Arc::clone(sql))
+async fn run_as_text(connection: &mut Connection, sql: String) -> Result<Rows, Error> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection.start()?).await;
+    let rows = connection.end(rows)?;
+    let columns = rows.first().map(|row| row.columns().iter().map(column_of).collect());
+    let texts = |row: &PgRow| (0..row.len()).map(|index| text_of(row, index)).collect();
+    Ok(Rows {
+        columns: columns.unwrap_or_default(),
+        rows: rows.iter().map(texts).collect::<Result<_, _>>()?,
+    })
+}
+
+fn column_of(column: &PgColumn) -> (String, u32) {
+    (column.name().to_owned(), oid_of(column.type_info()))
+}
+
+fn text_of(row: &PgRow, index: usize) -> Result<Option<String>, Error> {
+    let raw = row.try_get_raw(index).map_err(|_| unreadable())?;
+    if raw.is_null() {
+        return Ok(None);
+    }
+    raw.as_str().map(|text| Some(text.to_owned())).map_err(|_| unreadable())
 }
 
 async fn encode(
     connection: &mut Connection,
     parameters: Vec<Parameter>,
-    types: &[u32],
-    is_enum: Vec<bool>,
+    types: &[PgTypeInfo],
 ) -> Result<PgArguments, Error> {
     if parameters.len() != types.len() {
         return Err(wrong_number_of_parameters(parameters.len(), types.len()));
     }
     let mut encoded = Vec::with_capacity(parameters.len());
     let mut unread = Vec::new();
-    for ((parameter, &oid), is_enum) in parameters.into_iter().zip(types).zip(is_enum) {
-        let as_oid = if is_enum { oid::TEXT } else { oid };
-        match value::encode(parameter, as_oid) {
+    for (parameter, info) in parameters.into_iter().zip(types) {
+        match value::encode(parameter, codec_of(info)) {
             Encoded::Null => encoded.push(None),
             Encoded::Binary(bytes) => encoded.push(Some(bytes)),
             Encoded::Text(text) => {
-                unread.push((encoded.len(), text, oid));
+                unread.push((encoded.len(), text, oid_of(info)));
                 encoded.push(None);
             }
         }
@@ -81,8 +107,8 @@ async fn encode(
         }
     }
     let mut arguments = PgArguments::default();
-    for (bytes, &oid) in encoded.into_iter().zip(types) {
-        add(&mut arguments, Raw { oid, bytes })?;
+    for (bytes, info) in encoded.into_iter().zip(types) {
+        add(&mut arguments, Raw { oid: oid_of(info), bytes })?;
     }
     Ok(arguments)
 }
@@ -111,43 +137,40 @@ async fn read_by_server(
 
 async fn decode(
     connection: &mut Connection,
-    columns: &[sqlx::postgres::PgColumn],
+    columns: &[PgColumn],
     rows: &[PgRow],
 ) -> Result<Rows, Error> {
-    let types: Vec<u32> = columns.iter().map(|column| oid_of(column.type_info())).collect();
-    let enums: Vec<bool> = columns.iter().map(|column| is_enum(column.type_info())).collect();
     let mut unwritten = Vec::new();
     let mut decoded = Vec::with_capacity(rows.len());
-    for (row_number, row) in rows.iter().enumerate() {
+    for row in rows {
         let mut values = Vec::with_capacity(columns.len());
-        for index in 0..columns.len() {
+        for (index, column) in columns.iter().enumerate() {
             let raw = row.try_get_raw(index).map_err(|_| unreadable())?;
             if raw.is_null() {
                 values.push(None);
                 continue;
             }
             let bytes = raw.as_bytes().map_err(|_| unreadable())?;
-            let as_oid = if enums[index] { oid::TEXT } else { types[index] };
-            let text = value::decode(bytes, as_oid);
+            let text = value::decode(bytes, codec_of(column.type_info()));
             if text.is_none() {
-                unwritten.push((row_number, index, bytes));
+                unwritten.push((decoded.len(), index, bytes, oid_of(column.type_info())));
             }
             values.push(text);
         }
         decoded.push(values);
     }
     for unwritten in unwritten.chunks(CONVERTED_AT_ONCE) {
-        let values = unwritten.iter().map(|(_, index, bytes)| (*bytes, types[*index]));
-        let written = written_by_server(connection, values.collect()).await?;
-        for ((row, index, _), text) in unwritten.iter().zip(written) {
-            decoded[*row][*index] = text;
+        let values = unwritten.iter().map(|&(.., bytes, oid)| (bytes, oid)).collect();
+        let written = written_by_server(connection, values).await?;
+        for (&(row, index, ..), text) in unwritten.iter().zip(written) {
+            decoded[row][index] = text;
         }
     }
-    let columns = columns.iter().map(|column| column.name().to_owned());
-    Ok(Rows { columns: columns.zip(types).collect(), rows: decoded })
+    Ok(Rows { columns: columns.iter().map(column_of).collect(), rows: decoded })
 }
 
-/// Has the server write binary values of any type as text.
+/// Has the server write binary values of any type as text. `format` writes them as a client would get
+/// them, where a cast has rules of its own for some types.
 async fn written_by_server(
     connection: &mut Connection,
     values: Vec<(&[u8], u32)>,
@@ -158,7 +181,7 @@ async fn written_by_server(
         let bytes = Some(bytes.to_vec());
         add(&mut arguments, Raw { oid, bytes })?;
         // sqlx keeps prepared statements by their text: what names the type keeps them apart.
-        casts.push(format!("CAST(${} /* type {oid} */ AS text)", number + 1));
+        casts.push(format!("format('%s', ${} /* type {oid} */)", number + 1));
     }
     let sql = format!("SELECT {}", casts.join(", "));
     let row = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_one(connection.start()?).await;
@@ -209,9 +232,11 @@ fn oid_of(info: &PgTypeInfo) -> u32 {
     info.oid().map_or(0, |oid| oid.0)
 }
 
-fn is_enum(info: &PgTypeInfo) -> bool {
+/// The type whose codec reads and writes a type: an enum's labels are text.
+fn codec_of(info: &PgTypeInfo) -> u32 {
     // sqlx has no kind for a type that it could not look up, and calls it "?".
-    info.name() != "?" && matches!(info.kind(), sqlx::postgres::PgTypeKind::Enum(_))
+    let is_enum = info.name() != "?" && matches!(info.kind(), PgTypeKind::Enum(_));
+    if is_enum { oid::TEXT } else { oid_of(info) }
 }
 
 fn unreadable() -> Error {

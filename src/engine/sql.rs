@@ -174,6 +174,19 @@ impl Sql {
         }
     }
 
+    /// A block that creates the unique index, whatever the name of the one that may be there.
+    fn index_where_missing(&self) -> String {
+        format!(
+            "BEGIN IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a \
+             ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
+             WHERE i.indrelid = {name}::regclass AND i.indisunique AND i.indnkeyatts = 1 \
+             AND i.indpred IS NULL AND a.attname = 'idempotency_key') THEN \
+             CREATE UNIQUE INDEX ON {table} (idempotency_key); END IF; END",
+            name = literal(&self.table),
+            table = self.table,
+        )
+    }
+
     /// Creates the table as Medusa's migrations do, where it is missing.
     pub fn migrate(&self) -> String {
         let Self { schema, table, .. } = self;
@@ -196,16 +209,15 @@ impl Sql {
              response_code integer, \
              response_body jsonb, \
              recovery_point character varying NOT NULL DEFAULT 'started'); \
-             DO $do$ BEGIN \
-             IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a \
-             ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
-             WHERE i.indrelid = '{escaped}'::regclass AND i.indisunique AND i.indnkeyatts = 1 \
-             AND i.indpred IS NULL AND a.attname = 'idempotency_key') THEN \
-             CREATE UNIQUE INDEX ON {table} (idempotency_key); \
-             END IF; END $do$; COMMIT",
-            escaped = table.replace('\'', "''")
+             DO {index}; COMMIT",
+            index = literal(&self.index_where_missing())
         )
     }
+}
+
+/// Text as SQL quotes it.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// A name as SQL quotes it.
@@ -214,17 +226,19 @@ fn quoted(name: &str) -> String {
 }
 
 /// Refuses a statement of the caller's own that would begin or end the transaction it runs in, which
-/// would tear the work from the key's new state.
+/// would tear the work from the key's new state, or spoil its connection for others.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] that names what to use instead.
 pub fn refuse_transaction_control(sql: &str) -> Result<(), Error> {
-    let words = without_comments(sql).split(|c: char| !c.is_ascii_alphanumeric());
-    let mut words = words.map(str::to_ascii_uppercase).filter(|word| !word.is_empty());
+    let mut words = Words { rest: sql };
     let first = words.next().unwrap_or_default();
     let refused = match first.as_str() {
         "BEGIN" | "START" | "COMMIT" | "END" | "ABORT" => true,
         "ROLLBACK" => words.all(|word| word != "TO"),
+        // These would take away the statements that the engine has prepared.
+        "DISCARD" => true,
+        "DEALLOCATE" => words.any(|word| word == "ALL"),
         "PREPARE" => words.next().as_deref() == Some("TRANSACTION"),
         _ => false,
     };
@@ -237,20 +251,50 @@ pub fn refuse_transaction_control(sql: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The statement from its first word on.
-fn without_comments(sql: &str) -> &str {
-    let mut rest = sql.trim_start();
+/// The words of a statement in upper case, without what lies between them.
+struct Words<'a> {
+    rest: &'a str,
+}
+
+impl Iterator for Words<'_> {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        loop {
+            self.rest = if self.rest.starts_with("--") {
+                self.rest.split_once(['\n', '\r'])?.1
+            } else if self.rest.starts_with("/*") {
+                after_block_comment(self.rest)?
+            } else {
+                let length = self.rest.find(|c: char| !is_of_word(c)).unwrap_or(self.rest.len());
+                if length > 0 {
+                    let (word, rest) = self.rest.split_at(length);
+                    self.rest = rest;
+                    return Some(word.to_ascii_uppercase());
+                }
+                let mut characters = self.rest.chars();
+                characters.next()?;
+                characters.as_str()
+            };
+        }
+    }
+}
+
+fn is_of_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// What follows a comment that may hold others, as PostgreSQL's may.
+fn after_block_comment(sql: &str) -> Option<&str> {
+    let mut depth = 0_usize;
+    let mut rest = sql;
     loop {
-        let after = if rest.starts_with("--") {
-            rest.split_once('\n').map(|(_, after)| after)
-        } else if rest.starts_with("/*") {
-            rest.split_once("*/").map(|(_, after)| after)
-        } else if rest.starts_with(';') {
-            rest.strip_prefix(';')
-        } else {
-            return rest;
-        };
-        rest = after.unwrap_or_default().trim_start();
+        let next = rest.find("/*").into_iter().chain(rest.find("*/")).min()?;
+        depth = if rest[next..].starts_with("/*") { depth + 1 } else { depth.saturating_sub(1) };
+        rest = &rest[next + 2..];
+        if depth == 0 {
+            return Some(rest);
+        }
     }
 }
 
@@ -312,8 +356,14 @@ mod tests {
             "  ROLLBACK;",
             "/* x */ -- y\n End",
             "; COMMIT",
-            "PREPARE TRANSACTION 'x'",
+            "PREPARE /* x */ TRANSACTION 'x'",
+            "ROLLBACK /* TO */",
+            "ROLLBACK -- TO SAVEPOINT a",
+            "DISCARD ALL",
+            "DEALLOCATE PREPARE ALL",
             "start transaction",
+            "-- x\rcommit",
+            "/* a /* b */ c */commit",
         ] {
             assert!(refuse_transaction_control(sql).is_err(), "{sql}");
         }
@@ -322,6 +372,7 @@ mod tests {
             "SAVEPOINT a",
             "SELECT 'commit'",
             "PREPARE a AS SELECT 1",
+            "DEALLOCATE a",
             "",
         ] {
             assert!(refuse_transaction_control(sql).is_ok(), "{sql}");

@@ -70,30 +70,41 @@ where
                 // The first error is the one to report; a connection that is lost rolls back.
                 let _ = transaction.roll_back().await;
                 Err(Failed {
-                    repeat: error.is_serialization_failure() || transaction.is_stale().await,
+                    repeat: error.is_serialization_failure(),
+                    stale: transaction.is_stale().await,
                     error,
                 })
             }
         }
     };
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(SHORTEST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_max_times(max_retries)
-        .with_jitter();
-    let result = once.retry(pauses).sleep(tokio::time::sleep).when(|failed| failed.repeat).await;
-    result.map_err(|failed: Failed| failed.error)
+    let tries = || {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(SHORTEST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_max_times(max_retries)
+            .with_jitter();
+        once.retry(pauses).sleep(tokio::time::sleep).when(|failed: &Failed| failed.repeat)
+    };
+    // Not counted as a retry: each one closes a connection whose statements are of no more use.
+    for _ in 0..=session.pool.max_connections() {
+        match tries().await {
+            Err(Failed { stale: true, .. }) => {}
+            result => return result.map_err(|failed| failed.error),
+        }
+    }
+    tries().await.map_err(|failed| failed.error)
 }
 
 /// Why one try failed, and whether another may succeed.
 struct Failed {
     error: Error,
     repeat: bool,
+    stale: bool,
 }
 
 impl Failed {
     fn for_good(error: Error) -> Self {
-        Self { error, repeat: false }
+        Self { error, repeat: false, stale: false }
     }
 }
 

@@ -199,8 +199,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Whether the transaction failed for a prepared statement that a change of its table has made
-    /// useless. Its connection is not used again, so a repetition succeeds.
+    /// Whether the transaction failed for a prepared statement of the engine's that a change of the
+    /// table has made useless. Its connection is not used again, so a repetition succeeds.
     pub async fn is_stale(&self) -> bool {
         self.connection.lock().await.stale
     }

@@ -104,7 +104,10 @@ fn encode_text(text: &str, oid: u32) -> Option<Vec<u8>> {
         oid::INT2 => Some(text.parse::<i16>().ok()?.to_be_bytes().to_vec()),
         oid::INT4 => Some(text.parse::<i32>().ok()?.to_be_bytes().to_vec()),
         oid::INT8 => Some(text.parse::<i64>().ok()?.to_be_bytes().to_vec()),
-        oid::FLOAT8 => Some(text.parse::<f64>().ok()?.to_be_bytes().to_vec()),
+        oid::FLOAT8 => {
+            let float = text.parse().ok().filter(|float| is_within_range(*float, text))?;
+            Some(float.to_be_bytes().to_vec())
+        }
         oid::UUID if text.len() == 36 => Some(Uuid::try_parse(text).ok()?.into_bytes().to_vec()),
         // The form that a JavaScript Date is given in; a longer fraction would lose digits here.
         oid::TIMESTAMPTZ if text.len() == "2000-01-01T00:00:00.000+00:00".len() => {
@@ -129,11 +132,11 @@ pub fn decode(bytes: &[u8], oid: u32) -> Option<String> {
         oid::OID => Some(u32::from_be_bytes(bytes.try_into().ok()?).to_string()),
         oid::FLOAT4 => {
             let float = f32::from_be_bytes(bytes.try_into().ok()?);
-            float.is_finite().then(|| float.to_string())
+            has_no_exponent(float.into(), 1e6).then(|| float.to_string())
         }
         oid::FLOAT8 => {
             let float = f64::from_be_bytes(bytes.try_into().ok()?);
-            float.is_finite().then(|| float.to_string())
+            has_no_exponent(float, 1e15).then(|| float.to_string())
         }
         oid::NUMERIC => numeric(bytes),
         oid::UUID => Some(Uuid::from_slice(bytes).ok()?.to_string()),
@@ -144,6 +147,17 @@ pub fn decode(bytes: &[u8], oid: u32) -> Option<String> {
         oid::VOID => Some(String::new()),
         _ => None,
     }
+}
+
+/// Rust rounds what is too large to infinity and what is too small to zero; PostgreSQL refuses it.
+fn is_within_range(float: f64, text: &str) -> bool {
+    let says_zero = || !text.contains(|c: char| matches!(c, '1'..='9'));
+    float.is_finite() && (float != 0.0 || says_zero())
+}
+
+/// PostgreSQL writes large and small floats with an exponent, Rust never does.
+fn has_no_exponent(float: f64, limit: f64) -> bool {
+    float == 0.0 || (1e-4..limit).contains(&float.abs())
 }
 
 fn utf8(bytes: &[u8]) -> Option<String> {
@@ -160,7 +174,11 @@ fn timestamp(bytes: &[u8]) -> Option<String> {
     let microseconds = i64::from_be_bytes(bytes.try_into().ok()?);
     let microseconds = microseconds.checked_add(EPOCH_MICROSECONDS)?;
     let time = DateTime::from_timestamp_micros(microseconds)?.naive_utc();
-    has_four_digit_year(time.date()).then(|| time.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+    if !has_four_digit_year(time.date()) {
+        return None;
+    }
+    let text = time.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+    Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
 fn date(bytes: &[u8]) -> Option<String> {

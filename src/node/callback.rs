@@ -41,13 +41,19 @@ pub async fn run(work: &Work, transaction: &Arc<Transaction>) -> Result<Outcome,
         Err(error) => Err(error),
     };
     match done {
-        Ok(WorkDone { failed: false, recovery_point: Some(point), .. }) => {
-            Ok(Outcome::RecoveryPoint(point))
-        }
-        Ok(WorkDone { failed: false, response_code, response_body, .. }) => {
-            Ok(Outcome::Finished { response_code, response_body })
-        }
-        Ok(WorkDone { code, .. }) => Err(Error::Work { code }),
+        Ok(done) => done.into(),
         Err(_) => Err(Error::Work { code: None }),
+    }
+}
+
+impl From<WorkDone> for Result<Outcome, Error> {
+    fn from(done: WorkDone) -> Self {
+        match done {
+            WorkDone { failed: true, code, .. } => Err(Error::Work { code }),
+            WorkDone { recovery_point: Some(point), .. } => Ok(Outcome::RecoveryPoint(point)),
+            WorkDone { response_code, response_body, .. } => {
+                Ok(Outcome::Finished { response_code, response_body })
+            }
+        }
     }
 }

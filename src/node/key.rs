@@ -5,8 +5,9 @@ use napi_derive::napi;
 
 use super::error::Failure;
 use crate::engine::error::Error;
-use crate::engine::key::{Columns, Field, IdempotencyKey};
+use crate::engine::key::{Columns, Field, IdempotencyKey, Timestamp};
 use crate::engine::operations;
+use crate::engine::statement::Row;
 
 /// A column as JavaScript gives it: text, `null` for SQL `NULL`, `undefined` where it is not given.
 pub type Given = Either3<String, Null, Undefined>;
@@ -37,7 +38,7 @@ fn field(given: Given) -> Field {
 }
 
 /// A row of the table: times in milliseconds since 1970, JSON as text.
-#[napi(object, object_from_js = false)]
+#[napi(object)]
 pub struct KeyRow {
     pub id: String,
     pub idempotency_key: String,
@@ -63,6 +64,37 @@ impl From<Result<IdempotencyKey, Error>> for KeyAnswer {
         match result {
             Ok(key) => Self { key: Some(key.into()), failure: None },
             Err(error) => Self { key: None, failure: Some(error.into()) },
+        }
+    }
+}
+
+/// A row that a query in the caller's transaction has answered.
+#[napi(object, object_to_js = false)]
+pub struct GivenRow {
+    pub key: KeyRow,
+    /// Whether the statement got what it competed for.
+    pub won: Option<bool>,
+}
+
+impl From<GivenRow> for Row {
+    fn from(GivenRow { key, won }: GivenRow) -> Self {
+        Self { key: key.into(), won: won.unwrap_or(true) }
+    }
+}
+
+impl From<KeyRow> for IdempotencyKey {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            id: row.id,
+            idempotency_key: row.idempotency_key,
+            created_at: Timestamp::from_milliseconds(row.created_at),
+            locked_at: row.locked_at.map(Timestamp::from_milliseconds),
+            request_method: row.request_method,
+            request_params: row.request_params,
+            request_path: row.request_path,
+            response_code: row.response_code,
+            response_body: row.response_body,
+            recovery_point: row.recovery_point,
         }
     }
 }

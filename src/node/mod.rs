@@ -5,7 +5,9 @@
 //! errors of the caller's own realm, and keeps the JavaScript values that PostgreSQL never sees.
 
 mod callback;
+mod connection;
 mod error;
+mod flow;
 mod key;
 mod service;
 mod session;

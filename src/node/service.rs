@@ -7,19 +7,25 @@ use napi::bindgen_prelude::PromiseRaw;
 use napi_derive::napi;
 
 use super::callback::{self, Work};
+use super::connection::ConnectionParts;
 use super::error::Done;
 use super::key::KeyAnswer;
 use super::session::{Place, Session};
 use crate::engine::error::Error;
 use crate::engine::pool::{PoolSession, PoolUser};
-use crate::engine::settings::Target;
+use crate::engine::settings::{Parts, Target};
 use crate::engine::sql::{Isolation, Sql};
 use crate::engine::stage;
 
 /// What a service is opened with.
 #[napi(object, object_to_js = false)]
 pub struct Settings {
-    pub database_url: String,
+    /// What tells the database from others.
+    pub identity: String,
+    /// Where it is, or
+    pub database_url: Option<String>,
+    /// its settings one by one.
+    pub connection: Option<ConnectionParts>,
     pub schema: Option<String>,
     pub max_connections: u32,
     pub max_retries: u32,
@@ -38,8 +44,12 @@ impl Service {
     /// Joins the process's pool for the database.
     #[napi(constructor)]
     pub fn new(settings: Settings) -> napi::Result<Self> {
-        let user = PoolUser::join(&settings.database_url, settings.max_connections as usize)
-            .map_err(refused)?;
+        let max_connections = settings.max_connections as usize;
+        let target = || match (settings.database_url, settings.connection) {
+            (Some(url), _) => Target::from_url(&url),
+            (None, parts) => Ok(Target::from_parts(parts.map(Parts::from).unwrap_or_default())),
+        };
+        let user = PoolUser::join(&settings.identity, max_connections, target).map_err(refused)?;
         Ok(Self {
             session: PoolSession {
                 pool: Arc::clone(user.pool()),

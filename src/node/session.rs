@@ -5,15 +5,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::PromiseRaw;
+use napi::bindgen_prelude::{Either, PromiseRaw};
 use napi_derive::napi;
 
 use super::callback::{self, Work};
+use super::flow::Flow;
 use super::key::{Given, KeyAnswer, columns};
 use crate::engine::error::Error;
 use crate::engine::key::IdempotencyKey;
 use crate::engine::pool::PoolSession;
 use crate::engine::selector::Selector;
+use crate::engine::sql::Sql;
 use crate::engine::transaction::Transaction;
 use crate::engine::{operations, session, stage};
 
@@ -30,7 +32,12 @@ pub enum Place {
     /// In a scope of a transaction. The stage owns it: a handle that JavaScript keeps for longer
     /// must not keep the transaction open.
     Transaction(Weak<Transaction>, usize),
+    /// In a transaction that JavaScript holds, which runs what the engine asks for.
+    Foreign(Arc<Sql>),
 }
+
+/// A promise of the answer, or, in a transaction that JavaScript holds, the flow that leads to it.
+type Answer<'env> = napi::Result<Either<PromiseRaw<'env, KeyAnswer>, Flow>>;
 
 type EngineSession = Box<dyn session::Session>;
 
@@ -40,46 +47,41 @@ impl Session {
         Self { place }
     }
 
-    /// Enters the session at the moment of the call, so that a transaction waits for it.
-    fn enter(&self) -> Result<EngineSession, Error> {
-        match &self.place {
-            Place::Pool(pool) => Ok(Box::new(pool.clone())),
-            Place::Transaction(transaction, scope) => {
-                let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
-                Ok(Box::new(transaction.enter(*scope)?))
-            }
-        }
-    }
-
-    fn answer<'env, O, F>(
-        &self,
-        env: &'env Env,
-        operation: O,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>>
+    fn answer<'env, O, F>(&self, env: &'env Env, operation: O) -> Answer<'env>
     where
         O: FnOnce(EngineSession) -> F + Send + 'static,
-        F: Future<Output = Result<IdempotencyKey, Error>> + Send,
+        F: Future<Output = Result<IdempotencyKey, Error>> + Send + 'static,
     {
-        let session = self.enter();
-        env.spawn_future(async move {
+        let session: Result<EngineSession, Error> = match &self.place {
+            Place::Pool(pool) => Ok(Box::new(pool.clone())),
+            Place::Transaction(transaction, scope) => enter(transaction, *scope),
+            Place::Foreign(sql) => {
+                let flow = Flow::new(Arc::clone(sql), |session| operation(Box::new(session)));
+                return Ok(Either::B(flow));
+            }
+        };
+        let promise = env.spawn_future(async move {
             let key = match session {
                 Ok(session) => operation(session).await,
                 Err(error) => Err(error),
             };
             Ok(KeyAnswer::from(key))
-        })
+        })?;
+        Ok(Either::A(promise))
     }
+}
+
+/// Enters a transaction at the moment of the call, so that it waits for the call's end.
+fn enter(transaction: &Weak<Transaction>, scope: usize) -> Result<EngineSession, Error> {
+    let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
+    Ok(Box::new(transaction.enter(scope)?))
 }
 
 #[napi]
 impl Session {
     /// Inserts a key.
     #[napi]
-    pub fn create<'env>(
-        &self,
-        env: &'env Env,
-        given: Vec<Given>,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+    pub fn create<'env>(&self, env: &'env Env, given: Vec<Given>) -> Answer<'env> {
         self.answer(
             env,
             |session| async move { operations::create(&*session, columns(given)?).await },
@@ -93,7 +95,7 @@ impl Session {
         env: &'env Env,
         header_key: Option<String>,
         given: Vec<Given>,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+    ) -> Answer<'env> {
         self.answer(env, |session| async move {
             operations::initialize_request(&*session, header_key, columns(given)?).await
         })
@@ -101,11 +103,7 @@ impl Session {
 
     /// Finds a key.
     #[napi]
-    pub fn retrieve<'env>(
-        &self,
-        env: &'env Env,
-        key: String,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+    pub fn retrieve<'env>(&self, env: &'env Env, key: String) -> Answer<'env> {
         self.answer(env, |session| async move { operations::retrieve(&*session, key).await })
     }
 
@@ -117,7 +115,7 @@ impl Session {
         env: &'env Env,
         constraints: String,
         alternatives: String,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+    ) -> Answer<'env> {
         self.answer(env, |session| async move {
             let selector = Selector::from_json(constraints, &alternatives)?;
             operations::select(&*session, selector).await
@@ -126,45 +124,44 @@ impl Session {
 
     /// Locks a key for so many milliseconds.
     #[napi]
-    pub fn lock<'env>(
-        &self,
-        env: &'env Env,
-        key: String,
-        hold: u32,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+    pub fn lock<'env>(&self, env: &'env Env, key: String, hold: u32) -> Answer<'env> {
         let hold = Duration::from_millis(hold.into());
         self.answer(env, move |session| async move { operations::lock(&*session, key, hold).await })
     }
 
     /// Changes columns of a key.
     #[napi]
-    pub fn update<'env>(
-        &self,
-        env: &'env Env,
-        key: String,
-        given: Vec<Given>,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+    pub fn update<'env>(&self, env: &'env Env, key: String, given: Vec<Given>) -> Answer<'env> {
         self.answer(env, |session| async move {
             operations::update(&*session, key, columns(given)?).await
         })
     }
 
-    /// Runs a stage of a key's request inside the transaction that the session is in.
+    /// Runs a stage of a key's request inside the transaction that the session is in. In one that
+    /// JavaScript holds, the flow asks for the work when its time has come.
     #[napi]
-    pub fn work_stage<'env>(
-        &self,
-        env: &'env Env,
-        key: String,
-        work: Work,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
-        let transaction = match &self.place {
-            Place::Transaction(transaction, _) => transaction.clone(),
-            Place::Pool(_) => Weak::new(),
-        };
-        self.answer(env, move |session| async move {
-            let transaction: Arc<Transaction> =
-                transaction.upgrade().ok_or_else(Error::transaction_ended)?;
-            stage::run(&*session, &key, callback::run(&work, &transaction)).await
-        })
+    pub fn work_stage<'env>(&self, env: &'env Env, key: String, work: Work) -> Answer<'env> {
+        match &self.place {
+            Place::Foreign(sql) => {
+                Ok(Either::B(Flow::new(Arc::clone(sql), |session| async move {
+                    let work = session.work();
+                    stage::run(&session, &key, work).await
+                })))
+            }
+            Place::Transaction(transaction, _) => {
+                let transaction = transaction.clone();
+                self.answer(env, move |session| async move {
+                    let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
+                    stage::run(&*session, &key, callback::run(&work, &transaction)).await
+                })
+            }
+            Place::Pool(_) => Err(napi::Error::from_reason("a stage needs a transaction")),
+        }
+    }
+
+    /// The operations in a transaction that JavaScript holds.
+    #[napi(factory)]
+    pub fn foreign(schema: Option<String>) -> Self {
+        Self::new(Place::Foreign(Arc::new(Sql::new(schema.as_deref()))))
     }
 }

@@ -8,6 +8,7 @@ use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
 use medusa_idempotency_key::engine::operations;
 use medusa_idempotency_key::engine::pool::{PoolSession, PoolUser};
+use medusa_idempotency_key::engine::settings::Target;
 use medusa_idempotency_key::engine::sql::Sql;
 use medusa_idempotency_key::engine::stage;
 use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
@@ -37,7 +38,7 @@ impl Database {
         // The schema is the search path too, and makes the URL, and so the pool, the test's own.
         let separator = if url.contains('?') { '&' } else { '?' };
         let url = format!("{url}{separator}options=-csearch_path%3D{schema}");
-        let user = PoolUser::join(&url, max_connections).unwrap();
+        let user = join(&url, max_connections).unwrap();
         let session =
             PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };
         session.migrate().await.unwrap();
@@ -56,7 +57,7 @@ impl Database {
 
     /// One more user of the test's pool.
     pub fn user(&self) -> PoolUser {
-        PoolUser::join(&self.url, self.max_connections).unwrap()
+        join(&self.url, self.max_connections).unwrap()
     }
 
     /// Leaves the pool to the other users.
@@ -84,13 +85,18 @@ impl Database {
     }
 
     pub async fn drop(self) {
-        let user = PoolUser::join(&self.url, self.max_connections).unwrap();
+        let user = join(&self.url, self.max_connections).unwrap();
         let session =
             PoolSession { pool: Arc::clone(user.pool()), sql: Arc::clone(&self.session.sql) };
         execute(&session, &format!("DROP SCHEMA {} CASCADE", self.schema)).await;
         self.leave().await;
         user.leave().await.unwrap();
     }
+}
+
+/// The pool of a URL.
+pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
+    PoolUser::join(url, max_connections, || Target::from_url(url))
 }
 
 async fn execute(session: &PoolSession, sql: &str) {

@@ -1,0 +1,65 @@
+"use strict";
+
+const { codeOf } = require("./work");
+
+/**
+ * Drives an operation of the engine's through a manager that JavaScript holds: runs the queries it
+ * asks for, and the work of a stage when its time has come.
+ *
+ * @param {object} flow the native operation
+ * @param {{ query(sql: string, parameters: unknown[]): Promise<object[]> }} manager
+ * @param {import("./work").Work} [work]
+ * @returns the native answer; what a query failed with is thrown as it is
+ */
+async function drive(flow, manager, work) {
+  let failedQuery;
+  let step = flow.begin();
+  for (;;) {
+    if (step.sql) {
+      try {
+        const rows = await manager.query(step.sql, step.parameters);
+        step = flow.withRows(rows.map(rowOf));
+      } catch (error) {
+        failedQuery = { error };
+        step = flow.withFailedQuery(codeOf(error));
+      }
+    } else if (step.work) {
+      step = flow.withWork(await work.perform());
+    } else {
+      break;
+    }
+  }
+  if (failedQuery && step.failure?.kind === "work") {
+    throw failedQuery.error;
+  }
+  return step;
+}
+
+/** A row as `pg` gives it; its JSON columns were asked for as text. */
+function rowOf(row) {
+  return {
+    key: {
+      id: row.id,
+      idempotencyKey: row.idempotency_key,
+      createdAt: millisecondsOf(row.created_at),
+      lockedAt: millisecondsOf(row.locked_at),
+      requestMethod: row.request_method,
+      requestParams: row.request_params,
+      requestPath: row.request_path,
+      responseCode: row.response_code,
+      responseBody: row.response_body,
+      recoveryPoint: row.recovery_point,
+    },
+    won: row.won,
+  };
+}
+
+/** A Date; a number where it is infinite; text where a project has set a parser of its own. */
+function millisecondsOf(time) {
+  if (time === null || time === undefined) {
+    return undefined;
+  }
+  return Number(typeof time === "string" ? new Date(time) : time);
+}
+
+module.exports = { drive };

@@ -1,0 +1,55 @@
+"use strict";
+
+const { medusaError } = require("./errors");
+const { TransactionManager } = require("./transaction-manager");
+
+/**
+ * Tells what kind of handle a manager is, and where calls of a service bound to it run:
+ *
+ * - `{ own: true }`: in a transaction of this package's own;
+ * - `{ foreign: true }`: in the transaction that a TypeORM EntityManager has open;
+ * - `undefined`: on the pool, since there is no manager or it is TypeORM's root manager.
+ *
+ * @param {unknown} manager
+ */
+function placeOf(manager) {
+  if (manager === undefined || manager === null) {
+    return undefined;
+  }
+  if (TransactionManager.isTransactionManager(manager)) {
+    return { own: true };
+  }
+  if (!isEntityManager(manager)) {
+    throw medusaError(
+      "invalid_argument",
+      "withTransaction() takes the manager that a stage or TypeORM's manager.transaction() hands to " +
+        "its callback",
+      "invalid_manager",
+    );
+  }
+  const { queryRunner } = manager;
+  if (!queryRunner) {
+    return undefined;
+  }
+  if (queryRunner.isReleased || !queryRunner.isTransactionActive) {
+    throw medusaError(
+      "unexpected_state",
+      "the transaction of this manager has ended, or has not begun: await every use of it inside " +
+        "manager.transaction()",
+      "transaction_ended",
+    );
+  }
+  return { foreign: true };
+}
+
+/** Across copies and realms of TypeORM, as TypeORM itself tells it. */
+function isEntityManager(value) {
+  return typeof value === "object" && value["@instanceof"] === Symbol.for("EntityManager");
+}
+
+/** Whether transactions can be opened through a manager. */
+function opensTransactions(manager) {
+  return typeof manager === "object" && manager !== null && isEntityManager(manager);
+}
+
+module.exports = { opensTransactions, placeOf };

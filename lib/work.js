@@ -1,0 +1,82 @@
+"use strict";
+
+const { AsyncResource } = require("node:async_hooks");
+const { errorFrom, medusaError } = require("./errors");
+const { textFor } = require("./keys");
+const { TransactionManager } = require("./transaction-manager");
+
+/**
+ * Work that the engine calls with a transaction. What it receives and fails with stays here: the
+ * engine learns how it ended, no more, and the caller gets the very value that was thrown.
+ */
+class Work {
+  result;
+  #failed = false;
+  #error;
+
+  /** @param manager what the work receives; without one, a manager of the engine's transaction */
+  constructor(manager, work) {
+    // The engine calls from a thread of its own: without this the caller's AsyncLocalStorage
+    // contexts would be gone inside of the work.
+    this.perform = AsyncResource.bind(async (native) => {
+      this.#failed = false;
+      try {
+        this.result = await work(manager ?? new TransactionManager(native));
+        return { failed: false, ...this.result.outcome };
+      } catch (error) {
+        this.#failed = true;
+        this.#error = error;
+        return { failed: true, code: codeOf(error) };
+      }
+    });
+  }
+
+  /** The answer of the call that the work was done in, or what it failed with, thrown. */
+  unwrap(answer) {
+    const { failure } = answer;
+    if (failure) {
+      throw failure.kind === "work" && this.#failed ? this.#error : errorFrom(failure);
+    }
+    return answer;
+  }
+}
+
+/** What a stage's callback returned, for the engine, and what the resolved key carries of it. */
+function outcomeOf(result) {
+  if (typeof result !== "object" || result === null) {
+    throw medusaError(
+      "invalid_data",
+      "the callback of workStage has to return an object: { recovery_point } or " +
+        "{ response_code, response_body }",
+    );
+  }
+  const { recovery_point, response_code, response_body } = result;
+  if (recovery_point) {
+    return { outcome: { recoveryPoint: recoveryPoint(recovery_point) }, own: {} };
+  }
+  return {
+    outcome: {
+      responseCode: textFor("response_code", response_code) ?? undefined,
+      responseBody: textFor("response_body", response_body) ?? undefined,
+    },
+    own: { response_body },
+  };
+}
+
+function recoveryPoint(value) {
+  if (typeof value !== "string") {
+    throw medusaError("invalid_data", `recovery_point has to be a string, not ${typeof value}`);
+  }
+  return value;
+}
+
+/** The SQLSTATE of whatever was thrown; even a getter that throws is not worth a second failure. */
+function codeOf(error) {
+  try {
+    return typeof error?.code === "string" ? error.code : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+module.exports = { Work, codeOf, outcomeOf };
