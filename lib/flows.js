@@ -16,13 +16,9 @@ async function drive(flow, manager, work) {
   let step = flow.begin();
   for (;;) {
     if (step.sql) {
-      try {
-        const rows = await manager.query(step.sql, step.parameters);
-        step = flow.withRows(rows.map(rowOf));
-      } catch (error) {
-        failedQuery = { error };
-        step = flow.withFailedQuery(codeOf(error));
-      }
+      const { rows, error } = await query(manager, step);
+      failedQuery = rows ? undefined : { error };
+      step = rows ? flow.withRows(rows.map(rowOf)) : flow.withFailedQuery(codeOf(error));
     } else if (step.work) {
       step = flow.withWork(await work.perform());
     } else {
@@ -35,6 +31,16 @@ async function drive(flow, manager, work) {
   return step;
 }
 
+async function query(manager, { sql, parameters }) {
+  try {
+    const answer = await manager.query(sql, parameters);
+    // TypeORM answers an UPDATE with the rows and their number.
+    return { rows: Array.isArray(answer[0]) ? answer[0] : answer };
+  } catch (error) {
+    return { error };
+  }
+}
+
 /** A row as `pg` gives it; its JSON columns were asked for as text. */
 function rowOf(row) {
   return {
@@ -43,11 +49,11 @@ function rowOf(row) {
       idempotencyKey: row.idempotency_key,
       createdAt: millisecondsOf(row.created_at),
       lockedAt: millisecondsOf(row.locked_at),
-      requestMethod: row.request_method,
-      requestParams: row.request_params,
-      requestPath: row.request_path,
-      responseCode: row.response_code,
-      responseBody: row.response_body,
+      requestMethod: row.request_method ?? undefined,
+      requestParams: row.request_params ?? undefined,
+      requestPath: row.request_path ?? undefined,
+      responseCode: row.response_code ?? undefined,
+      responseBody: row.response_body ?? undefined,
       recoveryPoint: row.recovery_point,
     },
     won: row.won,

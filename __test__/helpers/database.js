@@ -13,11 +13,12 @@ const SETTLE_TIMEOUT = 5_000;
  *
  * @returns an object whose fields are there from `beforeAll` on:
  *   `url`; `pool`, a `pg` pool to look and meddle with; `service(options?, Class?)`, which makes a
- *   service that is closed after the file
+ *   service; `closed(user)`, which sees to it that something with a `close()` is closed after the
+ *   file, as such services are
  */
 function useDatabase() {
   const database = {};
-  const services = [];
+  const users = [];
   let name;
 
   beforeAll(async () => {
@@ -27,11 +28,12 @@ function useDatabase() {
     url.pathname = `/${name}`;
     database.url = url.href;
     database.pool = new Pool({ connectionString: url.href, max: 5, application_name: "jest" });
-    database.service = (options = {}, Class = IdempotencyKeyService) => {
-      const service = new Class({}, { databaseUrl: database.url, ...options });
-      services.push(service);
-      return service;
+    database.closed = (user) => {
+      users.push(user);
+      return user;
     };
+    database.service = (options = {}, Class = IdempotencyKeyService) =>
+      database.closed(new Class({}, { databaseUrl: database.url, ...options }));
   });
 
   afterEach(async () => {
@@ -42,7 +44,7 @@ function useDatabase() {
   });
 
   afterAll(async () => {
-    await Promise.all(services.map((service) => service.close()));
+    await Promise.all(users.map((user) => user.close()));
     await database.pool.end();
     const left = await eventuallyNone(() => connections(name));
     await admin(`DROP DATABASE ${name} WITH (FORCE)`);

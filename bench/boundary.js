@@ -1,0 +1,44 @@
+"use strict";
+
+// The boundary itself: an asynchronous native call that does nothing. To close a native service that
+// is closed already is one: it goes to the engine's threads, and a promise comes back from there.
+
+const fs = require("node:fs");
+const { promisify } = require("node:util");
+const { Service } = require("../binding");
+const { measure } = require("./measure");
+
+/**
+ * Rounds of the boundary, by turns with the shortest trip to Node's own threads and back: what two
+ * threads take to wake each other is the machine's, and differs much.
+ *
+ * @param {string} url might name a database, but none is needed
+ * @returns {Promise<{ ours: Figures[], node: Figures[] }>}
+ * @typedef {import("./measure").Figures} Figures
+ */
+async function measureBoundary(url, { rounds, seconds, warmUp }) {
+  const service = new Service({
+    identity: "boundary",
+    databaseUrl: url,
+    maxConnections: 1,
+    maxRetries: 0,
+  });
+  await service.close();
+  const access = promisify(fs.access);
+  const calls = { ours: () => service.close(), node: () => access("/") };
+  await oneRound(calls, warmUp);
+  const figures = { ours: [], node: [] };
+  for (let round = 0; round < rounds; round += 1) {
+    const { ours, node } = await oneRound(calls, seconds);
+    figures.ours.push(ours);
+    figures.node.push(node);
+  }
+  return figures;
+}
+
+async function oneRound(calls, seconds) {
+  const once = (call) => measure({ input: () => true, call, callers: 1, seconds });
+  return { ours: await once(calls.ours), node: await once(calls.node) };
+}
+
+module.exports = { measureBoundary };
