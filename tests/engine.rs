@@ -259,6 +259,24 @@ async fn a_savepoint_undoes_only_its_own_part() {
 }
 
 #[tokio::test]
+async fn a_savepoint_that_meets_a_rollback_keeps_no_connection() {
+    let database = Database::with_connections(1).await;
+    let session = database.session();
+    for _ in 0..50 {
+        let begin =
+            Transaction::begin(&session.pool, Arc::clone(&session.sql), Isolation::ReadCommitted);
+        let begun = tokio::time::timeout(Duration::from_secs(5), begin).await;
+        let transaction = begun.expect("the last transaction keeps its connection").unwrap();
+        let entered = transaction.enter(ROOT).unwrap();
+        let savepoint = tokio::spawn(async move { entered.savepoint().await });
+        tokio::task::yield_now().await;
+        transaction.roll_back().await.unwrap();
+        let _ = savepoint.await.unwrap();
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn savepoints_that_overlap_roll_everything_back() {
     let database = Database::new().await;
     let session = database.session();

@@ -42,7 +42,7 @@ struct Scope {
     /// Calls under way.
     uses: usize,
     /// A savepoint is a call under way in the scope that it was opened in.
-    in_parent: Option<Use>,
+    parent: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -122,13 +122,9 @@ impl Transaction {
     /// # Errors
     /// [`Error::Connection`]: the server rolls back by itself then.
     pub async fn roll_back(&self) -> Result<(), Error> {
-        // A nested transaction whose callback never returns would keep itself alive.
-        let abandoned: Vec<Option<Use>> = {
-            let mut scopes = self.scopes();
-            let scopes = scopes.iter_mut();
-            scopes.map(|scope| scope.end(State::RolledBack)).collect()
-        };
-        drop(abandoned);
+        for scope in self.scopes().iter_mut() {
+            scope.state = State::RolledBack;
+        }
         let mut connection = self.connection.lock().await;
         if !connection.in_transaction {
             return Ok(());
@@ -169,9 +165,11 @@ impl Transaction {
             format!("ROLLBACK TO SAVEPOINT {}; {release}", savepoint(scope))
         };
         self.noted(connection.execute(sql).await)?;
-        let state = if keep { State::Committed } else { State::RolledBack };
-        let in_parent = self.scopes().get_mut(scope).map(|scope| scope.end(state));
-        drop(in_parent);
+        self.set_state(scope, if keep { State::Committed } else { State::RolledBack });
+        let parent = self.scopes().get(scope).and_then(|scope| scope.parent);
+        if let Some(parent) = parent {
+            self.leave(parent);
+        }
         Ok(())
     }
 
@@ -221,6 +219,14 @@ impl Transaction {
         }
     }
 
+    /// Ends a call in a scope.
+    fn leave(&self, scope: usize) {
+        if let Some(scope) = self.scopes().get_mut(scope) {
+            scope.uses -= 1;
+        }
+        self.use_ended.notify_waiters();
+    }
+
     fn noted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if result.is_err() {
             self.statement_failed.store(true, Ordering::SeqCst);
@@ -245,14 +251,8 @@ impl Transaction {
 }
 
 impl Scope {
-    fn open(in_parent: Option<Use>) -> Self {
-        Self { state: State::Open, uses: 0, in_parent }
-    }
-
-    /// Ends the scope. The use of its parent that it was has to be dropped outside of the lock.
-    fn end(&mut self, state: State) -> Option<Use> {
-        self.state = state;
-        self.in_parent.take()
+    fn open(parent: Option<usize>) -> Self {
+        Self { state: State::Open, uses: 0, parent }
     }
 }
 
@@ -303,7 +303,13 @@ impl Use {
         let scope = transaction.scopes().len();
         let opened = connection.execute(format!("SAVEPOINT {}", savepoint(scope))).await;
         transaction.noted(opened)?;
-        transaction.scopes().push(Scope::open(Some(self)));
+        let mut scopes = transaction.scopes();
+        match scopes.get_mut(self.scope) {
+            Some(parent) if parent.state != State::RolledBack => parent.uses += 1,
+            // It was rolled back while the savepoint was on its way, and will take it along.
+            _ => return Err(Error::transaction_ended()),
+        }
+        scopes.push(Scope::open(Some(self.scope)));
         Ok(scope)
     }
 
@@ -334,9 +340,6 @@ impl Session for Use {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        if let Some(scope) = self.transaction.scopes().get_mut(self.scope) {
-            scope.uses -= 1;
-        }
-        self.transaction.use_ended.notify_waiters();
+        self.transaction.leave(self.scope);
     }
 }
