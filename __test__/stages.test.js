@@ -405,6 +405,31 @@ describe("manager.transaction", () => {
     expect(await effects()).toEqual([]);
   });
 
+  test("is undone when a statement in it has failed, even if its work says nothing of it", async () => {
+    await service.atomicPhase_(async (manager) => {
+      const nested = manager.transaction(async (inner) => {
+        await insert(inner, "undone");
+        await rejection(inner.query("SELECT 1/0"));
+      });
+      expect((await rejection(nested)).code).toBe("25P02");
+      await insert(manager, "later");
+    });
+    expect(await effects()).toEqual(["later"]);
+  });
+
+  test("hangs nobody when two of them overlap and nobody waits for them", async () => {
+    let nested;
+    const phase = service.atomicPhase_(async (manager) => {
+      const names = ["a", "b"];
+      nested = Promise.allSettled(
+        names.map((name) => manager.transaction((inner) => insert(inner, name))),
+      );
+    });
+    expect((await rejection(phase)).code).toBe("transaction_ended");
+    expect((await nested).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect(await effects()).toEqual([]);
+  });
+
   test.each([["nonsense", async () => {}], [5], []])(
     "rejects wrong arguments: %p",
     async (...args) => {

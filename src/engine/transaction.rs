@@ -66,8 +66,7 @@ impl Transaction {
     ) -> Result<Arc<Self>, Error> {
         let mut connection = pool.stage_connection().await?;
         connection.in_transaction = true;
-        let begun = timeout(STATEMENT_TIMEOUT, connection.execute(isolation.begin().to_owned()));
-        begun.await.map_err(|_| unanswered(pool.target()))??;
+        control(&mut connection, isolation.begin()).await?;
         Ok(Arc::new(Self {
             connection: Arc::new(tokio::sync::Mutex::new(connection)),
             sql,
@@ -107,11 +106,9 @@ impl Transaction {
         let mut connection = self.connection.lock().await;
         if self.statement_failed.load(Ordering::SeqCst) {
             // PostgreSQL answers the COMMIT of an aborted transaction with success and rolls back.
-            connection.execute("SELECT".to_owned()).await?;
+            control(&mut connection, "SELECT").await?;
         }
-        let committed = timeout(STATEMENT_TIMEOUT, connection.execute("COMMIT".to_owned())).await;
-        let committed = committed.unwrap_or_else(|_| Err(unanswered(connection.target())));
-        committed.map_err(Error::at_commit)?;
+        control(&mut connection, "COMMIT").await.map_err(Error::at_commit)?;
         connection.in_transaction = false;
         self.set_state(ROOT, State::Committed);
         Ok(())
@@ -125,12 +122,12 @@ impl Transaction {
         for scope in self.scopes().iter_mut() {
             scope.state = State::RolledBack;
         }
+        self.use_ended.notify_waiters();
         let mut connection = self.connection.lock().await;
         if !connection.in_transaction {
             return Ok(());
         }
-        let rolled_back = timeout(STATEMENT_TIMEOUT, connection.execute("ROLLBACK".to_owned()));
-        rolled_back.await.map_err(|_| unanswered(connection.target()))??;
+        control(&mut connection, "ROLLBACK").await?;
         connection.in_transaction = false;
         Ok(())
     }
@@ -158,19 +155,22 @@ impl Transaction {
             self.roll_back().await?;
             return Err(overlapping_savepoints());
         }
-        let release = format!("RELEASE SAVEPOINT {}", savepoint(scope));
-        let sql = if keep {
-            release
+        let ended = if keep {
+            let kept = control(&mut connection, &release(scope)).await;
+            // A savepoint that cannot be kept is undone, so that what surrounds it can go on.
+            match self.noted(kept) {
+                Err(error) => control(&mut connection, &undo(scope)).await.and(Err(error)),
+                kept => kept,
+            }
         } else {
-            format!("ROLLBACK TO SAVEPOINT {}; {release}", savepoint(scope))
+            control(&mut connection, &undo(scope)).await
         };
-        self.noted(connection.execute(sql).await)?;
         self.set_state(scope, if keep { State::Committed } else { State::RolledBack });
         let parent = self.scopes().get(scope).and_then(|scope| scope.parent);
         if let Some(parent) = parent {
             self.leave(parent);
         }
-        Ok(())
+        self.noted(ended)
     }
 
     async fn end_scope(&self, scope: usize) -> Result<(), Error> {
@@ -186,15 +186,15 @@ impl Transaction {
         loop {
             let mut ended = std::pin::pin!(self.use_ended.notified());
             ended.as_mut().enable();
-            if self.scopes().get(scope).is_none_or(|scope| scope.uses == 0) {
-                break;
+            match self.scopes().get(scope) {
+                Some(scope) if scope.state == State::RolledBack => {
+                    return Err(Error::transaction_ended());
+                }
+                Some(scope) if scope.uses > 0 => {}
+                _ => return Ok(()),
             }
             ended.await;
         }
-        if self.state(scope) == State::RolledBack {
-            return Err(Error::transaction_ended());
-        }
-        Ok(())
     }
 
     /// Whether the transaction failed for a prepared statement of the engine's that a change of the
@@ -256,8 +256,22 @@ impl Scope {
     }
 }
 
+/// Runs a statement that begins or ends a scope.
+async fn control(connection: &mut Connection, sql: &str) -> Result<(), Error> {
+    let done = timeout(STATEMENT_TIMEOUT, connection.execute(sql.to_owned())).await;
+    done.unwrap_or_else(|_| Err(unanswered(connection.target())))
+}
+
 fn savepoint(scope: usize) -> String {
-    format!("scope_{scope}")
+    format!("SAVEPOINT scope_{scope}")
+}
+
+fn release(scope: usize) -> String {
+    format!("RELEASE {}", savepoint(scope))
+}
+
+fn undo(scope: usize) -> String {
+    format!("ROLLBACK TO {}; {}", savepoint(scope), release(scope))
 }
 
 fn overlapping_savepoints() -> Error {
@@ -301,7 +315,7 @@ impl Use {
         let transaction = Arc::clone(&self.transaction);
         // The connection is ours until the scope is there, so nobody takes the same number.
         let scope = transaction.scopes().len();
-        let opened = connection.execute(format!("SAVEPOINT {}", savepoint(scope))).await;
+        let opened = control(&mut connection, &savepoint(scope)).await;
         transaction.noted(opened)?;
         let mut scopes = transaction.scopes();
         match scopes.get_mut(self.scope) {
