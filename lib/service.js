@@ -110,7 +110,7 @@ class IdempotencyKeyService {
     }
     const ofItsOwn = work();
     const native = IdempotencyKeyService.#open(this);
-    const { key: row } = ofItsOwn.unwrap(await native.workStage(text, ofItsOwn.perform));
+    const { key: row } = ofItsOwn.unwrap(await native.workStage(text, ofItsOwn.forEngine()));
     return keyFrom(row, ofItsOwn.result.own);
   }
 
@@ -164,19 +164,23 @@ class IdempotencyKeyService {
   }
 
   /** Runs an operation in the transaction of a manager. */
-  static #runIn(service, manager, operation, work) {
+  static #runIn(service, manager, operation) {
     if (TransactionManager.isTransactionManager(manager)) {
       return operation(TransactionManager.sessionOf(manager));
     }
-    const schema = service.#settings.schema ?? manager.connection.options.schema;
-    return drive(operation(foreignSession(schema)), manager, work);
+    return drive(operation(foreignSession(service.#schemaOf(manager))), manager);
   }
 
   static async #stageIn(service, manager, key, workWith) {
     const work = workWith(manager);
-    const stage = (session) => session.workStage(key, work.perform);
-    const answer = await IdempotencyKeyService.#runIn(service, manager, stage, work);
+    const answer = TransactionManager.isTransactionManager(manager)
+      ? await TransactionManager.sessionOf(manager).workStage(key, work.forEngine())
+      : await drive(foreignSession(service.#schemaOf(manager)).stageFlow(key), manager, work);
     return keyFrom(work.unwrap(answer).key, work.result.own);
+  }
+
+  #schemaOf(manager) {
+    return this.#settings.schema ?? manager.connection.options.schema;
   }
 
   static async #phaseOfItsOwn(service, work, isolation) {
@@ -191,7 +195,7 @@ class IdempotencyKeyService {
     }
     const phase = new Work(undefined, async (given) => ({ result: await work(given) }));
     const native = IdempotencyKeyService.#open(service);
-    const done = await native.atomicPhase(isolation, Boolean(isolation), phase.perform);
+    const done = await native.atomicPhase(isolation, Boolean(isolation), phase.forEngine());
     phase.unwrap(done);
     return phase.result.result;
   }

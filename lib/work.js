@@ -16,9 +16,7 @@ class Work {
 
   /** @param manager what the work receives; without one, a manager of the engine's transaction */
   constructor(manager, work) {
-    // The engine calls from a thread of its own: without this the caller's AsyncLocalStorage
-    // contexts would be gone inside of the work.
-    this.perform = AsyncResource.bind(async (native) => {
+    this.perform = async (native) => {
       this.#failed = false;
       try {
         this.result = await work(manager ?? new TransactionManager(native));
@@ -28,7 +26,15 @@ class Work {
         this.#error = error;
         return { failed: true, code: codeOf(error) };
       }
-    });
+    };
+  }
+
+  /**
+   * The work for the engine to call. It calls from a thread of its own: without this the caller's
+   * AsyncLocalStorage contexts would be gone inside of the work.
+   */
+  forEngine() {
+    return AsyncResource.bind(this.perform);
   }
 
   /** The answer of the call that the work was done in, or what it failed with, thrown. */

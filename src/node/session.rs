@@ -137,26 +137,30 @@ impl Session {
         })
     }
 
-    /// Runs a stage of a key's request inside the transaction that the session is in. In one that
-    /// JavaScript holds, the flow asks for the work when its time has come.
+    /// Runs a stage of a key's request inside the transaction that the session is in.
     #[napi]
     pub fn work_stage<'env>(&self, env: &'env Env, key: String, work: Work) -> Answer<'env> {
-        match &self.place {
-            Place::Foreign(sql) => {
-                Ok(Either::B(Flow::new(Arc::clone(sql), |session| async move {
-                    let work = session.work();
-                    stage::run(&session, &key, work).await
-                })))
-            }
-            Place::Transaction(transaction, _) => {
-                let transaction = transaction.clone();
-                self.answer(env, move |session| async move {
-                    let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
-                    stage::run(&*session, &key, callback::run(&work, &transaction)).await
-                })
-            }
-            Place::Pool(_) => Err(napi::Error::from_reason("a stage needs a transaction")),
-        }
+        let Place::Transaction(transaction, _) = &self.place else {
+            return Err(napi::Error::from_reason("a stage needs a transaction of the engine's"));
+        };
+        let transaction = transaction.clone();
+        self.answer(env, move |session| async move {
+            let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
+            stage::run(&*session, &key, callback::run(&work, &transaction)).await
+        })
+    }
+
+    /// The flow of a stage in a transaction that JavaScript holds. It asks for the work when its time
+    /// has come.
+    #[napi]
+    pub fn stage_flow(&self, key: String) -> napi::Result<Flow> {
+        let Place::Foreign(sql) = &self.place else {
+            return Err(napi::Error::from_reason("a flow needs a transaction of JavaScript's"));
+        };
+        Ok(Flow::new(Arc::clone(sql), |session| async move {
+            let work = session.work();
+            stage::run(&session, &key, work).await
+        }))
     }
 
     /// The operations in a transaction that JavaScript holds.
