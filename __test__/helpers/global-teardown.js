@@ -1,8 +1,10 @@
 "use strict";
 
+const { dropTemplate } = require("../../examples/medusa-v1/prepare");
 const { asAdmin } = require("./global-setup");
 
 module.exports = async () => {
   await asAdmin(`DROP DATABASE IF EXISTS ${process.env.TEST_TEMPLATE} WITH (FORCE)`);
+  await dropTemplate(process.env.TEST_DATABASE_URL);
   await globalThis.startedServer?.stop();
 };
