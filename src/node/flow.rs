@@ -46,25 +46,25 @@ impl Flow {
 #[napi]
 impl Flow {
     /// The first step.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn begin(&mut self) -> FlowStep {
         self.flow.go_on().into()
     }
 
     /// Goes on with the rows of the query.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn with_rows(&mut self, rows: Vec<GivenRow>) -> FlowStep {
         self.flow.answer_rows(Ok(rows.into_iter().map(Row::from).collect())).into()
     }
 
     /// Goes on after the query has failed. What it failed with stays in JavaScript.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn with_failed_query(&mut self, code: Option<String>) -> FlowStep {
         self.flow.answer_rows(Err(Error::Work { code })).into()
     }
 
     /// Goes on after the work has ended.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn with_work(&mut self, done: WorkDone) -> FlowStep {
         self.flow.answer_work(done.into()).into()
     }

@@ -24,7 +24,7 @@ pub fn columns(given: Vec<Given>) -> Result<Columns, Error> {
 }
 
 /// A key for a request that came without one.
-#[napi]
+#[napi(catch_unwind)]
 pub fn new_key() -> String {
     operations::new_key()
 }

@@ -3,6 +3,9 @@
 //! Only text, numbers and plain objects cross it. Calls resolve to an *answer*, which holds what was
 //! asked for or a [`error::Failure`]; `lib/` on the other side turns answers into keys, rows and
 //! errors of the caller's own realm, and keeps the JavaScript values that PostgreSQL never sees.
+//!
+//! Every function catches panics: one that unwound into Node would end the process. What runs on the
+//! runtime's thread is caught there, and rejects.
 
 mod callback;
 mod connection;

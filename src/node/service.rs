@@ -42,7 +42,7 @@ pub struct Service {
 #[napi]
 impl Service {
     /// Joins the process's pool for the database.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(settings: Settings) -> napi::Result<Self> {
         let max_connections = settings.max_connections as usize;
         let target = || match (settings.database_url, settings.connection) {
@@ -61,13 +61,13 @@ impl Service {
     }
 
     /// The operations on keys, each on a connection of the pool.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn session(&self) -> Session {
         Session::new(Place::Pool(self.session.clone()))
     }
 
     /// Runs a stage of a key's request in a transaction of its own.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn work_stage<'env>(
         &self,
         env: &'env Env,
@@ -89,7 +89,7 @@ impl Service {
 
     /// Runs work in a transaction of its own, repeated once after a serialization failure if
     /// `repeat` says so.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn atomic_phase<'env>(
         &self,
         env: &'env Env,
@@ -114,14 +114,14 @@ impl Service {
     }
 
     /// Creates the table where it is missing.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn migrate<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
         let session = self.session.clone();
         env.spawn_future(async move { Ok(Done::from(session.migrate().await)) })
     }
 
     /// Leaves the pool; the last user ends it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
         let user = self.user.lock().unwrap_or_else(PoisonError::into_inner).take();
         env.spawn_future(async move {
@@ -134,7 +134,7 @@ impl Service {
 }
 
 /// Checks that a URL names a PostgreSQL database; throws with a message that says what is wrong.
-#[napi]
+#[napi(catch_unwind)]
 pub fn check_database_url(url: String) -> napi::Result<()> {
     Target::from_url(&url).map(drop).map_err(refused)
 }

@@ -80,7 +80,7 @@ fn enter(transaction: &Weak<Transaction>, scope: usize) -> Result<EngineSession,
 #[napi]
 impl Session {
     /// Inserts a key.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn create<'env>(&self, env: &'env Env, given: Vec<Given>) -> Answer<'env> {
         self.answer(
             env,
@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// Finds the key of a request or inserts a new one.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn initialize_request<'env>(
         &self,
         env: &'env Env,
@@ -102,14 +102,14 @@ impl Session {
     }
 
     /// Finds a key.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn retrieve<'env>(&self, env: &'env Env, key: String) -> Answer<'env> {
         self.answer(env, |session| async move { operations::retrieve(&*session, key).await })
     }
 
     /// Finds the one key that a selector describes; `constraints` is the selector as its caller
     /// wrote it, `alternatives` what it means, both as JSON text.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn select<'env>(
         &self,
         env: &'env Env,
@@ -123,14 +123,14 @@ impl Session {
     }
 
     /// Locks a key for so many milliseconds.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn lock<'env>(&self, env: &'env Env, key: String, hold: u32) -> Answer<'env> {
         let hold = Duration::from_millis(hold.into());
         self.answer(env, move |session| async move { operations::lock(&*session, key, hold).await })
     }
 
     /// Changes columns of a key.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn update<'env>(&self, env: &'env Env, key: String, given: Vec<Given>) -> Answer<'env> {
         self.answer(env, |session| async move {
             operations::update(&*session, key, columns(given)?).await
@@ -138,7 +138,7 @@ impl Session {
     }
 
     /// Runs a stage of a key's request inside the transaction that the session is in.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn work_stage<'env>(&self, env: &'env Env, key: String, work: Work) -> Answer<'env> {
         let Place::Transaction(transaction, _) = &self.place else {
             return Err(napi::Error::from_reason("a stage needs a transaction of the engine's"));
@@ -152,7 +152,7 @@ impl Session {
 
     /// The flow of a stage in a transaction that JavaScript holds. It asks for the work when its time
     /// has come.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn stage_flow(&self, key: String) -> napi::Result<Flow> {
         let Place::Foreign(sql) = &self.place else {
             return Err(napi::Error::from_reason("a flow needs a transaction of JavaScript's"));
@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// The operations in a transaction that JavaScript holds.
-    #[napi(factory)]
+    #[napi(factory, catch_unwind)]
     pub fn foreign(schema: Option<String>) -> Self {
         Self::new(Place::Foreign(Arc::new(Sql::new(schema.as_deref()))))
     }

@@ -64,20 +64,20 @@ impl StageManager {
 #[napi]
 impl StageManager {
     /// Whether the scope takes calls.
-    #[napi(getter)]
+    #[napi(getter, catch_unwind)]
     pub fn is_active(&self) -> bool {
         let transaction = self.transaction.upgrade();
         transaction.is_some_and(|transaction| transaction.is_active(self.scope))
     }
 
     /// The operations on keys, in this scope.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn session(&self) -> Session {
         Session::new(Place::Transaction(self.transaction.clone(), self.scope))
     }
 
     /// Runs a statement of the user's.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn query<'env>(
         &self,
         env: &'env Env,
@@ -96,7 +96,7 @@ impl StageManager {
     }
 
     /// Opens a savepoint and answers the number of its scope.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn savepoint<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ScopeAnswer>> {
         let entered = self.enter();
         env.spawn_future(async move {
@@ -109,13 +109,13 @@ impl StageManager {
     }
 
     /// The manager of a scope that [`Self::savepoint`] opened.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn nested(&self, scope: u32) -> Self {
         Self { transaction: self.transaction.clone(), scope: scope as usize }
     }
 
     /// Ends a savepoint's scope and keeps its effects.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn release<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
         let scope = self.scope;
         self.end(
@@ -125,7 +125,7 @@ impl StageManager {
     }
 
     /// Undoes the scope: back to its savepoint, or the whole transaction.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn roll_back<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
         let scope = self.scope;
         self.end(env, move |transaction| async move {
