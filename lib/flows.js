@@ -1,5 +1,6 @@
 "use strict";
 
+const { medusaError } = require("./errors");
 const { codeOf } = require("./work");
 
 /**
@@ -32,6 +33,10 @@ async function drive(flow, manager, work) {
 }
 
 async function query(manager, { sql, parameters }) {
+  // A callback may have rolled back: the key's new state must not be stored without the work.
+  if (!manager.queryRunner?.isTransactionActive) {
+    return { error: transactionEnded() };
+  }
   try {
     const answer = await manager.query(sql, parameters);
     // TypeORM answers an UPDATE with the rows and their number.
@@ -39,6 +44,15 @@ async function query(manager, { sql, parameters }) {
   } catch (error) {
     return { error };
   }
+}
+
+function transactionEnded() {
+  return medusaError(
+    "unexpected_state",
+    "the transaction of this manager has ended, or has not begun: await every use of it inside " +
+      "manager.transaction()",
+    "transaction_ended",
+  );
 }
 
 /** A row as `pg` gives it; its JSON columns were asked for as text. */
@@ -68,4 +82,4 @@ function millisecondsOf(time) {
   return Number(typeof time === "string" ? new Date(time) : time);
 }
 
-module.exports = { drive };
+module.exports = { drive, transactionEnded };

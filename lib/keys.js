@@ -2,6 +2,7 @@
 
 const { isDate } = require("node:util").types;
 const { medusaError } = require("./errors");
+const { localTime } = require("./times");
 
 /** The columns of the table, in the order in which the engine takes them. */
 const COLUMNS = [
@@ -33,8 +34,7 @@ function textFor(column, value) {
     return JSON.stringify(value) ?? null;
   }
   if (isDate(value)) {
-    // PostgreSQL refuses "Invalid Date" as it should, where toISOString() would throw.
-    return Number.isNaN(value.getTime()) ? String(value) : value.toISOString();
+    return localTime(value);
   }
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

@@ -1,6 +1,7 @@
 "use strict";
 
 const { medusaError } = require("./errors");
+const { transactionEnded } = require("./flows");
 const { TransactionManager } = require("./transaction-manager");
 
 /**
@@ -32,12 +33,7 @@ function placeOf(manager) {
     return undefined;
   }
   if (queryRunner.isReleased || !queryRunner.isTransactionActive) {
-    throw medusaError(
-      "unexpected_state",
-      "the transaction of this manager has ended, or has not begun: await every use of it inside " +
-        "manager.transaction()",
-      "transaction_ended",
-    );
+    throw transactionEnded();
   }
   return { foreign: true };
 }

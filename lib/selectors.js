@@ -100,7 +100,7 @@ function fromFindOperator(column, operator) {
     case "not":
       return {
         operator: "not",
-        operand: child ? predicateOf(column, child) : equalTo(column, value),
+        operand: child ? predicateOf(column, child) : compare("equal", column, value),
       };
     case "in":
     case "any":
@@ -117,10 +117,6 @@ function fromFindOperator(column, operator) {
         `selector: TypeORM's operator "${type}" is not supported`,
       );
   }
-}
-
-function equalTo(column, value) {
-  return value === null ? { operator: "isNull" } : compare("equal", column, value);
 }
 
 function oneOf(column, values) {

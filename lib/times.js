@@ -1,0 +1,33 @@
+"use strict";
+
+/**
+ * A Date in local time with its offset, like `2024-05-06T09:08:07.006+02:00`: right for timestamptz,
+ * and for timestamp and date the wall clock that is read back.
+ */
+function localTime(date) {
+  if (Number.isNaN(date.getTime())) {
+    // "Invalid Date", which PostgreSQL refuses as it should.
+    return String(date);
+  }
+  const year = date.getFullYear();
+  const days = [date.getMonth() + 1, date.getDate()].map((number) => pad(number));
+  const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map((number) =>
+    pad(number),
+  );
+  // There is no year 0: the year before 1 A.D. is 1 B.C.
+  const day = [pad(year < 1 ? 1 - year : year, 4), ...days].join("-");
+  const time = `${clock.join(":")}.${pad(date.getMilliseconds(), 3)}`;
+  return `${day}T${time}${zoneOf(date)}${year < 1 ? " BC" : ""}`;
+}
+
+function zoneOf(date) {
+  const east = -date.getTimezoneOffset();
+  const minutes = Math.abs(east);
+  return `${east < 0 ? "-" : "+"}${pad(Math.floor(minutes / 60))}:${pad(minutes % 60)}`;
+}
+
+function pad(number, digits = 2) {
+  return String(number).padStart(digits, "0");
+}
+
+module.exports = { localTime };
