@@ -2,7 +2,7 @@
 
 const { isDate } = require("node:util").types;
 const { medusaError } = require("./errors");
-const { localTime } = require("./times");
+const { utcTime } = require("./times");
 
 /** The columns of the table, in the order in which the engine takes them. */
 const COLUMNS = [
@@ -34,7 +34,7 @@ function textFor(column, value) {
     return JSON.stringify(value) ?? null;
   }
   if (isDate(value)) {
-    return localTime(value);
+    return utcTime(value);
   }
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

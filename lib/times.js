@@ -20,6 +20,18 @@ function localTime(date) {
   return `${day}T${time}${zoneOf(date)}${year < 1 ? " BC" : ""}`;
 }
 
+/** A Date in UTC, exact for times whose zone had an offset of seconds too. */
+function utcTime(date) {
+  if (Number.isNaN(date.getTime())) {
+    return String(date);
+  }
+  const iso = date.toISOString();
+  const year = date.getUTCFullYear();
+  // ISO writes years of more or fewer than four digits with a sign and six of them.
+  const afterYear = iso.slice(/^[+-]/.test(iso) ? 7 : 4);
+  return `${pad(year < 1 ? 1 - year : year, 4)}${afterYear}${year < 1 ? " BC" : ""}`;
+}
+
 function zoneOf(date) {
   const east = -date.getTimezoneOffset();
   const minutes = Math.abs(east);
@@ -30,4 +42,4 @@ function pad(number, digits = 2) {
   return String(number).padStart(digits, "0");
 }
 
-module.exports = { localTime };
+module.exports = { localTime, utcTime };
