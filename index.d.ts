@@ -79,13 +79,17 @@ export interface IdempotencyKeySelector {
 export type IsolationLevel =
   "READ UNCOMMITTED" | "READ COMMITTED" | "REPEATABLE READ" | "SERIALIZABLE";
 
+/** Milliseconds, or text such as `"72h"`, `"10m"` or `"1.5d"`. */
+export type Duration = number | string;
+
 /** The second constructor argument. Unknown options and wrong values are refused at construction. */
 export interface IdempotencyKeyOptions {
   /**
-   * `"medusa"`, the only one in this version and the default: an unknown header key is replaced by a
-   * generated one, and a finished key runs again.
+   * `"exactly-once"`, the default: the client's key is adopted, a key answers for one request only,
+   * one caller at a time works on it, and a finished key never runs again. `"medusa"`: Medusa's own
+   * request semantics, for a careful migration. See docs/exactly-once.md.
    */
-  mode?: "medusa";
+  mode?: "exactly-once" | "medusa";
   /** `postgres://user:password@host:5432/database`. Default: the environment's `DATABASE_URL`. */
   databaseUrl?: string;
   /** Schema of the table. Default: the connection's `search_path`. */
@@ -99,10 +103,42 @@ export interface IdempotencyKeyOptions {
   lockTimeout?: number;
   /** Times a stage is repeated after a serialization failure or a deadlock. Default 3; 0: never. */
   maxRetries?: number;
-  /** Milliseconds. Checked, but without effect in mode `"medusa"`. */
+  /**
+   * Milliseconds that a request's lease holds after its last sign of life: how long a killed process
+   * blocks the retry of its request. Default 10000. Not in mode `"medusa"`.
+   */
   leaseTimeout?: number;
-  /** Milliseconds. Checked, but without effect in mode `"medusa"`. */
+  /**
+   * Milliseconds that an unbound {@link IdempotencyKeyService.initializeRequest} waits for the request
+   * in progress before it rejects with `conflict`. Default 0. Not in mode `"medusa"`.
+   */
   waitTimeout?: number;
+  /**
+   * How long finished keys are kept: what {@link IdempotencyKeyService.prune} then does by itself in
+   * the background. Default: for ever.
+   */
+  retention?: Duration;
+}
+
+/** What {@link IdempotencyKeyService.runStages} is told of a request. */
+export interface StagedRequest {
+  /** What the client sent as `Idempotency-Key`; generated where it is missing or empty. */
+  key?: string | null;
+  method?: string | null;
+  /** The route's parameters: any JSON value. */
+  params?: unknown;
+  path?: string | null;
+  /** Compared with that of the first request, where the table has the column for it. */
+  body?: unknown;
+}
+
+/** What {@link IdempotencyKeyService.runStages} resolves to. */
+export interface StagedResponse {
+  idempotency_key: string;
+  response_code: number | null;
+  response_body: any;
+  /** The request was finished before: this is the answer of then, and no stage has run. */
+  replayed: boolean;
 }
 
 /** An error with Medusa's `type`, from which Medusa makes the status of the response. */
@@ -204,7 +240,19 @@ export declare class IdempotencyKeyService<Manager = any> {
    */
   create(payload: CreateIdempotencyKeyInput): Promise<IdempotencyKey>;
 
-  /** Finds the key of a request; an unknown or empty one is replaced by a new, generated key. */
+  /**
+   * Begins the request of a key; goes on with one that failed or whose process died; finds the answer
+   * of one that is finished. Without a key one is generated.
+   *
+   * Rejects with `conflict` (code `idempotency_key_in_use`) while the request is in progress, with
+   * `duplicate_error` (`idempotency_key_reused`) when the key is another request's: another method,
+   * path, parameters or body; what either side does not know is not compared. With `invalid_data`
+   * (`invalid_idempotency_key`) unless the key is 1 to 255 visible ASCII characters, or such text in
+   * quotes.
+   *
+   * In mode `"medusa"` a key that is not known is replaced by a generated one, and none of this is
+   * checked.
+   */
   initializeRequest(
     headerKey: string | null | undefined,
     method?: string | null,
@@ -224,33 +272,85 @@ export declare class IdempotencyKeyService<Manager = any> {
 
   /**
    * Locks a key for `lockTimeout` milliseconds on the database's clock. Of any number of callers in
-   * any number of processes one wins.
+   * any number of processes one wins. Right after `initializeRequest` the flow that began the request
+   * may lock its key, once.
    *
    * Rejects with `conflict` for the others, with `not_found`.
    */
-  lock(key: string): Promise<IdempotencyKey>;
+  lock(key: string | IdempotencyKey): Promise<IdempotencyKey>;
 
   /**
-   * Changes columns of a key; the key itself may be renamed.
+   * Changes columns of a key; the key itself may be renamed. The recovery point `"finished"` ends the
+   * request's lease.
    *
-   * Rejects with `not_found`; with `conflict` (code `55P03`) when a stage holds the key's row for
+   * Rejects with `not_found`; with `conflict` (code `lease_lost`) when another flow has taken the
+   * request over; with `conflict` (code `55P03`) when a stage holds the key's row for
    * longer than 10 s.
    */
-  update(key: string, update: UpdateIdempotencyKeyInput): Promise<IdempotencyKey>;
+  update(key: string | IdempotencyKey, update: UpdateIdempotencyKeyInput): Promise<IdempotencyKey>;
 
   /**
    * Runs one stage of a key's request. What the callback does with its manager and the key's new
    * state commit together, or not at all. The key's row is locked first, so two stages of one key
    * never overlap.
    *
-   * Rejects with `not_found` before the callback runs, with what the callback rejects with, and as
-   * {@link IdempotencyKeyService.update}. A stage of an unbound service is repeated up to
-   * `maxRetries` times after SQLSTATE `40001` or `40P01`.
+   * Give the key as the object that a method has resolved to: then the stage runs only while the key
+   * still stands at that object's recovery point, and two requests of one process are told apart. If
+   * the request has gone on, and whenever it is finished, the callback is not called and the key
+   * resolves as it is now.
+   *
+   * Rejects with `not_found` before the callback runs; with what the callback rejects with; with
+   * `conflict`, code `idempotency_key_in_use` while somebody else works on the request, `lease_lost`
+   * when another flow has taken it over. A failed stage releases the request's lease. A stage of an
+   * unbound service is repeated up to `maxRetries` times after SQLSTATE `40001` or `40P01`.
+   *
+   * In mode `"medusa"` a finished key runs again, and a stage waits for another one of its key.
    */
   workStage(
-    key: string,
+    key: string | IdempotencyKey,
     callback: (manager: Manager) => Promise<IdempotencyCallbackResult> | IdempotencyCallbackResult,
   ): Promise<IdempotencyKey>;
+
+  /**
+   * Begins a request and runs its stages, one after the other, from where its key stands until it is
+   * finished. `stages` maps a recovery point to the function that goes on from there; it gets what the
+   * callback of {@link IdempotencyKeyService.workStage} gets, and the key. The lease is renewed while
+   * it runs and released when it fails.
+   *
+   * Rejects as `initializeRequest` and `workStage`; with `invalid_argument` (code
+   * `unknown_recovery_point`) for a recovery point without a function, before any work or with the
+   * stage undone that led there.
+   */
+  runStages(
+    request: StagedRequest,
+    stages: Record<
+      string,
+      (
+        manager: Manager,
+        key: IdempotencyKey,
+      ) => Promise<IdempotencyCallbackResult> | IdempotencyCallbackResult
+    >,
+  ): Promise<StagedResponse>;
+
+  /**
+   * A key for the calls that a stage makes to others, such as a payment provider: the same for every
+   * try of the stage, another one for every other stage and key. A UUID, version 5. Throws
+   * `invalid_argument` when the stage has no name.
+   */
+  stageKey(key: string | IdempotencyKey, stage: string): string;
+
+  /**
+   * Finds keys of requests that stopped half-way: unfinished, without a live lease, and not heard of
+   * for `olderThan` (default: `leaseTimeout`). The oldest first, `limit` of them (default 100).
+   */
+  listStalled(options?: { olderThan?: Duration; limit?: number }): Promise<IdempotencyKey[]>;
+
+  /**
+   * Deletes finished keys that were created more than `olderThan` ago (default: the option
+   * `retention`), about `batchSize` at a time (default 1000), and resolves to their number. Several
+   * processes may do it at once; no request waits for it.
+   */
+  prune(options?: { olderThan?: Duration; batchSize?: number }): Promise<number>;
 
   /** Whether an error is one after which a transaction may be repeated. */
   shouldRetryTransaction_(error: any): boolean;
@@ -272,7 +372,10 @@ export declare class IdempotencyKeyService<Manager = any> {
     dontFail?: unknown,
   ): Promise<T>;
 
-  /** Creates the table and its unique index where they are missing, and the schema with them. */
+  /**
+   * Creates the table and its unique index where they are missing, and the schema with them; adds the
+   * column `request_fingerprint` to a table that has none.
+   */
   migrate(): Promise<void>;
 
   /**
@@ -281,5 +384,17 @@ export declare class IdempotencyKeyService<Manager = any> {
    */
   close(): Promise<void>;
 }
+
+/**
+ * Express middleware that lets the service know which request its calls are made for: it tells the
+ * requests of one process apart, renews a request's lease until its response is closed, releases it if
+ * the request is not finished by then, and lets the body of a request be compared. In a Medusa backend
+ * the plugin mounts it.
+ */
+export declare function idempotencyMiddleware(): (
+  req: any,
+  res: any,
+  next: (error?: any) => void,
+) => void;
 
 export default IdempotencyKeyService;

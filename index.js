@@ -1,5 +1,6 @@
 "use strict";
 
+const { idempotencyMiddleware } = require("./lib/request-context");
 const { IdempotencyKeyService } = require("./lib/service");
 const { TransactionManager } = require("./lib/transaction-manager");
 
@@ -9,5 +10,6 @@ module.exports = {
   __esModule: true,
   IdempotencyKeyService,
   TransactionManager,
+  idempotencyMiddleware,
   default: IdempotencyKeyService,
 };

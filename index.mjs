@@ -1,4 +1,4 @@
 import face from "./index.js";
 
-export const { IdempotencyKeyService, TransactionManager } = face;
+export const { IdempotencyKeyService, TransactionManager, idempotencyMiddleware } = face;
 export default IdempotencyKeyService;

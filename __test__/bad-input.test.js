@@ -108,8 +108,15 @@ describe("U+0000", () => {
     expect((await refusal(() => call("a\0b"))).code).toBe("22021");
   });
 
+  test("in the key of initializeRequest is no key of a client's", async () => {
+    const request = ["a\0b", "POST", {}, "/"];
+    const error = await refusalThatStoresNothing(() => service.initializeRequest(...request));
+    expect(error).toMatchObject({ type: "invalid_data", code: "invalid_idempotency_key" });
+    const likeMedusas = database.service({ mode: "medusa" });
+    expect((await refusal(() => likeMedusas.initializeRequest(...request))).code).toBe("22021");
+  });
+
   test.each([
-    ["the key", ["a\0b", "POST", {}, "/"]],
     ["the method", [undefined, "a\0b", {}, "/"]],
     ["the path", ["key", "POST", {}, "a\0b"]],
   ])("in %s of initializeRequest is 22021", async (_, request) => {
@@ -369,12 +376,25 @@ describe("a key", () => {
     }
   });
 
-  test.each([[{}], [{ idempotency_key: "x" }], [["x"]]])(
-    "is no selector where one key is meant: %p",
-    async (key) => {
-      for (const [, call] of KEY_CALLS.filter(([name]) => name !== "retrieve")) {
-        expect((await refusal(() => call(key))).type).toBe("invalid_data");
-      }
+  test.each([
+    [{}, "invalid_data", /has to be a string/],
+    [["x"], "invalid_data", /has to be a string/],
+    [{ id: "x" }, "invalid_data", /has to be a string/],
+    [{ idempotency_key: ["x"] }, "invalid_data", /has to be a string/],
+    [{ idempotency_key: "nowhere" }, "not_found", /key nowhere was not found/],
+  ])("may be an object that has one, but no selector: %p", async (key, type, message) => {
+    for (const [, call] of KEY_CALLS.filter(([name]) => name !== "retrieve")) {
+      const error = await refusal(() => call(key));
+      expect(error.type).toBe(type);
+      expect(error.message).toMatch(message);
+    }
+  });
+
+  test.each([[{ idempotency_key: "x" }], [["x"]], [5]])(
+    "in a header is text, which %p is not",
+    async (header) => {
+      const call = () => service.initializeRequest(header, "POST", {}, "/");
+      expect(await refusalThatStoresNothing(call)).toMatchObject({ type: "invalid_data" });
     },
   );
 
@@ -645,22 +665,24 @@ describe("the name of a schema", () => {
     await there.migrate();
     await there.migrate();
 
-    const key = await there.create({ idempotency_key: "a key", request_method: "POST" });
-    expect(await there.initializeRequest("a key", "POST", {}, "/")).toEqual(key);
-    expect(await there.retrieve("a key")).toEqual(key);
+    const created = await there.create({ idempotency_key: "a-key", request_method: "POST" });
+    expect(await there.listStalled({ olderThan: 0 })).toEqual([created]);
+    const key = await there.initializeRequest("a-key", "POST", {}, "/");
+    expect(key).toEqual({ ...created, locked_at: expect.any(Date) });
+    expect(await there.retrieve("a-key")).toEqual(key);
     expect(await there.retrieve({ request_method: ["POST"] })).toEqual(key);
-    expect((await there.lock("a key")).locked_at).toBeInstanceOf(Date);
-    expect((await there.update("a key", { request_path: "/x" })).request_path).toBe("/x");
-    await there.workStage("a key", (manager) => {
+    expect((await there.lock("a-key")).locked_at).toBeInstanceOf(Date);
+    expect((await there.update("a-key", { request_path: "/x" })).request_path).toBe("/x");
+    await there.workStage("a-key", (manager) => {
       const bound = there.withTransaction(manager);
-      return bound.update("a key", { request_path: "/y" }).then(() => ({ response_code: 200 }));
+      return bound.update("a-key", { request_path: "/y" }).then(() => ({ response_code: 200 }));
     });
-    expect(await there.retrieve("a key")).toMatchObject({
+    expect(await there.retrieve("a-key")).toMatchObject({
       request_path: "/y",
       response_code: 200,
       recovery_point: "finished",
     });
-    const duplicate = await refusal(() => there.create({ idempotency_key: "a key" }));
+    const duplicate = await refusal(() => there.create({ idempotency_key: "a-key" }));
     expect(duplicate).toMatchObject({ code: "23505", table: "idempotency_key", schema });
 
     const { rows } = await database.pool.query(
@@ -668,6 +690,9 @@ describe("the name of a schema", () => {
       [schema],
     );
     expect(rows).toEqual([{ table_name: "idempotency_key" }]);
+    const request = { method: "POST", path: "/", body: { told: "by its fingerprint" } };
+    await there.runStages(request, { started: () => ({ response_code: 200 }) });
+    expect(await there.prune({ olderThan: 0 })).toBe(2);
     expect(await count("public.idempotency_key")).toBe(before);
   });
 
@@ -686,6 +711,9 @@ describe("the receiver of a call", () => {
     ["lock", ["key"]],
     ["update", ["key", {}]],
     ["workStage", ["key", () => ({})]],
+    ["runStages", [{ key: "key" }, { started: () => ({}) }]],
+    ["listStalled", [{}]],
+    ["prune", [{ olderThan: "72h" }]],
     ["atomicPhase_", [() => 1]],
     ["migrate", []],
     ["close", []],
@@ -738,6 +766,7 @@ describe("the receiver of a call", () => {
       () => bound.lock("key"),
       () => bound.update("key", {}),
       () => bound.workStage("key", work),
+      () => bound.runStages({ key: "key" }, { started: work }),
       () => bound.atomicPhase_(work),
     ];
     for (const call of calls) {
@@ -777,14 +806,17 @@ describe("what is large", () => {
     ["300 letters", "k".repeat(300)],
     ["300 letters of other scripts", "鍵".repeat(300)],
     ["300 quotes", "'\"".repeat(150)],
-  ])("may be a key of %s", async (_, key) => {
+  ])("may be a key of %s, though not a client's", async (_, key) => {
     await service.create({ idempotency_key: key });
     expect((await service.lock(key)).idempotency_key).toBe(key);
     await service.workStage(key, () => ({ recovery_point: "halfway" }));
-    expect(await service.initializeRequest(key, "POST", {}, "/")).toMatchObject({
+    const likeMedusas = database.service({ mode: "medusa" });
+    expect(await likeMedusas.initializeRequest(key, "POST", {}, "/")).toMatchObject({
       idempotency_key: key,
       recovery_point: "halfway",
     });
+    const header = () => service.initializeRequest(key, "POST", {}, "/");
+    expect((await refusal(header)).code).toBe("invalid_idempotency_key");
     const duplicate = await refusal(() => service.create({ idempotency_key: key }));
     expect(duplicate.detail).toBe(`Key (idempotency_key)=(${key}) already exists.`);
   });

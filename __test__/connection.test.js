@@ -142,10 +142,12 @@ describe("trouble with the connection", () => {
 });
 
 describe("round trips", () => {
-  test("every operation is one, a stage is five", async () => {
-    await withProxy(
+  test.each([["exactly-once"], ["medusa"]])("every operation is one, a stage is five: %s", (mode) =>
+    withProxy(
       async (service, proxy) => {
         const { idempotency_key: key } = await service.create({});
+        const { idempotency_key: finished } = await service.create({ recovery_point: "finished" });
+        let unknown = 0;
         const counted = async (call) => {
           // Statements are prepared at their first use of a connection.
           await call();
@@ -156,8 +158,12 @@ describe("round trips", () => {
         const counts = {
           create: await counted(() => service.create({ request_params: { a: 1 } })),
           initializeNew: await counted(() => service.initializeRequest("", "POST", {}, "/")),
-          initializeKnown: await counted(() => service.initializeRequest(key, "POST", {}, "/")),
-          initializeUnknown: await counted(() => service.initializeRequest("?", "POST", {}, "/")),
+          initializeKnown: await counted(() =>
+            service.initializeRequest(finished, "POST", {}, "/"),
+          ),
+          initializeUnknown: await counted(() =>
+            service.initializeRequest(`unknown-${(unknown += 1)}`, "POST", {}, "/"),
+          ),
           retrieve: await counted(() => service.retrieve(key)),
           select: await counted(() => service.retrieve({ idempotency_key: key })),
           lock: await counted(() => service.lock(key).catch(() => {})),
@@ -170,7 +176,7 @@ describe("round trips", () => {
           workStage: await counted(() =>
             service.workStage(key, async (manager) => {
               await manager.query("SELECT 1");
-              return {};
+              return { recovery_point: "halfway" };
             }),
           ),
         };
@@ -178,7 +184,18 @@ describe("round trips", () => {
         expect(new Set(Object.values(operations))).toEqual(new Set([1]));
         expect(workStage).toBe(5);
       },
-      { lockTimeout: 0, maxConnections: 1 },
-    );
+      { mode, lockTimeout: 0, maxConnections: 1 },
+    ),
+  );
+
+  test("to take over a key that somebody has left is two", async () => {
+    await withProxy(async (service, proxy) => {
+      const [warm, left] = [await service.create({}), await service.create({})];
+      const takeOver = (key) => service.initializeRequest(key.idempotency_key, "POST", {}, "/");
+      await takeOver(warm);
+      const before = proxy.roundTrips();
+      await takeOver(left);
+      expect(proxy.roundTrips() - before).toBe(2);
+    });
   });
 });

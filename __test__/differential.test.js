@@ -7,8 +7,8 @@ const { Sequence } = require("./helpers/medusa-sequence");
 const { clear, useSubjects } = require("./helpers/medusa-subjects");
 const { typeorm } = require("./helpers/medusa-v1");
 
-// Medusa's own service, run for real, is what this package's is compared with: sequences of calls
-// that are generated have to come to the same on both, but for what is listed as intended; where a
+// Medusa's own service, run for real, is what this package's is compared with, in mode "medusa":
+// sequences of calls that are generated have to come to the same on both, but for what is listed as intended; where a
 // helper says INTENDED, it keeps the sequences from running into such a difference.
 // FC_RUNS and FC_SEED are there to look further than `npm test` has the time to.
 
@@ -692,6 +692,14 @@ describe("what is rarely met comes to the same", () => {
         }
         return seen;
       },
+    ],
+    [
+      "the milliseconds of Dates of a far-away year, in the caller's transaction",
+      ({ service, transaction }) =>
+        transaction(undefined, (manager) => {
+          const locked_at = new Date("4331-06-14T19:00:52.257Z");
+          return column("locked_at", service.withTransaction(manager).create({ locked_at }));
+        }),
     ],
     [
       "TypeORM's Not(null)",

@@ -1,8 +1,10 @@
 "use strict";
 
-// Two real Medusa backends, one with its own idempotency keys and one with this package's: what is
-// asked of both over HTTP is answered alike, and leaves the same rows.
+// Real Medusa backends, one with its own idempotency keys and two with this package's, in mode
+// "medusa" and as it is: what is asked of them over HTTP, one after the other, is answered alike, and
+// leaves the same rows. Where they differ, a test says so.
 
+const { randomUUID } = require("node:crypto");
 const { createRequire } = require("node:module");
 const path = require("node:path");
 const {
@@ -27,39 +29,50 @@ const { startLossyProxy } = require("./helpers/shop-lossy-proxy");
 const { observe } = require("./helpers/shop-observations");
 
 const EXAMPLE = path.join(__dirname, "../examples/medusa-v1");
-const UNKNOWN_KEY = "00000000-0000-4000-8000-000000000000";
-// Both shops have to be asked for the same.
+// All shops have to be asked for the same.
 const [variantId, otherVariantId] = VARIANTS;
 
 const keyOf = (answer) => answer.headers["idempotency-key"];
 
-/** Plays a scenario in both shops; resolves to what was seen in the one with this package's keys. */
+/** Plays a scenario in all shops; resolves to what was seen in each. */
+async function play(shops, scenario) {
+  const names = Object.keys(shops);
+  // None goes on into the next test where another one fails.
+  const seen = await Promise.allSettled(names.map((name) => observe(shops[name], scenario)));
+  const failed = seen.find(({ reason }) => reason);
+  if (failed) {
+    throw failed.reason;
+  }
+  return Object.fromEntries(names.map((name, index) => [name, seen[index].value]));
+}
+
+/** Plays a scenario that has to come to the same in all shops; resolves to what it came to. */
 async function expectSame(shops, scenario) {
-  // Neither goes on into the next test where the other one fails.
-  const seen = await Promise.allSettled([
-    observe(shops.medusa, scenario),
-    observe(shops.ours, scenario),
-  ]);
-  const [medusa, ours] = seen.map(({ reason, value }) => {
-    if (reason) {
-      throw reason;
-    }
-    return value;
-  });
+  const { medusa, likeMedusas, ours } = await play(shops, scenario);
+  expect(likeMedusas).toEqual(medusa);
   expect(ours).toEqual(medusa);
   return ours;
 }
 
+/** Plays a scenario that only in mode "medusa" comes to the same as in Medusa's own shop. */
+async function expectOtherThanMedusa(shops, scenario) {
+  const { medusa, likeMedusas, ours } = await play(shops, scenario);
+  expect(likeMedusas).toEqual(medusa);
+  return { medusa, ours };
+}
+
 const statuses = ({ answers }) => answers.map(({ status }) => status);
 
-/** A request, its repetition with the key of its answer, and with a key that nobody made. */
-async function askThreeTimes(ask) {
+/** A request, its repetition with the key of its answer, and with a key of the client's own. */
+async function askThreeTimes({ name }, ask) {
   const first = await ask({});
   const again = await ask({ idempotencyKey: keyOf(first) });
   expect(keyOf(again)).toBe(keyOf(first));
-  const unknown = await ask({ idempotencyKey: UNKNOWN_KEY });
-  expect([UNKNOWN_KEY, keyOf(first)]).not.toContain(keyOf(unknown));
-  return [first, again, unknown];
+  const idempotencyKey = randomUUID();
+  const ofClient = await ask({ idempotencyKey });
+  expect(keyOf(ofClient)).not.toBe(keyOf(first));
+  expect(keyOf(ofClient) === idempotencyKey).toBe(name === "ours");
+  return [first, again, ofClient];
 }
 
 async function connectionsOfService({ pool }) {
@@ -75,21 +88,29 @@ describe("Medusa's routes", () => {
 
   test.each(["custom", "custom-initialize"])("the documentation's route, %s", async (route) => {
     const seen = await expectSame(shops, async ({ url }) => {
-      const ask = (idempotencyKey) =>
-        request(url, "POST", `/store/${route}`, {}, { idempotencyKey });
+      const ask = async (idempotencyKey) => {
+        const answer = await request(url, "POST", `/store/${route}`, {}, { idempotencyKey });
+        // In the answer a lease may still be there.
+        delete answer.body.idempotency_key.locked_at;
+        return answer;
+      };
       const first = await ask();
       const known = first.body.idempotency_key.idempotency_key;
-      return [first, await ask(known), await ask(UNKNOWN_KEY)];
+      return [first, await ask(known), await ask(randomUUID())];
     });
     expect(statuses(seen)).toEqual([200, 200, 200]);
     expect(await connectionsOfService(shops.ours)).toBeGreaterThan(0);
+    expect(await connectionsOfService(shops.likeMedusas)).toBeGreaterThan(0);
     expect(await connectionsOfService(shops.medusa)).toBe(0);
   });
 
   test("a cart becomes an order, once", async () => {
-    const seen = await expectSame(shops, async ({ url }) => {
+    const seen = await expectSame(shops, async (shop) => {
+      const { url } = shop;
       const { body } = await createReadyCart(url, { variantId });
-      const answers = await askThreeTimes((options) => completeCart(url, body.cart.id, options));
+      const answers = await askThreeTimes(shop, (options) =>
+        completeCart(url, body.cart.id, options),
+      );
       return [...answers, await completeCart(url, body.cart.id)];
     });
     expect(statuses(seen)).toEqual([200, 200, 200, 200]);
@@ -104,8 +125,10 @@ describe("Medusa's routes", () => {
       for (const recoveryPoint of ["tax_lines_created", "payment_authorized", "nowhere"]) {
         const created = await request(url, "POST", "/store/custom", {});
         const idempotencyKey = created.body.idempotency_key.idempotency_key;
+        // As if the completion itself had made it.
         await pool.query(
-          "UPDATE idempotency_key SET recovery_point = $1 WHERE idempotency_key = $2",
+          `UPDATE idempotency_key SET recovery_point = $1, request_path = NULL, request_params = NULL
+           WHERE idempotency_key = $2`,
           [recoveryPoint, idempotencyKey],
         );
         answers.push(await completeCart(url, body.cart.id, { idempotencyKey }));
@@ -149,26 +172,30 @@ describe("Medusa's routes", () => {
   });
 
   test("line items", async () => {
-    const seen = await expectSame(shops, async ({ url }) => {
+    const seen = await expectSame(shops, async (shop) => {
+      const { url } = shop;
       const { body } = await createCart(url, { variantId });
       const add = (options) => addLineItem(url, body.cart.id, { variantId, ...options });
-      const answers = await askThreeTimes(add);
-      const refused = await add({ variantId: "variant_nowhere" });
-      const again = await add({ idempotencyKey: keyOf(refused) });
-      const other = await add({ variantId: otherVariantId, idempotencyKey: keyOf(again) });
+      const answers = await askThreeTimes(shop, add);
+      const nothing = { variantId: "variant_nowhere" };
+      const refused = await add(nothing);
+      const again = await add({ ...nothing, idempotencyKey: keyOf(refused) });
       const nowhere = await addLineItem(url, "cart_nowhere", { variantId });
-      return [...answers, refused, again, other, nowhere];
+      return [...answers, refused, again, nowhere];
     });
     expect(statuses(seen).slice(0, 3)).toEqual([200, 200, 200]);
     expect(seen.answers[2].body.cart.items[0].quantity).toBe(3);
   });
 
   test("payment sessions and taxes", async () => {
-    const seen = await expectSame(shops, async ({ url }) => {
+    const seen = await expectSame(shops, async (shop) => {
+      const { url } = shop;
       const { body } = await createReadyCart(url, { variantId });
       const { id } = body.cart;
-      const sessions = await askThreeTimes((options) => createPaymentSessions(url, id, options));
-      const taxes = await askThreeTimes((options) => calculateTaxes(url, id, options));
+      const sessions = await askThreeTimes(shop, (options) =>
+        createPaymentSessions(url, id, options),
+      );
+      const taxes = await askThreeTimes(shop, (options) => calculateTaxes(url, id, options));
       const nowhere = await createPaymentSessions(url, "cart_nowhere");
       return [...sessions, ...taxes, nowhere, await calculateTaxes(url, "cart_nowhere")];
     });
@@ -176,12 +203,12 @@ describe("Medusa's routes", () => {
   });
 
   test("a customer's return", async () => {
-    const seen = await expectSame(shops, async ({ url }) => {
+    const seen = await expectSame(shops, async (shop) => {
+      const { url } = shop;
       const { body } = await placeOrder(url, { variantId, quantity: 3 });
-      return askThreeTimes((options) => createReturn(url, body.data, options));
+      return askThreeTimes(shop, (options) => createReturn(url, body.data, options));
     });
     expect(statuses(seen)).toEqual([200, 200, 200]);
-    // The key that nobody made is replaced: in mode "medusa", as with Medusa's own service.
     expect(seen.gained).toMatchObject({ order: 1, return: 2 });
   });
 
@@ -190,20 +217,36 @@ describe("Medusa's routes", () => {
       const { body } = await placeOrder(url, { variantId });
       const missing = { ...body.data, items: [{ id: "item_nowhere" }] };
       const refused = await createReturn(url, missing);
-      const again = await createReturn(url, body.data, { idempotencyKey: keyOf(refused) });
+      const again = await createReturn(url, missing, { idempotencyKey: keyOf(refused) });
       const nowhere = await createReturn(url, { ...body.data, id: "order_nowhere" });
       return [refused, again, nowhere];
     });
-    expect(seen.answers[0].status).toBeGreaterThanOrEqual(400);
-    expect(seen.answers[1].status).toBe(200);
-    expect(seen.gained).toMatchObject({ return: 1 });
+    expect(Math.min(...statuses(seen))).toBeGreaterThanOrEqual(400);
+    expect(seen.gained).not.toHaveProperty("return");
+  });
+
+  test("the key of another request: Medusa's answers for it, ours does not", async () => {
+    const { medusa, ours } = await expectOtherThanMedusa(shops, async ({ url }) => {
+      const { body } = await createCart(url, { variantId });
+      const added = await addLineItem(url, body.cart.id, { variantId });
+      const idempotencyKey = keyOf(added);
+      const other = { variantId: otherVariantId, idempotencyKey };
+      return [
+        added,
+        await addLineItem(url, body.cart.id, other),
+        await createPaymentSessions(url, body.cart.id, { idempotencyKey }),
+      ];
+    });
+    expect(statuses(medusa)).toEqual([200, 200, 200]);
+    expect(statuses(ours)).toEqual([200, 409, 409]);
   });
 
   test("a customer's swap", async () => {
-    const seen = await expectSame(shops, async ({ url, token }) => {
+    const seen = await expectSame(shops, async (shop) => {
+      const { url, token } = shop;
       const options = { variantId, quantity: 3 };
       const { body } = await placeShippedOrder(url, token, options);
-      const answers = await askThreeTimes((more) =>
+      const answers = await askThreeTimes(shop, (more) =>
         createSwap(url, body.order, { variantId: otherVariantId, ...more }),
       );
       // Not completed: Medusa waits for itself there, at the stock of the variant.
@@ -214,14 +257,15 @@ describe("Medusa's routes", () => {
   });
 
   test("the admin's return, swap and claim", async () => {
-    const seen = await expectSame(shops, async ({ url, token }) => {
+    const seen = await expectSame(shops, async (shop) => {
+      const { url, token } = shop;
       const { body } = await placeShippedOrder(url, token, { variantId, quantity: 10 });
       const { order } = body;
       const swap = { variantId: otherVariantId, token };
       return [
-        ...(await askThreeTimes((more) => requestReturn(url, order, { token, ...more }))),
-        ...(await askThreeTimes((more) => requestSwap(url, order, { ...swap, ...more }))),
-        ...(await askThreeTimes((more) => createClaim(url, order, { token, ...more }))),
+        ...(await askThreeTimes(shop, (more) => requestReturn(url, order, { token, ...more }))),
+        ...(await askThreeTimes(shop, (more) => requestSwap(url, order, { ...swap, ...more }))),
+        ...(await askThreeTimes(shop, (more) => createClaim(url, order, { token, ...more }))),
       ];
     });
     expect(statuses(seen)).toEqual(Array(9).fill(200));
@@ -261,37 +305,48 @@ describe("Medusa's routes", () => {
       }
     }
 
-    test("a completion", async () => {
-      const seen = await expectSame(shops, async (shop) => {
+    test("a completion: one order", async () => {
+      const { medusa, ours } = await expectOtherThanMedusa(shops, async (shop) => {
         const { body } = await createReadyCart(shop.url, { variantId });
         return repeated(shop, { losses: 2 }, (client) => client.carts.complete(body.cart.id));
       });
-      const [{ body }, ...answers] = seen.answers;
-      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
-      expect(new Set(body.requests.map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
-      expect(body.told).toEqual(answers[2].body);
-      expect(seen.gained).toMatchObject({ order: 1, payment: 1 });
+      for (const { answers, gained } of [medusa, ours]) {
+        const [{ body }, ...each] = answers;
+        expect(each.map(({ status }) => status)).toEqual([200, 200, 200]);
+        expect(new Set(body.requests.map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
+        expect(body.told).toEqual(each[2].body);
+        expect(gained).toMatchObject({ order: 1, payment: 1 });
+      }
+      // One of the keys is that of the payment sessions.
+      expect(medusa.gained).toMatchObject({ idempotency_key: 1 + 3 });
+      expect(ours.gained).toMatchObject({ idempotency_key: 1 + 1 });
     });
 
-    test("a return, which mode medusa makes as often as Medusa does", async () => {
-      const seen = await expectSame(shops, async (shop) => {
+    test("a return: one, where Medusa makes one each time", async () => {
+      const { medusa, ours } = await expectOtherThanMedusa(shops, async (shop) => {
         const { body } = await placeOrder(shop.url, { variantId, quantity: 3 });
         const [item] = body.data.items;
         const payload = { order_id: body.data.id, items: [{ item_id: item.id, quantity: 1 }] };
         return repeated(shop, { losses: 1 }, (client) => client.returns.create(payload));
       });
-      expect(seen.gained).toMatchObject({ order: 1, return: 2 });
+      expect(medusa.gained).toMatchObject({ order: 1, return: 2 });
+      expect(ours.gained).toMatchObject({ order: 1, return: 1 });
+      expect(ours.answers[1].body).toEqual(ours.answers[2].body);
     });
 
-    test("a line item, until it gives up", async () => {
-      const seen = await expectSame(shops, async (shop) => {
+    test("a line item, until it gives up: added once", async () => {
+      const { medusa, ours } = await expectOtherThanMedusa(shops, async (shop) => {
         const { body } = await createCart(shop.url, { variantId });
         const item = { variant_id: variantId, quantity: 1 };
         return repeated(shop, { losses: 9, maxRetries: 2 }, (client) =>
           client.carts.lineItems.create(body.cart.id, item),
         );
       });
-      expect(seen.answers[0].body.told).toEqual({ failed: "ECONNRESET" });
+      const quantities = ({ answers: [, ...each] }) =>
+        each.map(({ body }) => body.cart.items[0].quantity);
+      expect(ours.answers[0].body.told).toEqual({ failed: "ECONNRESET" });
+      expect(quantities(medusa)).toEqual([2, 3, 4]);
+      expect(quantities(ours)).toEqual([2, 2, 2]);
     });
   });
 });
@@ -308,7 +363,7 @@ describe("a project that extends the service and overrides the cart completion",
     const seen = await expectSame(shops, async (shop) => {
       const { body } = await createReadyCart(shop.url, { variantId });
       const complete = (options) => completeCart(shop.url, body.cart.id, options);
-      const answers = await askThreeTimes(complete);
+      const answers = await askThreeTimes(shop, complete);
       const metadata = await metadataOf(shop, body.cart.id);
       return [...answers, { status: 0, headers: {}, body: metadata }];
     });
@@ -351,6 +406,7 @@ describe("a project that extends the service and overrides the cart completion",
       return body.idempotency_key.idempotency_key;
     };
     expect(await keyOf(shops.medusa)).toMatch(/^shop-/);
+    expect(await keyOf(shops.likeMedusas)).toMatch(/^[0-9a-f-]{36}$/);
     expect(await keyOf(shops.ours)).toMatch(/^[0-9a-f-]{36}$/);
   });
 });

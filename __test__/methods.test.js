@@ -103,16 +103,101 @@ describe("initializeRequest", () => {
     });
   });
 
-  test("finds a known key", async () => {
-    const key = await service.create({ idempotency_key: "known", recovery_point: "halfway" });
-    expect(await service.initializeRequest("known", "POST", {}, "/")).toEqual(key);
+  test.each([
+    ["client-1", "client-1"],
+    ['"client-2"', "client-2"],
+    ["k".repeat(255), "k".repeat(255)],
+  ])("adopts the client's key, with a lease: %s", async (header, adopted) => {
+    const key = await service.initializeRequest(header, "POST", {}, "/");
+    expect(key).toMatchObject({ idempotency_key: adopted, locked_at: expect.any(Date) });
+    expect(await service.retrieve(adopted)).toEqual(key);
   });
 
-  test("replaces an unknown key by a generated one, as Medusa does", async () => {
-    const key = await service.initializeRequest("unknown", "POST", {}, "/");
-    expect(key.idempotency_key).not.toBe("unknown");
-    expect((await rejection(service.retrieve("unknown"))).type).toBe("not_found");
+  test.each([["a b"], ["schlüssel"], ['""'], ["k".repeat(256)]])(
+    "refuses what is no key of a client's: %s",
+    async (header) => {
+      expect(await rejection(service.initializeRequest(header, "POST", {}, "/"))).toMatchObject({
+        type: "invalid_data",
+        code: "invalid_idempotency_key",
+      });
+    },
+  );
+
+  test("goes on with a known key that nobody works on", async () => {
+    const key = await service.create({ idempotency_key: "left", recovery_point: "halfway" });
+    expect(await service.initializeRequest("left", "POST", {}, "/")).toEqual({
+      ...key,
+      locked_at: expect.any(Date),
+    });
   });
+
+  test("answers a finished key as it is", async () => {
+    const key = await service.create({ idempotency_key: "done", recovery_point: "finished" });
+    expect(await service.initializeRequest("done", "POST", {}, "/")).toEqual(key);
+  });
+
+  test("refuses a key whose request is in progress, until its lease has run out", async () => {
+    await service.initializeRequest("busy", "POST", {}, "/");
+    expect(await rejection(service.initializeRequest("busy", "POST", {}, "/"))).toMatchObject({
+      type: "conflict",
+      code: "idempotency_key_in_use",
+    });
+    const later = database.service({ leaseTimeout: 1, waitTimeout: 10_000 });
+    const taken = await later.initializeRequest("busy", "POST", {}, "/");
+    expect(taken.idempotency_key).toBe("busy");
+  });
+
+  test.each([
+    ["method", "PUT", { id: 1 }, "/a"],
+    ["parameters", "POST", { id: 2 }, "/a"],
+    ["path", "POST", { id: 1 }, "/b"],
+  ])("refuses the key of a request with another %s", async (what, ...other) => {
+    const header = `of-another-${what}`;
+    const key = await service.initializeRequest(header, "POST", { id: 1 }, "/a");
+    await service.update(key, { recovery_point: "finished" });
+    expect(await rejection(service.initializeRequest(header, ...other))).toMatchObject({
+      type: "duplicate_error",
+      code: "idempotency_key_reused",
+    });
+  });
+
+  describe('in mode "medusa"', () => {
+    let likeMedusas;
+
+    beforeAll(() => {
+      likeMedusas = database.service({ mode: "medusa" });
+    });
+
+    test("finds a known key, whoever works on it and whatever it was used for", async () => {
+      const key = await service.initializeRequest("known", "POST", {}, "/");
+      expect(await likeMedusas.initializeRequest("known", "PUT", [], "/else")).toEqual(key);
+    });
+
+    test("replaces an unknown key by a generated one", async () => {
+      const key = await likeMedusas.initializeRequest("unknown", "POST", {}, "/");
+      expect(key.idempotency_key).not.toBe("unknown");
+      expect((await rejection(service.retrieve("unknown"))).type).toBe("not_found");
+    });
+  });
+});
+
+test("a flow that another has passed by can change nothing any more", async () => {
+  const quick = database.service({ leaseTimeout: 1, waitTimeout: 10_000 });
+  const slow = await quick.initializeRequest("", "POST", {}, "/");
+  const retry = await quick.initializeRequest(slow.idempotency_key, "POST", {}, "/");
+  const changed = await quick.update(retry, { recovery_point: "a" });
+  expect(await rejection(quick.update(slow, { response_code: 500 }))).toMatchObject({
+    type: "conflict",
+    code: "lease_lost",
+  });
+  expect(await quick.retrieve(slow.idempotency_key)).toEqual(changed);
+});
+
+test("lock, update and workStage take a key as it was resolved to, too", async () => {
+  const key = await service.initializeRequest("as-an-object", "POST", {}, "/");
+  await service.lock(key);
+  expect((await service.update(key, { response_code: 201 })).response_code).toBe(201);
+  expect((await service.workStage(key, () => ({}))).recovery_point).toBe("finished");
 });
 
 describe("retrieve", () => {
@@ -221,4 +306,15 @@ describe("update", () => {
     );
     expect((await rejection(service.update("nowhere", {}))).type).toBe("not_found");
   });
+});
+
+test("a request whose first try was given back this very moment can be tried again", async () => {
+  const { idempotency_key: key } = await service.initializeRequest("", "POST", {}, "/");
+  for (let round = 0; round < 20; round += 1) {
+    await service.atomicPhase_(async (manager) => {
+      const stage = service.withTransaction(manager).workStage(key, () => Promise.reject("no"));
+      expect(await rejection(stage)).toBe("no");
+    });
+    await service.initializeRequest(key, "POST", {}, "/");
+  }
 });

@@ -15,7 +15,7 @@ async function rows(sql, schema) {
   return (await database.pool.query(sql, [schema])).rows;
 }
 
-test("creates the table of Medusa's migrations", async () => {
+test("creates the table of Medusa's migrations, and the column for fingerprints", async () => {
   await database.service({ schema: "fresh" }).migrate();
   const column = (column_name, data_type, is_nullable, column_default) => ({
     column_name,
@@ -34,10 +34,11 @@ test("creates the table of Medusa's migrations", async () => {
     column("response_code", "integer", "YES", null),
     column("response_body", "jsonb", "YES", null),
     column("recovery_point", "character varying", "NO", "'started'::character varying"),
+    column("request_fingerprint", "character varying", "YES", null),
   ]);
 });
 
-test("does nothing when Medusa has migrated already", async () => {
+test("adds no more than that column when Medusa has migrated already", async () => {
   await database.pool.query(`
     CREATE SCHEMA medusa;
     CREATE TABLE medusa.idempotency_key (
@@ -49,9 +50,14 @@ test("does nothing when Medusa has migrated already", async () => {
       CONSTRAINT "PK_213f125e14469be304f9ff1d452" PRIMARY KEY (id));
     CREATE UNIQUE INDEX "IDX_a421bf4588d0004a9b0c0fe84f" ON medusa.idempotency_key (idempotency_key)`);
   const before = await rows(INDEXES, "medusa");
+  const columns = await rows(COLUMNS, "medusa");
   const service = database.service({ schema: "medusa" });
   await service.migrate();
   expect(await rows(INDEXES, "medusa")).toEqual(before);
+  expect(await rows(COLUMNS, "medusa")).toEqual([
+    ...columns,
+    expect.objectContaining({ column_name: "request_fingerprint", is_nullable: "YES" }),
+  ]);
   const key = await service.create({ idempotency_key: "k" });
   expect(await rejection(service.create({ idempotency_key: "k" }))).toMatchObject({
     code: "23505",

@@ -3,6 +3,7 @@
 const { fork } = require("node:child_process");
 const { once } = require("node:events");
 const path = require("node:path");
+const { setTimeout: sleep } = require("node:timers/promises");
 const { Worker } = require("node:worker_threads");
 const { useDatabase } = require("./helpers/database");
 
@@ -37,6 +38,18 @@ async function effects() {
   return rows[0].count;
 }
 
+/** Runs a stage once the server has noticed that whoever ran it is gone. */
+async function workStageOnceFree(key, callback) {
+  for (;;) {
+    try {
+      return await service.workStage(key, callback);
+    } catch (error) {
+      expect(error.code).toBe("idempotency_key_in_use");
+      await sleep(5);
+    }
+  }
+}
+
 test("of many callers in several processes one gets the lock", async () => {
   const processes = [0, 1, 2, 3].map(() => start("lock"));
   await Promise.all(processes.map((child) => once(child, "message")));
@@ -59,7 +72,7 @@ test("a process that is killed leaves nothing half-written and its key free", as
   await once(child, "message");
   child.kill("SIGKILL");
   await once(child, "exit");
-  const finished = await service.workStage(key, () => ({ response_code: 200 }));
+  const finished = await workStageOnceFree(key, () => ({ response_code: 200 }));
   expect(finished.recovery_point).toBe("finished");
   expect(await effects()).toBe(0);
 });
@@ -68,7 +81,7 @@ test("a process that ends inside of a callback leaves nothing half-written", asy
   const key = await newKey();
   const [code] = await once(start("leave", key), "exit");
   expect(code).toBe(0);
-  expect((await service.workStage(key, () => ({}))).recovery_point).toBe("finished");
+  expect((await workStageOnceFree(key, () => ({}))).recovery_point).toBe("finished");
   expect(await effects()).toBe(0);
 });
 
@@ -87,10 +100,30 @@ test("a worker thread that is terminated inside of a callback leaves nothing hal
     });
     await once(worker, "message");
     await worker.terminate();
-    const finished = await service.workStage(key, () => ({ response_code: 200 }));
+    const finished = await workStageOnceFree(key, () => ({ response_code: 200 }));
     expect(finished.recovery_point).toBe("finished");
     expect(await effects()).toBe(0);
   }
+});
+
+test("of many processes that begin one request at once, one runs it and all get its answer", async () => {
+  const processes = [0, 1, 2, 3].map(() => start("request"));
+  await Promise.all(processes.map((child) => once(child, "message")));
+  for (let round = 0; round < 10; round += 1) {
+    const key = `request-${round}`;
+    const answers = processes.map(async (child) => {
+      const answer = once(child, "message");
+      child.send({ key, callers: 4 });
+      return (await answer)[0];
+    });
+    const results = (await Promise.all(answers)).flat();
+    expect(results.filter(({ replayed }) => !replayed)).toHaveLength(1);
+    expect(new Set(results.map(({ response_body }) => response_body.order))).toHaveProperty(
+      "size",
+      1,
+    );
+  }
+  expect(await effects()).toBe(20);
 });
 
 test("as many stages as connections, each with a call of its own inside, all finish", async () => {

@@ -876,7 +876,7 @@ describe("what changes while connections are open", () => {
       let rows;
       await service.workStage(key, async (manager) => {
         rows = await manager.query(READ);
-        return {};
+        return { recovery_point: "read" };
       });
       return rows;
     };
@@ -892,7 +892,7 @@ describe("what changes while connections are open", () => {
       service.workStage(key, async (manager) => {
         runs.push("run");
         await manager.query(READ);
-        return {};
+        return { recovery_point: "read" };
       });
     await read();
     await database.pool.query("ALTER TABLE changing ADD COLUMN extra text");
@@ -915,7 +915,7 @@ describe("what changes while connections are open", () => {
             goOn();
           }
           await allRead;
-          return {};
+          return { recovery_point: "read" };
         }),
       ),
     );
@@ -932,11 +932,14 @@ describe("what changes while connections are open", () => {
     await other.create({ idempotency_key: "changing" });
     const useAll = async () => {
       await other.initializeRequest("changing", "POST", {}, "/");
+      await other.initializeRequest("", "POST", {}, "/");
       await other.update("changing", { locked_at: null });
       await other.lock("changing");
       await other.workStage("changing", () => ({ recovery_point: "halfway" }));
       await other.retrieve({ recovery_point: "halfway" });
-      return other.retrieve("changing");
+      await other.listStalled();
+      await other.prune({ olderThan: "72h" });
+      return other.update("changing", { locked_at: null });
     };
     await useAll();
     await database.pool.query(

@@ -78,10 +78,19 @@ describe("workStage", () => {
     expect(await service.retrieve(key)).toMatchObject({ response_code: null, response_body: null });
   });
 
-  test("runs a finished key again, as Medusa does", async () => {
-    const key = await newKey({ recovery_point: "finished" });
-    const again = await service.workStage(key, () => ({ response_code: 202 }));
-    expect(again.response_code).toBe(202);
+  test("does not run a finished key again, but answers it as it is", async () => {
+    const key = await newKey({ recovery_point: "finished", response_body: { order: 1 } });
+    const callback = jest.fn();
+    expect(await service.workStage(key, callback)).toEqual(await service.retrieve(key));
+    expect(callback).not.toHaveBeenCalled();
+  });
+
+  test("does not run a stage that the key has left behind, but answers where it stands", async () => {
+    const key = await service.create({});
+    await service.workStage(key, () => ({ recovery_point: "a" }));
+    const callback = jest.fn();
+    expect(await service.workStage(key, callback)).toMatchObject({ recovery_point: "a" });
+    expect(callback).not.toHaveBeenCalled();
   });
 
   test.each([
@@ -150,27 +159,42 @@ describe("workStage", () => {
     expect(callback).not.toHaveBeenCalled();
   });
 
-  test("waits for another stage of the same key", async () => {
+  test("refuses a stage of a key while another one of it runs", async () => {
     const key = await newKey();
-    const order = [];
-    const first = signal();
+    const begun = signal();
+    const end = signal();
     const running = service.workStage(key, async () => {
-      order.push("first begins");
-      await first.sent;
-      order.push("first ends");
-      return { recovery_point: "a" };
+      begun.send();
+      await end.sent;
+      return { response_code: 200 };
     });
-    while (order.length === 0) {
-      await sleep(5);
-    }
-    const waiting = service.workStage(key, () => {
-      order.push("second");
-      return { recovery_point: "b" };
+    await begun.sent;
+    const callback = jest.fn();
+    expect(await rejection(service.workStage(key, callback))).toMatchObject({
+      type: "conflict",
+      code: "idempotency_key_in_use",
     });
-    await sleep(100);
-    first.send();
-    await Promise.all([running, waiting]);
-    expect(order).toEqual(["first begins", "first ends", "second"]);
+    end.send();
+    expect((await running).response_code).toBe(200);
+    expect((await service.workStage(key, callback)).response_code).toBe(200);
+    expect(callback).not.toHaveBeenCalled();
+  });
+
+  test("gives the key back when it fails, so that another flow can try at once", async () => {
+    const key = await service.initializeRequest("", "POST", {}, "/");
+    await rejection(service.workStage(key, () => Promise.reject(new Error("no"))));
+    const again = await service.initializeRequest(key.idempotency_key, "POST", {}, "/");
+    expect((await service.workStage(again, () => ({}))).recovery_point).toBe("finished");
+  });
+
+  test("of a flow that another has passed by does not run", async () => {
+    const quick = database.service({ leaseTimeout: 1, waitTimeout: 10_000 });
+    const slow = await quick.initializeRequest("", "POST", {}, "/");
+    const retry = await quick.initializeRequest(slow.idempotency_key, "POST", {}, "/");
+    await quick.workStage(retry, () => ({ recovery_point: "a" }));
+    const callback = jest.fn();
+    expect((await quick.workStage(slow, callback)).recovery_point).toBe("a");
+    expect(callback).not.toHaveBeenCalled();
   });
 
   test("keeps the caller's AsyncLocalStorage context inside the callback", async () => {
@@ -212,6 +236,43 @@ describe("workStage", () => {
       code: "55P03",
       message: expect.stringMatching(new RegExp(`${key} is in use.*withTransaction`)),
     });
+  });
+});
+
+describe('workStage in mode "medusa"', () => {
+  let likeMedusas;
+
+  beforeAll(() => {
+    likeMedusas = database.service({ mode: "medusa" });
+  });
+
+  test("runs a finished key again, as Medusa does", async () => {
+    const key = await newKey({ recovery_point: "finished" });
+    const again = await likeMedusas.workStage(key, () => ({ response_code: 202 }));
+    expect(again.response_code).toBe(202);
+  });
+
+  test("waits for another stage of the same key", async () => {
+    const key = await newKey();
+    const order = [];
+    const first = signal();
+    const running = likeMedusas.workStage(key, async () => {
+      order.push("first begins");
+      await first.sent;
+      order.push("first ends");
+      return { recovery_point: "a" };
+    });
+    while (order.length === 0) {
+      await sleep(5);
+    }
+    const waiting = likeMedusas.workStage(key, () => {
+      order.push("second");
+      return { recovery_point: "b" };
+    });
+    await sleep(100);
+    first.send();
+    await Promise.all([running, waiting]);
+    expect(order).toEqual(["first begins", "first ends", "second"]);
   });
 });
 

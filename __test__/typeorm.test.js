@@ -38,12 +38,18 @@ async function newKey(columns = {}) {
 const insert = (manager, name) => manager.query("INSERT INTO effect VALUES ($1)", [name]);
 const notFound = { type: "not_found" };
 
-describe("bound to a manager inside a transaction", () => {
+describe.each([["exactly-once"], ["medusa"]])("in a transaction, mode %s", (mode) => {
+  let likewise;
+
+  beforeAll(() => {
+    likewise = serviceOf(dataSource, { mode });
+  });
+
   test("every operation runs in it", async () => {
     const failure = new Error("undo");
     const known = await newKey({ request_params: { a: [1] } });
     const transaction = dataSource.transaction(async (manager) => {
-      const bound = service.withTransaction(manager);
+      const bound = likewise.withTransaction(manager);
       const given = { request_method: "POST", request_params: { b: 1 }, request_path: "/" };
       const key = await bound.create({ ...given, idempotency_key: "mine" });
       expect(key).toStrictEqual({
@@ -58,9 +64,13 @@ describe("bound to a manager inside a transaction", () => {
       });
       expect(await bound.retrieve("mine")).toStrictEqual(key);
       expect(await bound.retrieve({ request_params: { b: 1 } })).toStrictEqual(key);
-      expect(await bound.initializeRequest("mine", "POST", {}, "/")).toStrictEqual(key);
+      expect(await bound.initializeRequest("mine", "POST", { b: 1 }, "/")).toStrictEqual({
+        ...key,
+        locked_at: mode === "medusa" ? null : expect.any(Date),
+      });
       expect((await bound.initializeRequest("", "PUT", [1], "/")).request_params).toEqual([1]);
-      expect((await bound.initializeRequest("new", "PUT", 1, "/")).idempotency_key).not.toBe("new");
+      const { idempotency_key: ofClient } = await bound.initializeRequest("new", "PUT", 1, "/");
+      expect(ofClient === "new").toBe(mode === "exactly-once");
       expect((await bound.lock("mine")).locked_at).toBeInstanceOf(Date);
       expect((await rejection(bound.lock("mine"))).message).toBe("Key already locked");
       const response_body = { done: true };
@@ -88,7 +98,7 @@ describe("bound to a manager inside a transaction", () => {
     await dataSource.transaction("SERIALIZABLE", async (manager) => {
       const query = jest.spyOn(manager, "query");
       const response_body = { order: "order_1" };
-      const finished = await service.withTransaction(manager).workStage(key, async (given) => {
+      const finished = await likewise.withTransaction(manager).workStage(key, async (given) => {
         expect(given).toBe(manager);
         expect(query).toHaveBeenCalledTimes(1);
         return { response_code: 200, response_body };
@@ -100,24 +110,82 @@ describe("bound to a manager inside a transaction", () => {
     expect((await service.retrieve(key)).recovery_point).toBe("finished");
   });
 
-  test.each(["create", "initializeRequest", "retrieve", "lock", "update"])(
+  test.each(["create", "initialize", "replay", "retrieve", "lock", "update"])(
     "%s is one statement",
     async (method) => {
       const key = await newKey();
+      const finished = await newKey({ recovery_point: "finished" });
       const calls = {
         create: (bound) => bound.create({}),
-        initializeRequest: (bound) => bound.initializeRequest(key, "POST", {}, "/"),
+        initialize: (bound) => bound.initializeRequest(`new-${mode}`, "POST", {}, "/"),
+        replay: (bound) => bound.initializeRequest(finished, "POST", {}, "/"),
         retrieve: (bound) => bound.retrieve(key),
         lock: (bound) => bound.lock(key),
         update: (bound) => bound.update(key, { response_code: 200 }),
       };
       await dataSource.transaction(async (manager) => {
         const query = jest.spyOn(manager, "query");
-        await calls[method](service.withTransaction(manager));
+        await calls[method](likewise.withTransaction(manager));
         expect(query).toHaveBeenCalledTimes(1);
       });
     },
   );
+});
+
+describe("bound to a manager inside a transaction", () => {
+  test("to take over a key that somebody has left is two statements", async () => {
+    const key = await newKey();
+    await dataSource.transaction(async (manager) => {
+      const query = jest.spyOn(manager, "query");
+      await service.withTransaction(manager).initializeRequest(key, "POST", {}, "/");
+      expect(query).toHaveBeenCalledTimes(2);
+    });
+  });
+
+  test("a request in several transactions, begun, staged and answered, is its flow's", async () => {
+    const inTransaction = (work) =>
+      dataSource.transaction((manager) => work(service.withTransaction(manager)));
+    const { idempotency_key: key } = await inTransaction((bound) =>
+      bound.initializeRequest("in-several", "POST", {}, "/"),
+    );
+    for (const recovery_point of ["a", "b"]) {
+      await inTransaction((bound) => bound.workStage(key, () => ({ recovery_point })));
+      expect(await rejection(service.initializeRequest(key, "POST", {}, "/"))).toMatchObject({
+        code: "idempotency_key_in_use",
+      });
+    }
+    await inTransaction((bound) => bound.workStage(key, () => ({ response_code: 200 })));
+    expect(await service.initializeRequest(key, "POST", {}, "/")).toMatchObject({
+      response_code: 200,
+      locked_at: null,
+    });
+  });
+
+  test("a stage that was rolled back after it had ended can run again", async () => {
+    const key = await newKey();
+    const stage = (work) =>
+      dataSource.transaction(async (manager) => {
+        const bound = service.withTransaction(manager);
+        await bound.workStage(key, () => ({ recovery_point: "a" }));
+        return work();
+      });
+    await rejection(stage(() => Promise.reject(new Error("the commit failed"))));
+    await stage(() => {});
+    expect((await service.retrieve(key)).recovery_point).toBe("a");
+  });
+
+  test("a stage of a key that another transaction works on is refused", async () => {
+    const key = await newKey();
+    await dataSource.transaction((manager) =>
+      service.withTransaction(manager).workStage(key, async () => {
+        const other = dataSource.transaction((meanwhile) =>
+          service.withTransaction(meanwhile).workStage(key, () => ({})),
+        );
+        expect(await rejection(other)).toMatchObject({ code: "idempotency_key_in_use" });
+        return {};
+      }),
+    );
+  });
 
   test("what the callback fails with is rejected as it is", async () => {
     const key = await newKey();

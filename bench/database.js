@@ -1,34 +1,69 @@
 "use strict";
 
 const { Client } = require("pg");
+const { IdempotencyKeyService } = require("..");
 const { startPostgres } = require("../scripts/postgres");
 
 /** Those that decide what a commit costs. */
-const SETTINGS = ["fsync", "synchronous_commit", "full_page_writes", "shared_buffers"];
+const SETTINGS = [
+  "fsync",
+  "synchronous_commit",
+  "full_page_writes",
+  "wal_sync_method",
+  "commit_delay",
+  "shared_buffers",
+  "max_wal_size",
+];
 
 /**
- * An empty database: in a server of its own with PostgreSQL's default settings, or, where
- * `DATABASE_URL` names one, beside the database that it names.
+ * A server to make databases on: one of its own with PostgreSQL's default settings, or the one that
+ * `DATABASE_URL` names.
  *
- * @returns {Promise<{ url: string, remove(): Promise<void> }>}
+ * @returns {Promise<{
+ *   isGiven: boolean,
+ *   createDatabase(settings?: Record<string, string | number>): Promise<string>,
+ *   remove(): Promise<void>,
+ * }>} `createDatabase`: an empty one, its sessions with these settings; resolves to its URL
  */
-async function emptyDatabase() {
+async function openServer() {
   const given = process.env.DATABASE_URL;
-  if (!given) {
-    const server = await startPostgres();
-    return { url: server.url, remove: () => server.stop() };
-  }
-  const name = `idempotency_bench_${process.pid}`;
-  await withClient(given, (client) => client.query(`CREATE DATABASE ${name}`));
-  const url = new URL(given);
-  url.pathname = `/${name}`;
+  const server = given ? { url: given } : await startPostgres();
+  const names = [];
   return {
-    url: url.href,
-    remove: () => withClient(given, (client) => client.query(`DROP DATABASE ${name} WITH (FORCE)`)),
+    isGiven: Boolean(given),
+    async createDatabase(settings = {}) {
+      const name = `idempotency_bench_${process.pid}_${names.length}`;
+      await withClient(server.url, async (client) => {
+        await client.query(`CREATE DATABASE ${name}`);
+        names.push(name);
+        for (const [setting, value] of Object.entries(settings)) {
+          await client.query(`ALTER DATABASE ${name} SET ${setting} = '${value}'`);
+        }
+      });
+      const url = new URL(server.url);
+      url.pathname = `/${name}`;
+      return url.href;
+    },
+    remove: () => (given ? dropAll(given, names) : server.stop()),
   };
 }
 
-/** @returns {Promise<{ version: string, settings: string }>} */
+function dropAll(url, names) {
+  return withClient(url, async (client) => {
+    for (const name of names) {
+      await client.query(`DROP DATABASE ${name} WITH (FORCE)`);
+    }
+  });
+}
+
+/** Creates the table, in a schema if one is named. */
+async function migrate(url, schema) {
+  const service = new IdempotencyKeyService({}, { databaseUrl: url, schema });
+  await service.migrate();
+  await service.close();
+}
+
+/** @returns {Promise<{ version: string, settings: Record<string, string> }>} */
 async function describeServer(client) {
   const { rows } = await client.query(
     `SELECT name, current_setting(name) AS value
@@ -38,7 +73,7 @@ async function describeServer(client) {
   const [version, ...settings] = rows;
   return {
     version: version.value,
-    settings: settings.map(({ name, value }) => `${name} ${value}`).join(", "),
+    settings: Object.fromEntries(settings.map(({ name, value }) => [name, value])),
   };
 }
 
@@ -52,4 +87,4 @@ async function withClient(url, work) {
   }
 }
 
-module.exports = { emptyDatabase, describeServer, withClient };
+module.exports = { openServer, migrate, describeServer, withClient };

@@ -1,142 +1,116 @@
 "use strict";
 
-// What an operation costs, next to the same statement written by hand. Only ratios within one run
-// say something: the figures themselves are those of the machine and of the moment.
+// What an operation costs, next to Medusa's own service and to the same statement written by hand.
+// Only ratios within one run say something: the figures themselves are those of the machine and of
+// the moment.
 
-const assert = require("node:assert");
+// Medusa and TypeORM are where the example has them.
+require("../examples/medusa-v1/prepare").prepare();
+
+const fs = require("node:fs");
+const path = require("node:path");
 const { parseArgs } = require("node:util");
-const { IdempotencyKeyService } = require("..");
-const { measureBoundary } = require("./boundary");
-const { emptyDatabase, describeServer, withClient } = require("./database");
-const { Keys } = require("./keys");
-const { measure } = require("./measure");
-const { boundaryLines, heading, table } = require("./report");
-const { CALLERS, scenariosOn } = require("./scenarios");
-const ours = require("./peers/ours");
-const pg = require("./peers/pg");
-const pgbench = require("./peers/pgbench");
+const { describeServer, migrate, openServer, withClient } = require("./database");
+const { describeMachine, describeVersions } = require("./machine");
+const { measureAll } = require("./parts");
+const { chart } = require("./chart");
+const { checkLines, figuresTable, heading, ratiosTable, rejectionLines } = require("./report");
+const { CONNECTIONS, SLOW_DISK } = require("./settings");
 
-const USAGE = `Usage: npm run bench [-- --quick]
+const USAGE = `Usage: npm run bench [-- options]
 
-  --quick  a short run that shows that everything works; its figures mean little
-  --help   this text
+  --creates <number>  so many creates for the figure of memory, at most (1000000)
+  --quick             a short run that shows that everything works; its figures mean little, and it
+                      leaves bench/results.json and docs/benchmarks.svg as they are
+  --help              this text
 
-DATABASE_URL  a server to run on, in a database of its own; without it one is started`;
+DATABASE_URL  a server to run on, in databases of its own; without it one is started`;
 
-const CONNECTIONS = 10;
-/** Microseconds. */
-const BOUNDARY_TARGET = 30;
-const FULL = { rounds: 7, seconds: 0.2, warmUp: 0.1 };
-const QUICK = { rounds: 1, seconds: 0.06, warmUp: 0.02 };
+const RESULTS = path.join(__dirname, "results.json");
+const CHART = path.join(__dirname, "../docs/benchmarks.svg");
+
+const FULL = { rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget: 280 };
+const QUICK = { rounds: 1, seconds: 0.06, warmUp: 0.02, creates: 1_000, budget: 60 };
 
 async function main() {
-  const { quick, help } = optionsFrom(process.argv.slice(2));
+  const { quick, creates, help } = optionsFrom(process.argv.slice(2));
   if (help) {
     console.log(USAGE);
     return;
   }
-  const database = await emptyDatabase();
+  const pace = { ...(quick ? QUICK : FULL), ...(creates && { creates: Number(creates) }) };
+  const server = await openServer();
   try {
-    await migrate(database.url);
-    await withClient(database.url, (client) => run(client, database.url, quick ? QUICK : FULL));
+    await run(server, pace, !quick);
   } finally {
-    await database.remove();
+    await server.remove();
   }
 }
 
 function optionsFrom(args) {
-  const options = { quick: { type: "boolean" }, help: { type: "boolean", short: "h" } };
+  const options = {
+    quick: { type: "boolean" },
+    creates: { type: "string" },
+    help: { type: "boolean", short: "h" },
+  };
   try {
-    return parseArgs({ args, options }).values;
+    const { values } = parseArgs({ args, options });
+    if (values.creates !== undefined && !/^[1-9]\d*$/.test(values.creates)) {
+      throw new Error(`--creates takes a number, not ${values.creates}`);
+    }
+    return values;
   } catch (error) {
     console.error(`${error.message}\n\n${USAGE}`);
     process.exit(2);
   }
 }
 
-async function migrate(url) {
-  const service = new IdempotencyKeyService({}, { databaseUrl: url });
-  await service.migrate();
-  await service.close();
-}
-
-async function run(client, url, pace) {
-  const withPgbench = pgbench.isThere();
-  const server = await describeServer(client);
-  console.log(`${heading({ server, ...pace, connections: CONNECTIONS, withPgbench })}\n`);
-  const keys = new Keys(client);
-  await keys.seed();
-  const peers = await openPeers(url, withPgbench);
-  try {
-    await requireSameAnswers(peers, keys);
-    const results = [];
-    for (const scenario of scenariosOn(keys)) {
-      for (const callers of CALLERS) {
-        progress(`${scenario.name}, ${callers} ${callers === 1 ? "caller" : "callers"}`);
-        results.push({ scenario, callers, figures: await compare(peers, scenario, callers, pace) });
-      }
-    }
-    progress("the boundary");
-    const crossings = await measureBoundary(url, pace);
-    console.log(table(results, Object.keys(peers)));
-    console.log(`\n${boundaryLines(crossings, BOUNDARY_TARGET)}`);
-  } finally {
-    await Promise.all(Object.values(peers).map((peer) => peer.close()));
+async function run(server, pace, isKept) {
+  const start = performance.now();
+  const elapsed = () => (performance.now() - start) / 1e3;
+  const url = await server.createDatabase();
+  await migrate(url);
+  const taken = await withClient(url, (client) => describe(client, pace));
+  console.log(`${heading(taken)}\n`);
+  const { single, bound, checks, notes } = await measureAll({ server, url, pace, elapsed });
+  const seconds = Math.round(elapsed());
+  const blocks = [
+    figuresTable(single),
+    figuresTable(bound),
+    ratiosTable(single),
+    ratiosTable(bound),
+    checkLines(checks).join("\n"),
+    [...rejectionLines(single), ...notes, `The run took ${seconds} s.`].join("\n"),
+  ];
+  console.log(blocks.join("\n\n"));
+  if (isKept) {
+    keep({ ...taken, seconds, results: [...single, ...bound], checks });
   }
 }
 
-async function openPeers(url, withPgbench) {
-  const peers = {};
-  for (const { name, open } of [ours, pg.plain, pg.prepared, ...(withPgbench ? [pgbench] : [])]) {
-    peers[name] = await open(url, { connections: CONNECTIONS });
-  }
-  return peers;
+async function describe(client, { rounds, seconds }) {
+  const { version, settings } = await describeServer(client);
+  return {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    versions: describeVersions(version),
+    settings: { rounds, seconds, connections: CONNECTIONS, server: settings, slowDisk: SLOW_DISK },
+  };
 }
 
-/** Peers are comparable only if they do the same. */
-async function requireSameAnswers({ ours, pg, prepared }, keys) {
-  const key = keys.known();
-  const answer = await ours.retrieve(key);
-  for (const peer of [pg, prepared]) {
-    assert.deepStrictEqual(await peer.retrieve(key), answer);
-  }
-}
-
-/** Rounds of a scenario, in each of which every peer has its turn. */
-async function compare(peers, scenario, callers, { rounds, seconds, warmUp }) {
-  const names = Object.keys(peers).filter((name) => knows(peers[name], scenario.operation));
-  const inProcess = names.filter((name) => !peers[name].run);
-  await oneRound(peers, inProcess, scenario, callers, warmUp);
-  const figures = Object.fromEntries(names.map((name) => [name, []]));
-  for (let round = 0; round < rounds; round += 1) {
-    const measured = await oneRound(peers, names, scenario, callers, seconds);
-    names.forEach((name) => figures[name].push(measured[name]));
-    // Nobody is always the first.
-    names.push(names.shift());
-  }
-  return figures;
-}
-
-function knows(peer, operation) {
-  return peer.knows?.(operation) ?? true;
-}
-
-async function oneRound(peers, names, scenario, callers, seconds) {
-  const figures = {};
-  for (const name of names.filter((name) => !peers[name].run)) {
-    await scenario.prepare?.(seconds);
-    const call = (input) => scenario.call(peers[name], input);
-    figures[name] = await measure({ input: scenario.input, call, callers, seconds });
-  }
-  for (const name of names.filter((name) => peers[name].run)) {
-    // As many calls as take another peer the time of a round.
-    figures[name] = await peers[name].run(scenario.operation, callers, figures.pg.calls);
-  }
-  return figures;
-}
-
-function progress(what) {
-  console.error(`> ${what}`);
+function keep(all) {
+  fs.writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
+  const { machine, versions, date } = all;
+  fs.mkdirSync(path.dirname(CHART), { recursive: true });
+  const lines = [
+    `${machine.processor}, ${machine.cores} cores; Node ${versions.node}, PostgreSQL ${versions.postgresql}, ` +
+      `Medusa ${versions.medusa}; ${date.slice(0, 10)}`,
+    `Connections: ours ${CONNECTIONS.ours}, medusa ${CONNECTIONS.medusa}, pg ${CONNECTIONS.pg}, ` +
+      `pgbench ${CONNECTIONS.pgbench}; bound stages ${CONNECTIONS.boundStages}. ` +
+      "PostgreSQL's default settings of durability for all.",
+  ];
+  fs.writeFileSync(CHART, chart(all.results, lines));
+  console.log(`Written: ${[RESULTS, CHART].map((file) => path.relative("", file)).join(", ")}`);
 }
 
 main().catch((error) => {

@@ -2,16 +2,14 @@
 
 // The rows that the benchmark works on.
 
-/** Of a size that keeps callers apart: 64 at once hardly ever meet in one row. */
-const KNOWN_KEYS = 10_000;
+/** Of each kind, so many that callers are kept apart: 64 at once hardly ever meet in one row. */
+const STORED_KEYS = 10_000;
 
 const REQUEST = {
   request_method: "POST",
   request_params: { id: "cart_01J8ZQK4T6W8Y0A2C4E6G8J0M2" },
   request_path: "/store/carts/cart_01J8ZQK4T6W8Y0A2C4E6G8J0M2/complete",
 };
-
-const RECOVERY_POINT = "payment_authorized";
 
 const ANSWER = {
   type: "order",
@@ -30,7 +28,8 @@ const ANSWER = {
 
 class Keys {
   #client;
-  #known = 0;
+  #open = 0;
+  #finished = 0;
   #fresh = 0;
   #stocked = 0;
 
@@ -39,30 +38,38 @@ class Keys {
     this.#client = client;
   }
 
-  /** Stores the keys that {@link known} hands out. */
+  /** Stores the keys that {@link open} and {@link finished} hand out. */
   async seed() {
-    const { request_method, request_params, request_path } = REQUEST;
-    await this.#client.query(
-      `INSERT INTO idempotency_key
-         (id, idempotency_key, request_method, request_params, request_path, response_code,
-          response_body)
-       SELECT 'ikey_known_' || n, 'known-' || n, $2, $3, $4, 200, $5
-       FROM generate_series(1, $1) AS n`,
-      [
-        KNOWN_KEYS,
-        request_method,
-        JSON.stringify(request_params),
-        request_path,
-        JSON.stringify(ANSWER),
-      ],
-    );
+    await this.#store("open", "started", null, null);
+    await this.#store("finished", "finished", 200, JSON.stringify(ANSWER));
     await this.#client.query("VACUUM ANALYZE idempotency_key");
   }
 
-  /** A stored key, each in its turn. */
-  known() {
-    this.#known = (this.#known % KNOWN_KEYS) + 1;
-    return `known-${this.#known}`;
+  #store(kind, recoveryPoint, code, body) {
+    const { request_method, request_params, request_path } = REQUEST;
+    return this.#client.query(
+      `INSERT INTO idempotency_key
+         (id, idempotency_key, request_method, request_params, request_path, recovery_point,
+          response_code, response_body)
+       SELECT 'ikey_' || $2::text || '_' || n, $2::text || '-' || n, $3, $4, $5, $6, $7, $8
+       FROM generate_series(1, $1) AS n`,
+      [
+        ...[STORED_KEYS, kind, request_method, JSON.stringify(request_params), request_path],
+        ...[recoveryPoint, code, body],
+      ],
+    );
+  }
+
+  /** A stored key of a request that goes on, each in its turn. */
+  open() {
+    this.#open = (this.#open % STORED_KEYS) + 1;
+    return `open-${this.#open}`;
+  }
+
+  /** A stored key of a request that has its answer, each in its turn. */
+  finished() {
+    this.#finished = (this.#finished % STORED_KEYS) + 1;
+    return `finished-${this.#finished}`;
   }
 
   /** Stores keys until there are so many that {@link fresh} has not handed out. */
@@ -86,4 +93,4 @@ class Keys {
   }
 }
 
-module.exports = { KNOWN_KEYS, REQUEST, RECOVERY_POINT, Keys };
+module.exports = { STORED_KEYS, REQUEST, ANSWER, Keys };

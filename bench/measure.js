@@ -10,7 +10,9 @@ const NANOSECONDS = 1e9;
  *   call(input: unknown): Promise<unknown>,
  *   callers: number,
  *   seconds: number,
- * }} round `input` makes what a call takes, outside of its measured time; `undefined` is the end
+ *   mayReject?(error: unknown): boolean,
+ * }} round `input` makes what a call takes, outside of its measured time; `undefined` is the end;
+ *   a call that rejects as it may is counted as rejected and as nothing else
  * @returns {Promise<Figures>} `cpu` is of the whole process, threads of native code included
  *
  * @typedef {object} Figures
@@ -18,9 +20,11 @@ const NANOSECONDS = 1e9;
  * @property {number} throughput calls per second
  * @property {number} [cpu] microseconds a call
  * @property {number} [calls]
+ * @property {number} [rejected] share of the calls
  */
-async function measure({ input, call, callers, seconds }) {
+async function measure({ input, call, callers, seconds, mayReject = () => false }) {
   const latencies = [];
+  let rejected = 0;
   const usage = process.cpuUsage();
   const start = process.hrtime.bigint();
   const end = start + BigInt(Math.round(seconds * NANOSECONDS));
@@ -32,9 +36,13 @@ async function measure({ input, call, callers, seconds }) {
         return;
       }
       const before = process.hrtime.bigint();
-      await call(given);
+      const isDone = await fulfilled(call(given), mayReject);
       now = process.hrtime.bigint();
-      latencies.push(Number(now - before) / 1e3);
+      if (isDone) {
+        latencies.push(Number(now - before) / 1e3);
+      } else {
+        rejected += 1;
+      }
     }
   }
 
@@ -47,7 +55,33 @@ async function measure({ input, call, callers, seconds }) {
     throughput: calls / elapsed,
     cpu: (user + system) / calls,
     calls,
+    rejected: rejected / (calls + rejected),
   };
+}
+
+/** Whether a promise is fulfilled; throws what it must not reject with. */
+async function fulfilled(promise, mayReject) {
+  try {
+    await promise;
+    return true;
+  } catch (error) {
+    if (mayReject(error)) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+/** Microseconds that each of so many calls took, of a function that is not asynchronous. */
+function measureSync({ input, call, calls }) {
+  const latencies = new Float64Array(calls);
+  for (let index = 0; index < calls; index += 1) {
+    const given = input();
+    const before = process.hrtime.bigint();
+    call(given);
+    latencies[index] = Number(process.hrtime.bigint() - before) / 1e3;
+  }
+  return { p50: middle(latencies) };
 }
 
 /** The median. */
@@ -57,4 +91,4 @@ function middle(numbers) {
   return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
-module.exports = { measure, middle };
+module.exports = { measure, measureSync, middle };

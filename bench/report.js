@@ -1,43 +1,42 @@
 "use strict";
 
-const os = require("node:os");
+// What is printed.
+
 const { name, version } = require("../package.json");
-const { middle } = require("./measure");
+const { callersOf } = require("./compare");
 
 /** What the figures were taken on. */
-function heading({ server, rounds, seconds, connections, withPgbench }) {
-  const cpus = os.cpus();
-  const memory = Math.round(os.totalmem() / 2 ** 30);
-  const [load] = os.loadavg();
+function heading({ machine, versions, settings }) {
+  const { node, postgresql, medusa, typeorm, pg, pgbench } = versions;
+  const { connections, rounds, seconds } = settings;
+  const shown = (all) =>
+    Object.entries(all)
+      .map((setting) => setting.join(" "))
+      .join(", ");
   return [
-    `${name} ${version}, Node ${process.versions.node}, PostgreSQL ${server.version}`,
-    `${cpus[0].model}, ${cpus.length} cores, ${memory} GiB, load ${load.toFixed(1)} at the start`,
-    `Server: ${server.settings}`,
+    `${name} ${version}, Node ${node}, PostgreSQL ${postgresql}`,
+    `Medusa ${medusa} on TypeORM ${typeorm}, pg ${pg}, ${pgbench ? `pgbench ${pgbench}` : "no pgbench on the PATH"}`,
+    `${machine.processor}, ${machine.cores} cores, ${machine.memory} GiB, load ${machine.load} at the start`,
+    `Server: ${shown(settings.server)}; of the slow disk: ${shown(settings.slowDisk)}`,
     `Medians of rounds (${rounds} of ${seconds} s for each peer, by turns), ratios within a round`,
-    `ours, pg: ${connections} connections each; pg: pool.query(text, values); ` +
-      "prepared: the same, but named statements" +
-      (withPgbench ? "; pgbench: -M prepared, a connection a caller" : ""),
-    ...(withPgbench ? [] : ["There is no pgbench on the PATH: its figures are left out."]),
+    `Connections: ours ${connections.ours}; medusa ${connections.medusa}; pg and prepared ` +
+      `${connections.pg}; bound stages ${connections.boundStages}; ` +
+      `pgbench one for each caller, at most ${connections.pgbench}`,
+    "pg: pool.query(text, values); prepared: the same, but named statements; pgbench: -M prepared",
   ].join("\n");
 }
 
-/**
- * @param {{ scenario: { name: string, target?: number }, callers: number,
- *   figures: Record<string, import("./measure").Figures[]> }[]} results a peer's figures by round
- * @param {string[]} peers
- */
-function table(results, peers) {
+/** @param {import("./results").Result[]} results the peers are those of the first */
+function figuresTable(results) {
+  const peers = Object.keys(results[0].peers);
   const inProcess = peers.filter((peer) => peer !== "pgbench");
-  const rows = results.map(({ scenario, callers, figures }) => {
-    const of = (peer, what) => figureOf(figures[peer], what);
+  const rows = results.map(({ scenario, callers, peers: figures }) => {
+    const all = (names, figure) => names.map((peer) => shownFigure(figures[peer]?.[figure]));
     return [
-      scenario.name,
-      String(callers),
-      ...peers.map((peer) => of(peer, "p50")),
-      ...peers.map((peer) => of(peer, "throughput")),
-      ...inProcess.map((peer) => of(peer, "cpu")),
-      ...peers.slice(1).map((peer) => shownRatio(ratio(figures.ours, figures[peer]))),
-      verdict(scenario.target, callers, figures),
+      ...[scenario, String(callers)],
+      ...all(peers, "p50"),
+      ...all(peers, "throughput"),
+      ...all(inProcess, "cpu"),
     ];
   });
   const groups = [
@@ -46,47 +45,60 @@ function table(results, peers) {
     ["p50, µs", peers],
     ["calls per s", peers],
     ["CPU of Node a call, µs", inProcess],
-    ["p50, ours against", peers.slice(1)],
-    ["", ["target"]],
   ];
   return aligned(groups, rows);
 }
 
-/** What follows the table. */
-function boundaryLines({ ours, node }, target) {
-  const p50 = middle(ours.map((round) => round.p50));
-  const shown = (rounds) => `p50 ${figureOf(rounds, "p50")} µs, CPU ${figureOf(rounds, "cpu")} µs`;
-  return [
-    "The boundary, one caller",
-    `  an asynchronous native call that does nothing:  ${shown(ours)};  ` +
-      `< ${target} µs ${mark(p50 < target)}`,
-    `  fs.access("/"), to Node's own threads and back: ${shown(node)};  ` +
-      `ratio ${shownRatio(ratio(ours, node))}`,
-  ].join("\n");
+/** Ours against each of the peers, and what it should be. */
+function ratiosTable(results) {
+  const others = Object.keys(results[0].ratios);
+  const rows = results.map(({ scenario, callers, compared, ratios }) => [
+    ...[scenario, String(callers), compared],
+    ...others.map((peer) => (ratios[peer] ? shownVerdict(ratios[peer]) : "")),
+  ]);
+  const groups = [
+    ["", ["ours against"]],
+    ["", ["callers"]],
+    ["", ["ratio of"]],
+    ["", others],
+  ];
+  return aligned(groups, rows);
 }
 
-function verdict(target, callers, figures) {
-  if (!target || callers > 1) {
-    return "";
+/** What rejected calls, which are in no other figure. */
+function rejectionLines(results) {
+  return results.flatMap(({ scenario, callers, peers }) =>
+    Object.entries(peers)
+      .filter(([, { rejected }]) => rejected > 0)
+      .map(
+        ([peer, { rejected }]) =>
+          `${peer} rejected ${(100 * rejected).toFixed(0)} % of the calls: ` +
+          `${scenario}, ${callersOf(callers)}`,
+      ),
+  );
+}
+
+/** @param {{ name: string, unit: string, value: number, detail?: string }[]} checks */
+function checkLines(checks) {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  return checks.map(({ name, unit, detail, ...verdict }) =>
+    [name.padEnd(width), shownVerdict(verdict, unit), detail && `(${detail})`]
+      .filter(Boolean)
+      .join("  "),
+  );
+}
+
+function shownVerdict({ value, atMost, atLeast, isReached }, unit = "") {
+  const shown = `${value < 100 ? Number(value.toPrecision(3)) : value.toFixed(0)}${unit && ` ${unit}`}`;
+  if (isReached === undefined) {
+    return shown;
   }
-  return `≤ ${target} ${mark(ratio(figures.ours, figures.pg) <= target)}`;
+  const target = atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`;
+  return `${shown}  ${target} ${isReached ? "✓" : "✗"}`;
 }
 
-function mark(isReached) {
-  return isReached ? "✓" : "✗";
-}
-
-/** Each round's own ratio, as the machine is another in the next, and the median of those. */
-function ratio(ours, theirs) {
-  return theirs && middle(ours.map(({ p50 }, round) => p50 / theirs[round].p50));
-}
-
-function shownRatio(number) {
-  return number === undefined ? "" : number.toFixed(2);
-}
-
-function figureOf(rounds, what) {
-  return rounds ? middle(rounds.map((round) => round[what])).toFixed(0) : "";
+function shownFigure(number) {
+  return number === undefined ? "" : number.toFixed(0);
 }
 
 /** Columns under the titles of their groups: the first to the left, the others to the right. */
@@ -105,7 +117,13 @@ function aligned(groups, rows) {
     const under = widths.slice(column, (column += names.length));
     return title.padStart(under.reduce((sum, width) => sum + width + 2, -2));
   });
-  return [titles.join("  ").trimEnd(), line(columns), ...rows.map(line)].join("\n");
+  const head = titles.join("  ").trimEnd();
+  return [...(head ? [head] : []), line(columns), ...rows.map(line)].join("\n");
 }
 
-module.exports = { heading, table, boundaryLines };
+/** Not on stdout, where the figures go. */
+function progress(what) {
+  console.error(`> ${what}`);
+}
+
+module.exports = { checkLines, figuresTable, heading, progress, ratiosTable, rejectionLines };

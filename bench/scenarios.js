@@ -3,48 +3,72 @@
 // What is measured: an input, made outside of the measured time, and the call that takes it.
 
 const { randomUUID } = require("node:crypto");
-const { REQUEST, RECOVERY_POINT } = require("./keys");
+const { REQUEST } = require("./keys");
 
-const CALLERS = [1, 64];
 /** More than any peer locks in a second. */
-const LOCKS_PER_SECOND = 25_000;
+const LOCKS_PER_SECOND = 50_000;
 
 const request = () => ({ ...REQUEST });
-const change = () => ({ recovery_point: RECOVERY_POINT });
+
+let changes = 0;
+
+/** Another one each time: an ORM writes nothing where nothing changes. */
+function change() {
+  changes += 1;
+  return { recovery_point: `authorized-${changes}` };
+}
 
 /**
+ * @typedef {object} Scenario
+ * @property {string} name
+ * @property {string} operation of the peers that have it
+ * @property {number[]} callers so many at once, each number for itself
+ * @property {"p50" | "throughput"} [compared] by default p50 of one caller, throughput of several
+ * @property {Record<number, Record<string, number>>} [targets] by number of callers and peer: how
+ *   many times the peer's p50 ours may be, or how many times its throughput ours has to be
+ * @property {(peer: object) => unknown} input what one call takes; `undefined` ends the round
+ * @property {(peer: object, input: unknown) => Promise<unknown>} call
+ * @property {(seconds: number) => Promise<void>} [prepare] comes before a round of so many seconds
+ */
+
+/**
+ * Calls of a service that stands by itself.
+ *
  * @param {import("./keys").Keys} keys
- * @returns scenarios:
- *   `input` makes what one call takes, `undefined` ends the round;
- *   `prepare` comes before a round of so many seconds;
- *   `target` is the highest ratio to `pg` that one caller's p50 may have
+ * @returns {Scenario[]}
  */
 function scenariosOn(keys) {
   return [
     {
-      name: "create",
-      operation: "create",
-      target: 1.3,
-      input: request,
-      call: (peer, payload) => peer.create(payload),
+      ...creating,
+      callers: [1, 64, 1024],
+      targets: {
+        1: { medusa: 0.4, pg: 1 },
+        64: { medusa: 8, pg: 3, pgbench: 1.5 },
+        1024: { medusa: 18, pg: 6, pgbench: 3 },
+      },
     },
     {
       name: "retrieve",
       operation: "retrieve",
-      target: 1.3,
-      input: () => keys.known(),
+      callers: [1, 64],
+      targets: { 1: { pg: 1.3 }, 64: { medusa: 3, pg: 1.3 } },
+      input: () => keys.finished(),
       call: (peer, key) => peer.retrieve(key),
     },
     {
       name: "update",
       operation: "update",
-      target: 1.3,
-      input: () => keys.known(),
+      callers: [1, 64],
+      targets: { 1: { pg: 1.3 }, 64: { medusa: 10, pg: 2.5 } },
+      input: () => keys.open(),
       call: (peer, key) => peer.update(key, change()),
     },
     {
       name: "lock",
       operation: "lock",
+      callers: [1, 64],
+      targets: { 64: { pg: 2.5 } },
       prepare: (seconds) => keys.stock(Math.ceil(LOCKS_PER_SECOND * seconds)),
       input: () => keys.fresh(),
       call: (peer, key) => peer.lock(key),
@@ -52,22 +76,56 @@ function scenariosOn(keys) {
     {
       name: "initializeRequest, new",
       operation: "initializeRequest",
+      callers: [1, 64],
+      targets: { 64: { medusa: 8, pg: 3 } },
       input: () => randomUUID(),
       call: (peer, key) => peer.initializeRequest(key, request()),
     },
     {
       name: "initializeRequest, known",
       operation: "initializeRequest",
-      input: () => keys.known(),
+      callers: [1, 64],
+      targets: { 64: { medusa: 6, pg: 1.3 } },
+      input: () => keys.finished(),
       call: (peer, key) => peer.initializeRequest(key, request()),
     },
     {
       name: "workStage",
       operation: "workStage",
-      input: () => keys.known(),
+      callers: [1, 64],
+      input: () => keys.open(),
       call: (peer, key) => peer.workStage(key, change),
     },
   ];
 }
 
-module.exports = { CALLERS, scenariosOn };
+const creating = {
+  name: "create",
+  operation: "create",
+  input: request,
+  call: (peer, payload) => peer.create(payload),
+};
+
+/** Stages in a transaction that the caller has opened through TypeORM. */
+function boundStagesOn(keys) {
+  return [
+    {
+      name: "bound stage",
+      operation: "boundStage",
+      callers: [1, 16, 64],
+      compared: "throughput",
+      targets: { 1: { medusa: 1.6 }, 16: { medusa: 1.6 }, 64: { medusa: 1.6 } },
+      input: () => keys.open(),
+      call: (peer, key) => peer.boundStage(key, change),
+    },
+  ];
+}
+
+/** Where every write to the disk takes some milliseconds. */
+function slowDiskScenarios() {
+  return [
+    { ...creating, name: "create, slow disk", callers: [64], targets: { 64: { medusa: 10 } } },
+  ];
+}
+
+module.exports = { boundStagesOn, scenariosOn, slowDiskScenarios };

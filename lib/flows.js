@@ -13,23 +13,27 @@ const { codeOf } = require("./work");
  * @returns the native answer; what a query failed with is thrown as it is
  */
 async function drive(flow, manager, work) {
-  let failedQuery;
+  let answer = {};
   let step = flow.begin();
   for (;;) {
     if (step.sql) {
-      const { rows, error } = await query(manager, step);
-      failedQuery = rows ? undefined : { error };
-      step = rows ? flow.withRows(rows.map(rowOf)) : flow.withFailedQuery(codeOf(error));
+      answer = await query(manager, step);
+      const { rows, error } = answer;
+      step = rows ? flow.withRows(rows.map(listOf)) : flow.withFailedQuery(codeOf(error));
     } else if (step.work) {
       step = flow.withWork(await work.perform());
     } else {
       break;
     }
   }
-  if (failedQuery && step.failure?.kind === "work") {
-    throw failedQuery.error;
+  const { failure, ran } = step;
+  if (!failure) {
+    return { key: keyOf(answer.rows[0]), ran };
   }
-  return step;
+  if (failure.kind === "work" && !answer.rows) {
+    throw answer.error;
+  }
+  return { failure };
 }
 
 async function query(manager, { sql, parameters }) {
@@ -55,22 +59,32 @@ function transactionEnded() {
   );
 }
 
-/** A row as `pg` gives it; its JSON columns were asked for as text. */
-function rowOf(row) {
+/** What the engine decides by of a row as `pg` gives it. */
+function listOf(row) {
+  return [
+    row.idempotency_key,
+    row.recovery_point,
+    row.place,
+    row.token,
+    row.won,
+    row.live,
+    row.same,
+  ];
+}
+
+/** A row as `pg` gives it, as the engine answers keys. */
+function keyOf(row) {
   return {
-    key: {
-      id: row.id,
-      idempotencyKey: row.idempotency_key,
-      createdAt: millisecondsOf(row.created_at),
-      lockedAt: millisecondsOf(row.locked_at),
-      requestMethod: row.request_method ?? undefined,
-      requestParams: row.request_params ?? undefined,
-      requestPath: row.request_path ?? undefined,
-      responseCode: row.response_code ?? undefined,
-      responseBody: row.response_body ?? undefined,
-      recoveryPoint: row.recovery_point,
-    },
-    won: row.won,
+    id: row.id,
+    idempotencyKey: row.idempotency_key,
+    createdAt: millisecondsOf(row.created_at),
+    lockedAt: millisecondsOf(row.locked_at),
+    requestMethod: row.request_method,
+    requestParams: row.request_params,
+    requestPath: row.request_path,
+    responseCode: row.response_code,
+    responseBody: row.response_body,
+    recoveryPoint: row.recovery_point,
   };
 }
 

@@ -52,6 +52,15 @@ function columnsOf(method, payload) {
   return COLUMNS.map((column) => textFor(column, payload[column]));
 }
 
+/** What tells a request from others, for the engine. */
+function requestFrom({ method, params, path }) {
+  return {
+    method: textFor("request_method", method) ?? undefined,
+    path: textFor("request_path", path) ?? undefined,
+    params: textFor("request_params", params) ?? undefined,
+  };
+}
+
 /** PostgreSQL's infinite times stay what they are: no Date can hold them. */
 function timeFrom(milliseconds) {
   if (milliseconds === null || milliseconds === undefined) {
@@ -87,4 +96,4 @@ function keyFrom(row, own = {}) {
   };
 }
 
-module.exports = { COLUMNS, JSON_COLUMNS, textFor, columnsOf, keyFrom };
+module.exports = { COLUMNS, JSON_COLUMNS, textFor, columnsOf, keyFrom, requestFrom };

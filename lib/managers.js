@@ -38,6 +38,12 @@ function placeOf(manager) {
   return { foreign: true };
 }
 
+/** Whether a manager is one of a transaction, even if that has ended. */
+function isTransactional(manager) {
+  const ofTypeOrm = opensTransactions(manager) && Boolean(manager.queryRunner);
+  return ofTypeOrm || TransactionManager.isTransactionManager(manager);
+}
+
 /** Across copies and realms of TypeORM, as TypeORM itself tells it. */
 function isEntityManager(value) {
   return typeof value === "object" && value["@instanceof"] === Symbol.for("EntityManager");
@@ -48,4 +54,4 @@ function opensTransactions(manager) {
   return typeof manager === "object" && manager !== null && isEntityManager(manager);
 }
 
-module.exports = { opensTransactions, placeOf };
+module.exports = { isTransactional, opensTransactions, placeOf };

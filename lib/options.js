@@ -2,10 +2,14 @@
 
 const { inspect } = require("node:util");
 const { checkUrl } = require("./connections");
+const { millisecondsFrom } = require("./durations");
 const { medusaError } = require("./errors");
 
 const MAX_MILLISECONDS = 2 ** 31 - 1;
 
+const MODES = ["exactly-once", "medusa"];
+
+/** Each refuses what is wrong, and may answer the value in another form. */
 const CHECKS = {
   mode: oneOfModes,
   databaseUrl,
@@ -15,11 +19,11 @@ const CHECKS = {
   leaseTimeout: integer(1, MAX_MILLISECONDS),
   waitTimeout: integer(0, MAX_MILLISECONDS),
   maxRetries: integer(0, 100),
-  retention: notYet,
+  retention: duration,
 };
 
 const DEFAULTS = {
-  mode: "medusa",
+  mode: "exactly-once",
   databaseUrl: undefined,
   schema: undefined,
   maxConnections: 4,
@@ -68,8 +72,7 @@ function check(options) {
       throw invalid(`there is no option ${JSON.stringify(name)}; there are ${known}`);
     }
     if (value !== undefined) {
-      CHECKS[name](name, value);
-      settings[name] = value;
+      settings[name] = CHECKS[name](name, value) ?? value;
     }
   }
   return settings;
@@ -91,11 +94,8 @@ function refuseOptionsInPlaceOfContainer(container) {
 }
 
 function oneOfModes(name, value) {
-  if (value === "exactly-once") {
-    throw invalid('mode "exactly-once" is not available in this version; use "medusa"');
-  }
-  if (value !== "medusa") {
-    throw invalid(`${name} has to be "medusa", not ${shown(value)}`);
+  if (!MODES.includes(value)) {
+    throw invalid(`${name} has to be one of ${MODES.join(", ")}, not ${shown(value)}`);
   }
 }
 
@@ -120,8 +120,8 @@ function integer(least, most) {
   };
 }
 
-function notYet(name) {
-  throw invalid(`${name} is not available in this version`);
+function duration(name, value) {
+  return millisecondsFrom(value, (message) => invalid(`${name} ${message}`));
 }
 
 function shown(value) {

@@ -1,21 +1,42 @@
 "use strict";
 
-const { Service, Session, newKey } = require("../binding");
-const { connectionOf } = require("./connections");
+const { Session, newKey, stageKey } = require("../binding");
+const {
+  headerText,
+  keyText,
+  namedArguments,
+  positiveInteger,
+  recoveryPointOf,
+  requireFunction,
+} = require("./arguments");
+const { projectConfigOf, registered, warn } = require("./container");
+const { Database } = require("./database");
+const { millisecondsFrom } = require("./durations");
 const { medusaError, unwrap } = require("./errors");
 const { drive } = require("./flows");
-const { columnsOf, keyFrom } = require("./keys");
-const { opensTransactions, placeOf } = require("./managers");
+const { columnsOf, keyFrom, requestFrom } = require("./keys");
+const { NO_LEASE, leaseOf, leaseOfRequest, untilReleased } = require("./leases");
+const { isTransactional, opensTransactions, placeOf } = require("./managers");
 const { settingsFrom } = require("./options");
+const { phaseIn, phaseThrough } = require("./phases");
+const { keepPruning } = require("./retention");
+const { checkStages, requestOf, runFrom } = require("./run-stages");
 const { alternativesOf } = require("./selectors");
 const { TransactionManager } = require("./transaction-manager");
 const { Work, outcomeOf } = require("./work");
+
+/** A stage that is refused with these is somebody else's, or another call's of the same flow. */
+const REFUSALS = ["idempotency_key_in_use", "lease_lost"];
+const LIST_STALLED = "listStalled({ olderThan, limit })";
+const PRUNE = "prune({ olderThan, batchSize })";
+const LISTED_AT_MOST = 10_000;
+const PRUNED_AT_ONCE = 100_000;
 
 class IdempotencyKeyService {
   #settings;
   /** The service that this one was bound from, whose connections it uses. */
   #origin = this;
-  #native;
+  #database;
   #closed = false;
 
   constructor(container, options, moduleDeclaration) {
@@ -60,16 +81,12 @@ class IdempotencyKeyService {
   }
 
   async initializeRequest(headerKey, method, params, path) {
-    const columns = columnsOf("initializeRequest", {
-      request_method: method,
-      request_params: params,
-      request_path: path,
-    });
-    const key = headerKey ? keyText(headerKey) : undefined;
-    const answer = await IdempotencyKeyService.#run(this, (session) =>
-      session.initializeRequest(key, columns),
-    );
-    return keyFrom(unwrap(answer).key);
+    requireService(this, #settings in Object(this));
+    const header = headerText(headerKey);
+    const request = requestFrom({ method, params, path });
+    return this.#settings.mode === "medusa"
+      ? IdempotencyKeyService.#findOrCreate(this, header, request)
+      : IdempotencyKeyService.#begin(this, header, request);
   }
 
   async retrieve(keyOrSelector) {
@@ -78,40 +95,88 @@ class IdempotencyKeyService {
   }
 
   async lock(key) {
+    requireService(this, #settings in Object(this));
     const text = keyText(key);
-    const answer = await IdempotencyKeyService.#run(this, (session) =>
-      session.lock(text, this.#settings.lockTimeout),
-    );
-    return keyFrom(unwrap(answer).key);
+    const lease = IdempotencyKeyService.#leaseFor(this, key);
+    return lease.use(async (native) => {
+      const answer = await IdempotencyKeyService.#run(this, (session) =>
+        session.lock(text, this.#settings.lockTimeout, native),
+      );
+      return lease.keep(keyFrom(unwrap(answer).key));
+    });
   }
 
   async update(key, update) {
+    requireService(this, #settings in Object(this));
     const text = keyText(key);
     const columns = columnsOf("update", update);
-    const answer = await IdempotencyKeyService.#run(this, (session) =>
-      session.update(text, columns),
-    );
-    return keyFrom(unwrap(answer).key, update);
+    const lease = IdempotencyKeyService.#leaseOfFlow(this, key);
+    return lease.use(async (native) => {
+      const answer = await IdempotencyKeyService.#run(this, (session) =>
+        session.update(text, columns, native),
+      );
+      return lease.keep(keyFrom(unwrap(answer).key, update));
+    });
   }
 
   async workStage(key, callback) {
     requireService(this, #settings in Object(this));
-    const text = keyText(key);
+    keyText(key);
     requireFunction("workStage(key, callback)", callback);
-    const work = (manager) => new Work(manager, async (given) => outcomeOf(await callback(given)));
-    const bound = placeOf(this.transactionManager_);
-    if (bound) {
-      return IdempotencyKeyService.#stageIn(this, this.transactionManager_, text, work);
-    }
-    if (opensTransactions(this.activeManager_)) {
-      return this.activeManager_.transaction((manager) =>
-        IdempotencyKeyService.#stageIn(this, manager, text, work),
+    return IdempotencyKeyService.#stage(this, key, callback);
+  }
+
+  async runStages(request, stages) {
+    requireService(this, #settings in Object(this));
+    checkStages(stages);
+    const key = await IdempotencyKeyService.#beginStages(this, requestOf(request));
+    const lease = IdempotencyKeyService.#leaseFor(this, key);
+    lease.keepAlive();
+    try {
+      return await runFrom(key, stages, (current, work) =>
+        IdempotencyKeyService.#stage(this, current, work),
       );
+    } catch (error) {
+      await IdempotencyKeyService.#released(this, lease);
+      throw error;
+    } finally {
+      lease.stopRenewing();
     }
-    const ofItsOwn = work();
-    const native = IdempotencyKeyService.#open(this);
-    const { key: row } = ofItsOwn.unwrap(await native.workStage(text, ofItsOwn.forEngine()));
-    return keyFrom(row, ofItsOwn.result.own);
+  }
+
+  stageKey(key, stage) {
+    if (typeof stage !== "string" || stage === "") {
+      throw medusaError("invalid_argument", "stageKey(key, stage): stage has to be its name");
+    }
+    return stageKey(keyText(key), stage);
+  }
+
+  async listStalled(options) {
+    const { native } = IdempotencyKeyService.#open(this);
+    const { olderThan, limit = 100 } = namedArguments(LIST_STALLED, options, [
+      "olderThan",
+      "limit",
+    ]);
+    const { leaseTimeout } = this.#settings;
+    const answer = await native.stalled(
+      duration(LIST_STALLED, olderThan ?? leaseTimeout),
+      leaseTimeout,
+      positiveInteger(`${LIST_STALLED}: limit`, limit, LISTED_AT_MOST),
+    );
+    return Array.from(unwrap(answer).keys, (row) => keyFrom(row));
+  }
+
+  async prune(options) {
+    const { native } = IdempotencyKeyService.#open(this);
+    const { olderThan, batchSize = 1000 } = namedArguments(PRUNE, options, [
+      "olderThan",
+      "batchSize",
+    ]);
+    const answer = await native.prune(
+      duration(PRUNE, olderThan ?? this.#settings.retention),
+      positiveInteger(`${PRUNE}: batchSize`, batchSize, PRUNED_AT_ONCE),
+    );
+    return unwrap(answer).count;
   }
 
   shouldRetryTransaction_(error) {
@@ -140,16 +205,18 @@ class IdempotencyKeyService {
   }
 
   async migrate() {
-    unwrap(await IdempotencyKeyService.#open(this).migrate());
+    const database = IdempotencyKeyService.#open(this);
+    unwrap(await database.native.migrate());
+    database.forgetColumns();
   }
 
   async close() {
     requireService(this, #settings in Object(this));
     this.#closed = true;
-    const native = this.#native;
-    this.#native = undefined;
-    if (native) {
-      unwrap(await native.close());
+    const database = this.#database;
+    this.#database = undefined;
+    if (database) {
+      unwrap(await database.native.close());
     }
   }
 
@@ -158,7 +225,7 @@ class IdempotencyKeyService {
     requireService(service, #settings in Object(service));
     const manager = service.transactionManager_;
     if (!placeOf(manager)) {
-      return operation(IdempotencyKeyService.#open(service).session());
+      return operation(IdempotencyKeyService.#open(service).session);
     }
     return IdempotencyKeyService.#runIn(service, manager, operation);
   }
@@ -171,12 +238,115 @@ class IdempotencyKeyService {
     return drive(operation(foreignSession(service.#schemaOf(manager))), manager);
   }
 
-  static async #stageIn(service, manager, key, workWith) {
+  /** The key of a request, with Medusa's semantics. */
+  static async #findOrCreate(service, header, request) {
+    const answer = await IdempotencyKeyService.#run(service, (session) =>
+      session.initializeRequest(header, request),
+    );
+    return keyFrom(unwrap(answer).key);
+  }
+
+  /** Begins the request of a key, takes it over, or finds its answer. */
+  static async #begin(service, header, request, ofStages) {
+    const database = IdempotencyKeyService.#open(service);
+    const fingerprint = await database.fingerprint(ofStages, service.__container__);
+    const known = header && leaseOfRequest(database.table, header);
+    const lease = known ?? database.newLease();
+    await untilReleased(database.table, header);
+    // A bound call does not wait: it would hold its caller's connection.
+    const wait = placeOf(service.transactionManager_) ? 0 : service.#settings.waitTimeout;
+    return lease.use(async (native) => {
+      const answer = await IdempotencyKeyService.#run(service, (session) =>
+        session.initialize(native, header, { ...request, fingerprint }, wait),
+      );
+      return lease.keep(keyFrom(unwrap(answer).key));
+    });
+  }
+
+  static #beginStages(service, { key, fingerprint, ...request }) {
+    const header = headerText(key);
+    return service.#settings.mode === "medusa"
+      ? IdempotencyKeyService.#findOrCreate(service, header, requestFrom(request))
+      : IdempotencyKeyService.#begin(service, header, requestFrom(request), fingerprint);
+  }
+
+  /** The lease that the running flow has of a key, or will have. */
+  static #leaseFor(service, key) {
+    if (service.#settings.mode === "medusa") {
+      return NO_LEASE;
+    }
+    const database = IdempotencyKeyService.#open(service);
+    return leaseOf(database.table, keyText(key), key) ?? database.newLease();
+  }
+
+  /** The lease that the running flow has of a key, if it has one. */
+  static #leaseOfFlow(service, key) {
+    if (service.#settings.mode === "medusa") {
+      return NO_LEASE;
+    }
+    const database = IdempotencyKeyService.#open(service);
+    return leaseOf(database.table, keyText(key), key) ?? database.nobody;
+  }
+
+  /** Runs a stage as the flow that the key is of; if it fails, the request can be tried again. */
+  static async #stage(service, key, callback) {
+    const lease = IdempotencyKeyService.#leaseFor(service, key);
+    const works = [];
+    const workWith = (manager) => {
+      const work = new Work(manager, async (given) => outcomeOf(await callback(given)));
+      works.push(work);
+      return work;
+    };
+    try {
+      return await lease.use(async (native) =>
+        lease.keep(await IdempotencyKeyService.#workStage(service, key, native, workWith)),
+      );
+    } catch (error) {
+      if (works.some((work) => work.started) || !REFUSALS.includes(error?.code)) {
+        await IdempotencyKeyService.#released(service, lease);
+      }
+      throw error;
+    }
+  }
+
+  static async #workStage(service, key, lease, workWith) {
+    const manager = service.transactionManager_;
+    if (placeOf(manager)) {
+      return IdempotencyKeyService.#stageIn(service, manager, key, lease, workWith);
+    }
+    if (opensTransactions(service.activeManager_)) {
+      return service.activeManager_.transaction((opened) =>
+        IdempotencyKeyService.#stageIn(service, opened, key, lease, workWith),
+      );
+    }
+    const { native } = IdempotencyKeyService.#open(service);
+    const work = workWith();
+    const point = recoveryPointOf(key);
+    const answer = native.workStage(keyText(key), work.forEngine(), lease, point);
+    return work.keyFrom(await answer);
+  }
+
+  static async #stageIn(service, manager, key, lease, workWith) {
     const work = workWith(manager);
-    const answer = TransactionManager.isTransactionManager(manager)
-      ? await TransactionManager.sessionOf(manager).workStage(key, work.forEngine())
-      : await drive(foreignSession(service.#schemaOf(manager)).stageFlow(key), manager, work);
-    return keyFrom(work.unwrap(answer).key, work.result.own);
+    const text = keyText(key);
+    const point = recoveryPointOf(key);
+    if (TransactionManager.isTransactionManager(manager)) {
+      const session = TransactionManager.sessionOf(manager);
+      return work.keyFrom(await session.workStage(text, work.forEngine(), lease, point));
+    }
+    const flow = foreignSession(service.#schemaOf(manager)).stageFlow(text, lease, point);
+    return work.keyFrom(await drive(flow, manager, work));
+  }
+
+  /**
+   * Releases the lease of a flow that has failed. A transaction that somebody else will end still
+   * holds the row: to wait for it here would be to wait for ever.
+   */
+  static async #released(service, lease) {
+    const released = lease.release();
+    if (!isTransactional(service.transactionManager_)) {
+      await released;
+    }
   }
 
   #schemaOf(manager) {
@@ -194,13 +364,13 @@ class IdempotencyKeyService {
       );
     }
     const phase = new Work(undefined, async (given) => ({ result: await work(given) }));
-    const native = IdempotencyKeyService.#open(service);
+    const { native } = IdempotencyKeyService.#open(service);
     const done = await native.atomicPhase(isolation, Boolean(isolation), phase.forEngine());
     phase.unwrap(done);
     return phase.result.result;
   }
 
-  /** The native service, opened by the first call that needs a connection of its own. */
+  /** The database of a service, opened by the first call that needs it. */
   static #open(service) {
     requireService(service, #settings in Object(service));
     const owner = IdempotencyKeyService.#ownerOf(service);
@@ -211,11 +381,26 @@ class IdempotencyKeyService {
         "service_closed",
       );
     }
-    owner.#native ??= new Service({
-      ...owner.#settings,
-      ...connectionOf(owner.#settings, owner.activeManager_, projectConfigOf(owner)),
-    });
-    return owner.#native;
+    if (!owner.#database) {
+      owner.#database = new Database(
+        owner.#settings,
+        owner.activeManager_,
+        projectConfigOf(owner.__container__, owner.__configModule__),
+      );
+      owner.#prune();
+    }
+    return owner.#database;
+  }
+
+  /** Keeps finished keys no longer than the option `retention` says. */
+  #prune() {
+    const { retention } = this.#settings;
+    if (retention !== undefined) {
+      const { table, native } = this.#database;
+      keepPruning(table, native, retention, (error) =>
+        warn(this.__container__, `keys could not be pruned: ${error.message}`),
+      );
+    }
   }
 
   /** Whose connections a service uses: a root manager of another database means another one. */
@@ -248,52 +433,10 @@ function lookUp(keyOrSelector) {
   return (session) => session.select(constraints, alternatives);
 }
 
-/** A phase in the caller's transaction, as Medusa's: the handler finds it rolled back. */
-async function phaseIn(manager, work, errorHandler) {
-  try {
-    return await work(manager);
-  } catch (error) {
-    if (errorHandler) {
-      if (manager.queryRunner?.isTransactionActive) {
-        await manager.queryRunner.rollbackTransaction();
-      }
-      await errorHandler(error);
-    }
-    throw error;
-  }
-}
-
-/** A phase in a transaction of TypeORM's, as Medusa's: repeated once, and only at a given level. */
-async function phaseThrough(manager, work, isolation, mayRepeat) {
-  const phase = () =>
-    isolation ? manager.transaction(isolation, work) : manager.transaction(work);
-  try {
-    return await phase();
-  } catch (error) {
-    if (isolation && mayRepeat(error)) {
-      return phase();
-    }
-    throw error;
-  }
-}
-
-function keyText(key) {
-  if (key === undefined || key === null) {
-    throw medusaError("not_found", '"idempotencyKeyOrSelector" must be defined');
-  }
-  if (typeof key !== "string") {
-    throw medusaError("invalid_data", `an idempotency key has to be a string, not ${typeof key}`);
-  }
-  return key;
-}
-
-function requireFunction(signature, value) {
-  if (typeof value !== "function") {
-    throw medusaError(
-      "invalid_argument",
-      `${signature}: a function was expected, not ${typeof value}`,
-    );
-  }
+function duration(signature, value) {
+  return millisecondsFrom(value, (message) =>
+    medusaError("invalid_argument", `${signature}: olderThan ${message}`),
+  );
 }
 
 function requireService(service, isService) {
@@ -304,18 +447,6 @@ function requireService(service, isService) {
       "invalid_receiver",
     );
   }
-}
-
-/** A cradle throws for names it does not know. */
-function registered(container, name) {
-  const isObject = typeof container === "object" && container !== null;
-  return isObject && name in container ? container[name] : undefined;
-}
-
-/** Medusa's config: a project's own services get it in place of options. */
-function projectConfigOf(service) {
-  const own = service.__configModule__?.projectConfig;
-  return own ?? registered(service.__container__, "configModule")?.projectConfig;
 }
 
 module.exports = { IdempotencyKeyService };

@@ -2,7 +2,7 @@
 
 const { AsyncResource } = require("node:async_hooks");
 const { errorFrom, medusaError } = require("./errors");
-const { textFor } = require("./keys");
+const { keyFrom, textFor } = require("./keys");
 const { TransactionManager } = require("./transaction-manager");
 
 /**
@@ -11,6 +11,8 @@ const { TransactionManager } = require("./transaction-manager");
  */
 class Work {
   result;
+  /** Whether the engine has called it: the key's row was locked, and it was the caller's turn. */
+  started = false;
   #failed = false;
   #error;
 
@@ -18,6 +20,7 @@ class Work {
   constructor(manager, work) {
     this.perform = async (native) => {
       this.#failed = false;
+      this.started = true;
       try {
         this.result = await work(manager ?? new TransactionManager(native));
         return { failed: false, ...this.result.outcome };
@@ -35,6 +38,12 @@ class Work {
    */
   forEngine() {
     return AsyncResource.bind(this.perform);
+  }
+
+  /** The key that a stage was answered with: with the caller's own body, if this work ran. */
+  keyFrom(answer) {
+    const { key, ran } = this.unwrap(answer);
+    return keyFrom(key, ran ? this.result.own : {});
   }
 
   /** The answer of the call that the work was done in, or what it failed with, thrown. */

@@ -8,6 +8,7 @@ const net = require("node:net");
 const os = require("node:os");
 const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
+const { makeDataDirectory } = require("./data-directory");
 
 const START_TIMEOUT = 30_000;
 const STARTS = 5;
@@ -44,7 +45,7 @@ async function startPostgres({ settings = {}, files = {} } = {}) {
     }
     const binaries = executableBy(user, findBinaries(), folder);
     const data = path.join(folder, "data");
-    initialize(binaries, data, user);
+    makeDataDirectory(data, binaries, user);
     write(files, data, user);
     for (let start = 1; ; start += 1) {
       try {
@@ -71,7 +72,11 @@ function findBinaries() {
     );
   }
   linkLibraries(native);
-  return { initdb: path.join(native, "bin/initdb"), postgres: path.join(native, "bin/postgres") };
+  return {
+    initdb: path.join(native, "bin/initdb"),
+    postgres: path.join(native, "bin/postgres"),
+    version: require(path.join(native, "../package.json")).version,
+  };
 }
 
 /** What the package's install script does, for installers that run none. */
@@ -100,19 +105,7 @@ function executableBy(user, binaries, folder) {
   const copy = path.join(folder, "postgresql");
   fs.cpSync(native, copy, { recursive: true, verbatimSymlinks: true });
   const moved = (binary) => path.join(copy, path.relative(native, binary));
-  return { initdb: moved(binaries.initdb), postgres: moved(binaries.postgres) };
-}
-
-function initialize(binaries, data, user) {
-  const options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"];
-  const made = spawnSync(binaries.initdb, [...options, "--no-sync", `--pgdata=${data}`], {
-    ...user,
-    cwd: "/",
-    encoding: "utf8",
-  });
-  if (made.status !== 0) {
-    throw made.error ?? new Error(`initdb failed: ${made.stderr}`);
-  }
+  return { ...binaries, initdb: moved(binaries.initdb), postgres: moved(binaries.postgres) };
 }
 
 /** The server takes a private key only if it is its own and nobody else's. */

@@ -14,7 +14,8 @@ use medusa_idempotency_key::engine::key::{Columns, Field, Outcome};
 use medusa_idempotency_key::engine::operations;
 use medusa_idempotency_key::engine::pool::PoolSession;
 use medusa_idempotency_key::engine::sql::{Isolation, Sql};
-use medusa_idempotency_key::engine::stage;
+use medusa_idempotency_key::engine::stage::{self, Turn};
+use medusa_idempotency_key::engine::statement::Request;
 use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
 use support::{Database, new_key, recovery_point, text};
 use tokio::sync::Barrier;
@@ -32,10 +33,11 @@ async fn a_key_lives_from_its_creation_to_its_answer() {
 
     let name = key.idempotency_key.clone();
     assert_eq!(operations::retrieve(session, name.clone()).await.unwrap(), key);
-    let known = operations::initialize_request(session, Some(name.clone()), Columns::default());
+    let known = operations::initialize_request(session, Some(name.clone()), Request::default());
     assert_eq!(known.await.unwrap(), key);
 
-    let locked = operations::lock(session, name.clone(), Duration::from_secs(1)).await.unwrap();
+    let locked =
+        operations::lock(session, name.clone(), Duration::from_secs(1), None).await.unwrap();
     assert!(locked.locked_at.is_some());
 
     let columns = Columns {
@@ -43,7 +45,7 @@ async fn a_key_lives_from_its_creation_to_its_answer() {
         locked_at: Field::Set(None),
         ..recovery_point("finished")
     };
-    let finished = operations::update(session, name, columns).await.unwrap();
+    let finished = operations::update(session, name, columns, None).await.unwrap();
     assert_eq!(finished.response_code, Some(201));
     assert_eq!(finished.locked_at, None);
     database.drop().await;
@@ -56,9 +58,9 @@ async fn an_unknown_key_is_said_to_be_unknown() {
     let name = || "nowhere".to_owned();
     let errors = [
         operations::retrieve(session, name()).await.unwrap_err(),
-        operations::lock(session, name(), Duration::ZERO).await.unwrap_err(),
-        operations::update(session, name(), recovery_point("x")).await.unwrap_err(),
-        operations::update(session, name(), Columns::default()).await.unwrap_err(),
+        operations::lock(session, name(), Duration::ZERO, None).await.unwrap_err(),
+        operations::update(session, name(), recovery_point("x"), None).await.unwrap_err(),
+        operations::update(session, name(), Columns::default(), None).await.unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(&error, Error::NotFound(key) if key == "nowhere"), "{error:?}");
@@ -74,7 +76,7 @@ async fn of_64_callers_one_gets_the_lock() {
         let key = new_key(database.session()).await;
         let lock = |session: PoolSession| {
             let key = key.clone();
-            async move { operations::lock(&session, key, Duration::from_secs(60)).await }
+            async move { operations::lock(&session, key, Duration::from_secs(60), None).await }
         };
         let callers = (0..CALLERS).map(|_| tokio::spawn(lock(database.session().clone())));
         let mut winners = 0;
@@ -96,7 +98,8 @@ async fn a_lock_does_not_wait_for_a_running_stage() {
     let key = new_key(database.session()).await;
     let started = Instant::now();
     let stage = database.stage(&key, |_| async {
-        let error = operations::lock(database.session(), key.clone(), Duration::from_secs(1)).await;
+        let error =
+            operations::lock(database.session(), key.clone(), Duration::from_secs(1), None).await;
         assert!(matches!(error, Err(Error::Locked)), "{error:?}");
         Ok(support::finished("200"))
     });
@@ -184,12 +187,18 @@ async fn serialization_failures_repeat_the_stage_up_to_max_retries() {
     {
         let key = new_key(database.session()).await;
         let calls = AtomicUsize::new(0);
-        let result = stage::run_in_transaction(database.session(), &key, max_retries, |_| async {
-            if calls.fetch_add(1, Ordering::SeqCst) < failures {
-                return Err(Error::Work { code: Some("40001".to_owned()) });
-            }
-            Ok(support::finished("200"))
-        });
+        let result = stage::run_in_transaction(
+            database.session(),
+            &key,
+            &Turn::Anybody,
+            max_retries,
+            |_| async {
+                if calls.fetch_add(1, Ordering::SeqCst) < failures {
+                    return Err(Error::Work { code: Some("40001".to_owned()) });
+                }
+                Ok(support::finished("200"))
+            },
+        );
         assert_eq!(result.await.is_ok(), succeeds);
         assert_eq!(calls.load(Ordering::SeqCst), tries);
     }
@@ -207,7 +216,7 @@ async fn as_many_stages_as_connections_can_each_make_a_call_of_their_own() {
         let all_started = Arc::clone(&all_started);
         stages.push(tokio::spawn(async move {
             let key = new_key(&session).await;
-            stage::run_in_transaction(&session, &key, MAX_RETRIES, |_| async {
+            stage::run_in_transaction(&session, &key, &Turn::Anybody, MAX_RETRIES, |_| async {
                 all_started.wait().await;
                 new_key(&session).await;
                 Ok(support::finished("200"))
@@ -342,9 +351,11 @@ async fn a_server_that_answers_no_more_does_not_hang_a_call() {
     tokio::time::pause();
     let errors = [
         operations::retrieve(&session, key.clone()).await.unwrap_err(),
-        stage::run_in_transaction(&session, &key, 0, |_| async { Ok(support::finished("200")) })
-            .await
-            .unwrap_err(),
+        stage::run_in_transaction(&session, &key, &Turn::Anybody, 0, |_| async {
+            Ok(support::finished("200"))
+        })
+        .await
+        .unwrap_err(),
     ];
     tokio::time::resume();
     for error in errors {
@@ -368,7 +379,7 @@ async fn the_last_user_ends_the_pool_and_waits_for_running_calls() {
     let stage = tokio::spawn({
         let (session, ended) = (session.clone(), Arc::clone(&ended));
         async move {
-            stage::run_in_transaction(&session, &key, 0, |_| async {
+            stage::run_in_transaction(&session, &key, &Turn::Anybody, 0, |_| async {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 ended.fetch_add(1, Ordering::SeqCst);
                 Ok(support::finished("200"))

@@ -9,7 +9,7 @@ const LOCK_TIMEOUT = 60_000;
 
 /**
  * What is compared, each on a database of its own: Medusa's service, this package's in the place that
- * Medusa gives it, and this package's without TypeORM.
+ * Medusa gives it, and this package's without TypeORM; both of these in mode "medusa".
  *
  * @returns an object whose fields are there from `beforeAll` on: `medusa`, `onTypeOrm`, `native`,
  *   and `all`. A subject has
@@ -54,7 +54,7 @@ async function onTypeOrm(database) {
   const dataSource = await open(database);
   const service = new IdempotencyKeyService(
     { manager: dataSource.manager },
-    { lockTimeout: LOCK_TIMEOUT },
+    { mode: "medusa", lockTimeout: LOCK_TIMEOUT },
   );
   database.closed(service);
   return { name: "ours on TypeORM", service, ...throughTypeOrm(dataSource), database };
@@ -62,7 +62,7 @@ async function onTypeOrm(database) {
 
 function native(database) {
   // Medusa's stages are not repeated: a stage of its own transaction is by default.
-  const service = database.service({ lockTimeout: LOCK_TIMEOUT, maxRetries: 0 });
+  const service = database.service({ mode: "medusa", lockTimeout: LOCK_TIMEOUT, maxRetries: 0 });
   const transaction = (isolation, work) => onceInPhase(service, isolation, work);
   return { name: "ours without TypeORM", service, transaction, database };
 }

@@ -1,5 +1,7 @@
 "use strict";
 
+const { setTimeout: sleep } = require("node:timers/promises");
+
 const COLUMNS = [
   "idempotency_key",
   "request_method",
@@ -16,6 +18,8 @@ const COLUMNS = [
 const HEADERS = ["content-type", "idempotency-key", "access-control-expose-headers"];
 /** Events wait there until a loop of Medusa's takes them away, a moment later. */
 const TRANSIENT_TABLES = ["staged_job"];
+
+const SETTLE_TIMEOUT = 5_000;
 
 const UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const ULID = "[a-z]+_[0-9A-HJKMNP-TV-Z]{26}";
@@ -36,11 +40,22 @@ async function observe(shop, scenario) {
   await shop.pool.query("UPDATE product_variant SET inventory_quantity = 1000000");
   const before = await countRows(shop.pool);
   const answers = await scenario(shop);
+  await untilReleased(shop.pool);
   const after = await countRows(shop.pool);
   const { rows: keys } = await shop.pool.query(
     `SELECT ${COLUMNS.join(", ")} FROM idempotency_key ORDER BY created_at, id`,
   );
   return comparable({ answers: answers.map(visible), keys, gained: difference(after, before) });
+}
+
+/** The leases of unfinished requests end a moment after their answers. */
+async function untilReleased(pool) {
+  const leased = "SELECT 1 FROM idempotency_key WHERE locked_at IS NOT NULL";
+  for (const deadline = Date.now() + SETTLE_TIMEOUT; Date.now() < deadline; await sleep(5)) {
+    if ((await pool.query(leased)).rowCount === 0) {
+      return;
+    }
+  }
 }
 
 function visible({ status, headers, body }) {

@@ -6,20 +6,17 @@ const path = require("node:path");
 
 const EXAMPLE = path.join(__dirname, "../../examples/medusa-v1");
 const FIXTURE = path.join(__dirname, "../fixtures/medusa");
-const STARTED_FROM = ["backend.js", "environment.js"];
 
 /**
  * Makes a Medusa project of a fixture's services, strategies and config, as it is once it is
- * compiled, with the packages that the example has installed and the example's way to start it.
+ * compiled, with the packages that the example has installed.
  *
- * @returns {{ folder: string, startBackendProcess: Function, remove(): void }}
+ * @returns {{ folder: string, remove(): void }} `folder`: the `directory` of its backends
  */
 function makeProject() {
   // In its real place: Medusa compares paths.
   const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "medusa-project-")));
-  for (const file of [...STARTED_FROM, "package.json"]) {
-    fs.copyFileSync(path.join(EXAMPLE, file), path.join(folder, file));
-  }
+  fs.copyFileSync(path.join(EXAMPLE, "package.json"), path.join(folder, "package.json"));
   fs.copyFileSync(path.join(FIXTURE, "medusa-config.js"), path.join(folder, "medusa-config.js"));
   const routes = path.join("dist", "api");
   fs.cpSync(path.join(EXAMPLE, routes), path.join(folder, routes), { recursive: true });
@@ -29,7 +26,6 @@ function makeProject() {
   fs.symlinkSync(path.join(EXAMPLE, "node_modules"), path.join(folder, "node_modules"), "dir");
   return {
     folder,
-    startBackendProcess: require(path.join(folder, "backend.js")).startBackendProcess,
     remove: () => fs.rmSync(folder, { recursive: true, force: true }),
   };
 }

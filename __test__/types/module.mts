@@ -1,5 +1,9 @@
-import Service, { IdempotencyKeyService, type IdempotencyKey } from "../../index.mjs";
+import Service, {
+  IdempotencyKeyService,
+  idempotencyMiddleware,
+  type IdempotencyKey,
+} from "../../index.mjs";
 
 const service: IdempotencyKeyService = new Service({}, { databaseUrl: "postgres://db/shop" });
 const key: Promise<IdempotencyKey> = service.create({});
-void key;
+void [key, idempotencyMiddleware()];

@@ -31,4 +31,4 @@ async function open(url, { connections }) {
   };
 }
 
-module.exports = { name: "ours", open };
+module.exports = { open };

@@ -34,17 +34,24 @@ const SQL = {
 const unnamed = (name, values) => ({ text: SQL[name], values });
 const named = (name, values) => ({ name, text: SQL[name], values });
 
-/** Statements as `pool.query(text, values)` sends them, parsed and planned anew every time. */
-const plain = { name: "pg", open: (url, settings) => openWith(unnamed, url, settings) };
-
-/** Statements that each connection prepares once. */
-const prepared = { name: "prepared", open: (url, settings) => openWith(named, url, settings) };
-
-async function openWith(statement, url, { connections }) {
+/**
+ * Two peers on one pool: `pg` sends statements as `pool.query(text, values)` does, parsed and planned
+ * anew every time; `prepared` sends those that each connection prepares once.
+ *
+ * @param {string} url
+ * @param {{ connections: number }} settings
+ */
+function open(url, { connections }) {
   const pool = new Pool({ connectionString: url, max: connections });
   // end() does not wait until its connections are closed: their database may be gone before.
   pool.on("error", () => {});
+  return {
+    pg: { ...peerOn(pool, unnamed), close: () => pool.end() },
+    prepared: peerOn(pool, named),
+  };
+}
 
+function peerOn(pool, statement) {
   async function only(database, name, values) {
     const { rows } = await database.query(statement(name, values));
     if (rows.length !== 1) {
@@ -66,7 +73,6 @@ async function openWith(statement, url, { connections }) {
         const { recovery_point } = await callback(client);
         return only(client, "update", [key, recovery_point]);
       }),
-    close: () => pool.end(),
   };
 }
 
@@ -95,4 +101,4 @@ async function inTransaction(pool, work) {
   }
 }
 
-module.exports = { plain, prepared };
+module.exports = { open };

@@ -7,14 +7,16 @@ const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 const { promisify } = require("node:util");
-const { KNOWN_KEYS, REQUEST, RECOVERY_POINT } = require("../keys");
+const { STORED_KEYS, REQUEST } = require("../keys");
 const { middle } = require("../measure");
 
 /** A new connection's first transactions are slow: few of them would tell of nothing else. */
 const LEAST_TRANSACTIONS = 50;
 
-const KNOWN = `\\set n random(1, ${KNOWN_KEYS})`;
-const KNOWN_KEY = "idempotency_key = 'known-' || :n";
+/** Of a server's hundred connections the other peers have some. */
+const MOST_CLIENTS = 64;
+
+const ANY = `\\set n random(1, ${STORED_KEYS})`;
 
 const SCRIPTS = {
   create: `
@@ -22,16 +24,17 @@ const SCRIPTS = {
     VALUES ('ikey_' || gen_random_uuid(), gen_random_uuid(), '${REQUEST.request_method}',
             '${JSON.stringify(REQUEST.request_params)}', '${REQUEST.request_path}')
     RETURNING *`,
-  retrieve: `${KNOWN}
-    SELECT * FROM idempotency_key WHERE ${KNOWN_KEY}`,
-  update: `${KNOWN}
-    UPDATE idempotency_key SET recovery_point = '${RECOVERY_POINT}'
-    WHERE ${KNOWN_KEY} RETURNING *`,
+  retrieve: `${ANY}
+    SELECT * FROM idempotency_key WHERE idempotency_key = 'finished-' || :n`,
+  update: `${ANY}
+    UPDATE idempotency_key SET recovery_point = 'authorized-' || :n
+    WHERE idempotency_key = 'open-' || :n RETURNING *`,
 };
 
-/** Whether there is a pgbench on the PATH. */
-function isThere() {
-  return spawnSync("pgbench", ["--version"]).status === 0;
+/** Of the pgbench on the PATH; `undefined`: there is none. */
+function version() {
+  const { status, stdout } = spawnSync("pgbench", ["--version"], { encoding: "utf8" });
+  return status === 0 ? /[\d.]+/.exec(stdout)[0] : undefined;
 }
 
 /** A peer that does not make calls one by one, but runs a number of them and tells of it. */
@@ -48,13 +51,14 @@ async function open(url) {
 }
 
 async function run(url, folder, operation, callers, calls) {
-  const threads = Math.min(callers, os.availableParallelism());
-  const each = Math.max(LEAST_TRANSACTIONS, Math.round(calls / callers));
+  const clients = Math.min(callers, MOST_CLIENTS);
+  const threads = Math.min(clients, os.availableParallelism());
+  const each = Math.max(LEAST_TRANSACTIONS, Math.round(calls / clients));
   const { stdout } = await promisify(execFile)(
     "pgbench",
     [
       ...["--no-vacuum", "--protocol=prepared", `--file=${operation}.sql`],
-      ...[`--client=${callers}`, `--jobs=${threads}`, `--transactions=${each}`],
+      ...[`--client=${clients}`, `--jobs=${threads}`, `--transactions=${each}`],
       ...["--log", `--log-prefix=${operation}`, url],
     ],
     { cwd: folder },
@@ -78,4 +82,4 @@ function takeLatencies(folder, operation) {
   });
 }
 
-module.exports = { name: "pgbench", isThere, open };
+module.exports = { MOST_CLIENTS, version, open };

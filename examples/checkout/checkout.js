@@ -21,16 +21,19 @@ const TABLES = `
  * @param {string} key the idempotency key that the client repeats with each retry
  * @param {object} options
  * @param {string} options.cartId
+ * @param {(recoveryPoint: string) => Promise<void> | void} [options.onBegin] called with where the
+ *   request goes on from
  * @param {(stage: string, moment: "middle" | "after") => Promise<void> | void} [options.onStage]
  *   called in each stage's open transaction, and again after its commit
  * @returns {Promise<import("../..").IdempotencyKey>} the finished key, with the answer
  */
-async function checkout(service, key, { cartId, onStage }) {
+async function checkout(service, key, { cartId, onBegin, onStage }) {
   const path = `/store/carts/${cartId}/complete`;
   let request = await service.initializeRequest(key, "POST", { cart_id: cartId }, path);
+  await onBegin?.(request.recovery_point);
 
   const runStage = async (stage, work) => {
-    request = await service.workStage(request.idempotency_key, async (manager) => {
+    request = await service.workStage(request, async (manager) => {
       const outcome = await work(manager, cartId);
       await onStage?.(stage, "middle");
       return outcome;

@@ -7,18 +7,24 @@
 const { IdempotencyKeyService } = require("../..");
 const { checkout } = require("./checkout");
 
-async function main([key, cartId, ...killPoint]) {
-  const service = new IdempotencyKeyService({}, { databaseUrl: process.env.DATABASE_URL });
-  const { recovery_point } = await service.retrieve(key);
-  await tell({ recoveryPoint: recovery_point });
+/**
+ * What a killed process held of its request runs out after `leaseTimeout`: its retry waits that
+ * long, instead of being told to come back later. Both in milliseconds; the demo is in a hurry.
+ */
+const LEASE = { leaseTimeout: 200, waitTimeout: 10_000 };
 
+async function main([key, cartId, ...killPoint]) {
+  const databaseUrl = process.env.DATABASE_URL;
+  const service = new IdempotencyKeyService({}, { databaseUrl, ...LEASE });
+  const onBegin = (recoveryPoint) => tell({ recoveryPoint });
   const onStage = async (stage, moment) => {
     await tell({ stage, moment });
     if (stage === killPoint[0] && moment === killPoint[1]) {
       await die();
     }
   };
-  const { response_code, response_body } = await checkout(service, key, { cartId, onStage });
+  const options = { cartId, onBegin, onStage };
+  const { response_code, response_body } = await checkout(service, key, options);
   await tell({ answer: { response_code, response_body } });
   await service.close();
 }

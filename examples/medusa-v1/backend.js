@@ -5,25 +5,35 @@
 const { spawn } = require("node:child_process");
 const { once } = require("node:events");
 const { createRequire } = require("node:module");
+const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { medusaEnvironment } = require("./environment");
 
 const START_TIMEOUT = 120_000;
 const STOP_TIMEOUT = 20_000;
+/** For what an ended process has printed to arrive. */
+const OUTPUT_TIMEOUT = 1_000;
 
 /**
  * Starts Medusa in this process. One process can hold one: Medusa keeps its connections, its
  * entities and its container in variables of its modules.
  *
- * @param {{ databaseUrl: string, service?: "medusa" | "ours", port?: number }} options
- *   `databaseUrl`: of a prepared database; `port`: by default any that is free
+ * @param {{
+ *   databaseUrl: string,
+ *   service?: "medusa" | "ours",
+ *   directory?: string,
+ *   port?: number,
+ * }} options `databaseUrl`: of a prepared database; `directory`: of the Medusa project, by default
+ *   this one; `port`: by default any that is free
  * @returns {Promise<{ url: string, container: any, stop(): Promise<void> }>}
  */
-async function startBackend({ databaseUrl, service = "ours", port = 0 }) {
+async function startBackend({ databaseUrl, service = "ours", directory = __dirname, port = 0 }) {
   Object.assign(process.env, medusaEnvironment({ databaseUrl, service }));
-  const express = medusaRequire("express");
-  const app = express();
-  const medusa = await loadMedusa(app);
+  const projectRequire = createRequire(path.join(directory, "package.json"));
+  // What Medusa depends on, from where Medusa finds it.
+  const medusaRequire = createRequire(projectRequire.resolve("@medusajs/medusa/package.json"));
+  const app = medusaRequire("express")();
+  const medusa = await loadMedusa(app, directory, medusaRequire);
   const server = app.listen(port, "127.0.0.1");
   await once(server, "listening");
   let stopped;
@@ -37,22 +47,17 @@ async function startBackend({ databaseUrl, service = "ours", port = 0 }) {
   };
 }
 
-/** What Medusa depends on, from where Medusa finds it. */
-function medusaRequire(name) {
-  return createRequire(require.resolve("@medusajs/medusa/package.json"))(name);
-}
-
 /** Medusa resolves plugins and modules from the working directory. */
-async function loadMedusa(expressApp) {
-  const directory = process.cwd();
-  process.chdir(__dirname);
-  const restoreConsole = isVerbose() ? () => {} : silenceWhatIsNotLogged();
+async function loadMedusa(expressApp, directory, medusaRequire) {
+  const workingDirectory = process.cwd();
+  process.chdir(directory);
+  const restoreConsole = isVerbose() ? () => {} : silenceWhatIsNotLogged(medusaRequire);
   try {
-    const load = require("@medusajs/medusa/dist/loaders").default;
-    return await load({ directory: __dirname, expressApp, isTest: false });
+    const load = medusaRequire("./dist/loaders").default;
+    return await load({ directory, expressApp, isTest: false });
   } finally {
     restoreConsole();
-    process.chdir(directory);
+    process.chdir(workingDirectory);
   }
 }
 
@@ -61,7 +66,7 @@ function isVerbose() {
 }
 
 /** Requests and some warnings go past Medusa's logger. */
-function silenceWhatIsNotLogged() {
+function silenceWhatIsNotLogged(medusaRequire) {
   medusaRequire("morgan").format("combined", () => undefined);
   // The inherited one says that it is called, each time that the manual plugin fulfills something.
   medusaRequire("medusa-interfaces").BaseService.prototype.withTransaction = function () {
@@ -86,25 +91,37 @@ async function stop(server, medusa) {
 
 /**
  * Starts Medusa in a process of its own, which ends with this one at the latest. Nothing is
- * printed; `log()` has Medusa's errors, and all that it says where `env.LOG` is `"1"`.
+ * printed.
  *
  * @param {{
  *   databaseUrl: string,
  *   service?: "medusa" | "ours",
+ *   directory?: string,
  *   env?: Record<string, string | undefined>,
- * }} options `env` goes before everything else: `IDEMPOTENCY_OPTIONS` has the plugin's options as
- *   JSON, `PORT` the port, by default any that is free
+ *   signal?: AbortSignal,
+ * }} options `directory`: of the Medusa project, by default this one; `env` goes before everything
+ *   else: `IDEMPOTENCY_OPTIONS` has the plugin's options as JSON, `PORT` the port, by default any
+ *   that is free; `signal` gives up the start, and does nothing later
  * @returns {Promise<{
  *   url: string,
  *   pid: number,
  *   kill(signal?: NodeJS.Signals): Promise<void>,
  *   stop(): Promise<void>,
  *   log(): string,
- * }>} once it answers; `kill` (by default SIGKILL) and `stop` resolve when it has ended
+ * }>} once it answers; `kill` (by default SIGKILL) and `stop` resolve when it has ended; `log()` has
+ *   Medusa's errors, and all that it says where `env.LOG` is `"1"`: what has arrived so far, and all
+ *   of it after `kill` and `stop`
  */
-async function startBackendProcess({ databaseUrl, service = "ours", env = {} }) {
-  const child = spawn(process.execPath, [__filename], {
-    cwd: __dirname,
+async function startBackendProcess({
+  databaseUrl,
+  service = "ours",
+  directory = __dirname,
+  env = {},
+  signal,
+}) {
+  signal?.throwIfAborted();
+  const child = spawn(process.execPath, [__filename, directory], {
+    cwd: directory,
     env: {
       ...process.env,
       DATABASE_URL: databaseUrl,
@@ -115,10 +132,10 @@ async function startBackendProcess({ databaseUrl, service = "ours", env = {} }) 
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   const output = collect(child);
-  const ended = once(child, "close");
+  const ended = once(child, "exit");
   try {
-    const url = await untilAnswering(child, ended, output);
-    letParentEnd(child);
+    const url = await untilAnswering(child, ended, output, signal);
+    forHandles(child, "unref");
     return { url, pid: child.pid, log: output.text, ...endings(child, ended, output) };
   } catch (error) {
     child.kill("SIGKILL");
@@ -133,36 +150,43 @@ function collect(child) {
       text += chunk;
     });
   }
-  return { text: () => text };
+  return { text: () => text, complete: new Promise((resolve) => child.once("close", resolve)) };
 }
 
-async function untilAnswering(child, ended, output) {
+async function untilAnswering(child, ended, output, signal) {
   const failed = ended.then(([code, signal]) => {
     throw new Error(`Medusa ended with ${code ?? signal} before it listened:\n${output.text()}`);
   });
   const late = sleep(START_TIMEOUT, undefined, { ref: false }).then(() => {
     throw new Error(`Medusa did not listen within ${START_TIMEOUT} ms:\n${output.text()}`);
   });
-  const [{ url }] = await Promise.race([once(child, "message"), failed, late]);
-  const health = await fetch(`${url}/health`);
+  const [{ url }] = await Promise.race([once(child, "message", { signal }), failed, late]);
+  const health = await fetch(`${url}/health`, { signal });
   if (health.status !== 200) {
     throw new Error(`Medusa answered ${health.status} on /health:\n${output.text()}`);
   }
   return url;
 }
 
-/** A backend that nobody stopped must not keep the process from ending that started it. */
-function letParentEnd(child) {
+/**
+ * Without `ref`, a backend that nobody stopped does not keep the process from ending that started it;
+ * with `ref`, that process lasts until it has seen the backend's end.
+ */
+function forHandles(child, refOrUnref) {
   for (const handle of [child, child.channel, child.stdout, child.stderr]) {
-    handle.unref();
+    handle?.[refOrUnref]();
   }
 }
 
 function endings(child, ended, output) {
   const kill = async (signal = "SIGKILL") => {
-    child.ref();
+    forHandles(child, "ref");
     child.kill(signal);
     await ended;
+    // What Medusa may have started and left behind would hold the pipes open for ever.
+    await Promise.race([output.complete, sleep(OUTPUT_TIMEOUT, undefined, { ref: false })]);
+    child.stdout.destroy();
+    child.stderr.destroy();
   };
   const stop = async () => {
     const late = sleep(STOP_TIMEOUT, "late", { ref: false });
@@ -181,6 +205,7 @@ async function main() {
   const starting = startBackend({
     databaseUrl: process.env.DATABASE_URL,
     service: process.env.IDEMPOTENCY_SERVICE || "ours",
+    directory: process.argv[2],
     port: Number(process.env.PORT ?? 9000),
   });
   // As `medusa start` does; else the process would last as long as Medusa's loop sleeps.

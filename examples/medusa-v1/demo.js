@@ -1,16 +1,19 @@
 "use strict";
 
 // Loses the answer of a real Medusa v1 to one order and kills it in the middle of another, retries
-// both with their idempotency keys, and checks what the database holds in the end: `npm run demo`.
+// both with their idempotency keys, completes a third cart many times at once, beside a Medusa with
+// its own keys, and checks what the databases hold in the end: `npm run demo`.
 
 const { elapsed, progress, timeline } = require("../checkout/timeline");
-const { startBackendProcess } = require("./backend");
 const { audit } = require("./demo/audit");
-const { openShopDatabase } = require("./demo/database");
-const { killInTheMiddle, loseAnswer } = require("./demo/story");
+const { openBackends } = require("./demo/backends");
+const { openShopDatabases } = require("./demo/database");
+const { CALLERS } = require("./demo/rush");
+const { auditRush } = require("./demo/rush-audit");
+const { killInTheMiddle, loseAnswer, rushBoth } = require("./demo/story");
 const { prepare } = require("./prepare");
 
-const STEPS = 7;
+const STEPS = 9;
 const REDRAW_INTERVAL = 100;
 const INDENT = " ".repeat(10);
 
@@ -18,32 +21,45 @@ async function main(signal) {
   prepare();
   const server = process.env.DATABASE_URL ? "the PostgreSQL of DATABASE_URL" : "PostgreSQL";
   timeline.say(`starting: a Medusa v1 shop, on ${server}`);
-  const database = await during("Medusa migrates and seeds a database …", openShopDatabase());
-  const backends = [];
-  const start = async () => {
-    signal.throwIfAborted();
-    const backend = await startBackendProcess({ databaseUrl: database.url });
-    backends.push(backend);
-    return backend;
-  };
+  const shop = await during(
+    "Medusa migrates and seeds a database …",
+    openShopDatabases(2, { signal }),
+  );
+  const backends = openBackends(signal);
   try {
     timeline.say("its database is migrated and seeded");
-    const purchases = await play({ database, start, step: numbered(signal), signal });
-    return printed(await audit(database.client, purchases));
+    return await play(shop.databases, backends, signal);
   } catch (error) {
     throw withLogs(error, backends);
   } finally {
-    await Promise.all(backends.map((backend) => backend.kill()));
-    await database.close();
+    await backends.close();
+    await shop.close();
   }
 }
 
-async function play(stage) {
+/** Plays the story, prints its audit, and returns whether all is as it should be. */
+async function play([database, medusas], backends, signal) {
+  const start = () => backends.start({ databaseUrl: database.url });
+  const stage = { database, start, step: numbered(signal), signal };
+  const starting = start();
+  // It takes seconds, and is not needed before some have passed.
+  const theirs = backends.start({ databaseUrl: medusas.url, service: "medusa" });
+
   const backend = await stage.step("starting the backend", async () => {
-    const started = await stage.start();
-    return [started, `✓ Medusa answers at ${started.url}, with this package's keys`];
+    const { url } = await starting;
+    return [await starting, `✓ Medusa answers at ${url}, with this package's keys`];
   });
-  return [await loseAnswer(stage, backend), await killInTheMiddle(stage, backend)];
+  const lost = await loseAnswer(stage, backend);
+  const rushes = await rushBoth(stage, backend, { starting: theirs, client: medusas.client });
+  const killed = await killInTheMiddle(stage, backend);
+
+  const purchases = await audit(database.client, [lost, killed]);
+  const passed = [
+    printed("The database", ["answer lost", "backend killed"], purchases),
+    printed(`${CALLERS} at once`, ["this package", "Medusa's own"], auditRush(rushes)),
+  ];
+  console.log();
+  return passed.every(Boolean);
 }
 
 /** Prints each step of the story: what is under way, and what came of it. */
@@ -72,20 +88,19 @@ async function during(what, working) {
 }
 
 /** Prints the checks as a table and returns whether all of them passed. */
-function printed(checks) {
+function printed(title, columns, checks) {
   const row = (values) => values.map((value) => `${value}`.padEnd(15)).join(" ");
-  console.log(`\n${INDENT}${"The database".padEnd(12)} ${row(["answer lost", "backend killed"])}`);
+  console.log(`\n${INDENT}${title.padEnd(12)} ${row(columns)}`);
   for (const { name, values, note, passed } of checks) {
     console.log(`        ${passed ? "✓" : "✗"} ${name.padEnd(12)} ${row(values)} ${note}`);
   }
-  console.log();
   return checks.every(({ passed }) => passed);
 }
 
 /** What the backends printed says more than the client saw. */
 function withLogs(error, backends) {
-  const logs = backends.map(({ log }) => log()).join("");
-  return new Error(`${error.message}\n\nThe backend's log:\n${logs}`.trimEnd(), { cause: error });
+  const log = `The backends' log:\n${backends.logs()}`;
+  return new Error(`${error.message}\n\n${log}`.trimEnd(), { cause: error });
 }
 
 /** Ctrl-C ends what is under way, and then the demo as any failure does. */
@@ -101,7 +116,7 @@ const signal = interruption();
 main(signal)
   .then((passed) => {
     if (!passed) {
-      throw new Error("the database does not hold what one completion leaves: see the ✗ above");
+      throw new Error("this is not what one completion each leaves: see the ✗ above");
     }
     console.log(`✓ one order and one payment for each cart, in ${elapsed()}`);
   })

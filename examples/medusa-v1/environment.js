@@ -4,6 +4,7 @@
 
 const fs = require("node:fs");
 const path = require("node:path");
+const { forPg } = require("./database-url");
 
 /** One for each user: what Medusa writes there nobody else can read. */
 const CONFIG_FOLDER = path.join(__dirname, "node_modules", `.config-${process.getuid?.() ?? 0}`);
@@ -27,7 +28,7 @@ function medusaEnvironment({ databaseUrl, service }) {
   }
   writeTelemetryConfig();
   return {
-    DATABASE_URL: databaseUrl,
+    DATABASE_URL: forPg(databaseUrl),
     IDEMPOTENCY_SERVICE: service,
     NODE_ENV: nodeEnvironment(),
     LOG_LEVEL: logLevel(),

@@ -6,6 +6,7 @@ const { execFile, spawnSync } = require("node:child_process");
 const { createHash, randomBytes } = require("node:crypto");
 const fs = require("node:fs");
 const path = require("node:path");
+const { forPg } = require("./database-url");
 const { medusaEnvironment } = require("./environment");
 
 const TEMPLATE = "medusa_v1_template";
@@ -32,14 +33,15 @@ function prepare() {
  * what `medusa migrations run` and `medusa seed` do.
  *
  * @param {string} databaseUrl
+ * @param {{ signal?: AbortSignal }} [options] `signal` gives up
  */
-async function prepareDatabase(databaseUrl) {
-  await medusaCommand(databaseUrl, ["migrations", "run"]);
+async function prepareDatabase(databaseUrl, { signal } = {}) {
+  await medusaCommand(databaseUrl, ["migrations", "run"], signal);
   const regions = await withClient(databaseUrl, (client) =>
     client.query("SELECT 1 FROM region LIMIT 1"),
   );
   if (regions.rowCount === 0) {
-    await medusaCommand(databaseUrl, ["seed", "--no-migrate", "--seed-file", SEED]);
+    await medusaCommand(databaseUrl, ["seed", "--no-migrate", "--seed-file", SEED], signal);
   }
 }
 
@@ -48,14 +50,15 @@ async function prepareDatabase(databaseUrl) {
  * is a copy of the template `medusa_v1_template`, which is then made.
  *
  * @param {string} serverUrl of any database of the server
+ * @param {{ signal?: AbortSignal }} [options] `signal` gives up making the template
  * @returns {Promise<string>} the new database's URL
  */
-async function createShopDatabase(serverUrl) {
+async function createShopDatabase(serverUrl, { signal } = {}) {
   const name = `medusa_v1_${randomBytes(6).toString("hex")}`;
   await withClient(serverUrl, async (client) => {
     // The server lets it go with the connection, should this process die.
     await client.query("SELECT pg_advisory_lock($1)", [TEMPLATE_LOCK]);
-    await ensureTemplate(client, serverUrl);
+    await ensureTemplate(client, serverUrl, signal);
     await client.query(`CREATE DATABASE ${name} TEMPLATE ${TEMPLATE}`);
   });
   return withDatabase(serverUrl, name);
@@ -69,16 +72,17 @@ async function dropShopDatabase(databaseUrl) {
   );
 }
 
-/** Drops the template that `createShopDatabase` leaves on a server. */
+/** Drops the template that `createShopDatabase` leaves on a server, finished or not. */
 async function dropTemplate(serverUrl) {
   await withClient(serverUrl, async (client) => {
     await client.query("SELECT pg_advisory_lock($1)", [TEMPLATE_LOCK]);
     await client.query(`DROP DATABASE IF EXISTS ${TEMPLATE}`);
+    await client.query(`DROP DATABASE IF EXISTS ${UNFINISHED_TEMPLATE} WITH (FORCE)`);
   });
 }
 
 /** A template that another seed or another Medusa made is made anew. */
-async function ensureTemplate(client, serverUrl) {
+async function ensureTemplate(client, serverUrl, signal) {
   const fingerprint = fingerprintOf(["package-lock.json", SEED]);
   const { rows } = await client.query(
     "SELECT shobj_description(oid, 'pg_database') AS fingerprint FROM pg_database WHERE datname = $1",
@@ -90,7 +94,7 @@ async function ensureTemplate(client, serverUrl) {
   await client.query(`DROP DATABASE IF EXISTS ${TEMPLATE}`);
   await client.query(`DROP DATABASE IF EXISTS ${UNFINISHED_TEMPLATE} WITH (FORCE)`);
   await client.query(`CREATE DATABASE ${UNFINISHED_TEMPLATE}`);
-  await prepareDatabase(withDatabase(serverUrl, UNFINISHED_TEMPLATE));
+  await prepareDatabase(withDatabase(serverUrl, UNFINISHED_TEMPLATE), { signal });
   // A database to which somebody is connected cannot be copied.
   await client.query(`ALTER DATABASE ${UNFINISHED_TEMPLATE} ALLOW_CONNECTIONS false`);
   await client.query(`COMMENT ON DATABASE ${UNFINISHED_TEMPLATE} IS '${fingerprint}'`);
@@ -108,7 +112,7 @@ function fingerprintOf(files) {
 async function withClient(url, work) {
   // Here, because `prepare` is what installs it.
   const { Client } = require("pg");
-  const client = new Client({ connectionString: url });
+  const client = new Client({ connectionString: forPg(url) });
   await client.connect();
   try {
     return await work(client);
@@ -124,13 +128,15 @@ function withDatabase(url, name) {
 }
 
 /** The tables are those of Medusa's own migrations, whichever service keeps the keys later. */
-function medusaCommand(databaseUrl, args) {
+function medusaCommand(databaseUrl, args, signal) {
   const medusa = path.join("node_modules", "@medusajs", "medusa", "cli.js");
   const options = {
     cwd: __dirname,
     env: { ...process.env, ...medusaEnvironment({ databaseUrl, service: "medusa" }) },
     // `medusa seed` does not end when it fails.
     timeout: COMMAND_TIMEOUT,
+    signal,
+    killSignal: "SIGKILL",
     maxBuffer: Infinity,
   };
   return new Promise((resolve, reject) => {

@@ -66,6 +66,11 @@ async function accepted(answering) {
   return answer;
 }
 
+/** Of the options for several requests, those that each of them takes. */
+function forEach({ token, signal }) {
+  return { token, signal };
+}
+
 let sold = 0;
 
 /** Another one each time: carts of one variant wait for each other at its stock. */
@@ -96,17 +101,22 @@ function calculateTaxes(url, cartId, options) {
   return request(url, "POST", `/store/carts/${cartId}/taxes`, undefined, options);
 }
 
-/** A cart with a line item, an address, shipping and a manual payment: only to be completed. */
-async function createReadyCart(url, options) {
+/**
+ * A cart with a line item, an address, shipping and a manual payment: only to be completed. An
+ * idempotency key is for one request: here for the first, that makes the cart.
+ */
+async function createReadyCart(url, options = {}) {
+  const each = forEach(options);
   const { body } = await accepted(createCart(url, options));
   const cart = `/store/carts/${body.cart.id}`;
   // A customer of its own: two carts that make the same one at once are refused.
   const email = `ada-${randomUUID()}@example.com`;
   const contact = { email, shipping_address: ADDRESS, billing_address: ADDRESS };
-  await accepted(request(url, "POST", cart, contact));
-  await accepted(request(url, "POST", `${cart}/shipping-methods`, { option_id: SHIPPING_OPTION }));
+  const shipping = { option_id: SHIPPING_OPTION };
+  await accepted(request(url, "POST", cart, contact, each));
+  await accepted(request(url, "POST", `${cart}/shipping-methods`, shipping, each));
   // The only payment provider is selected at once.
-  return accepted(createPaymentSessions(url, body.cart.id));
+  return accepted(createPaymentSessions(url, body.cart.id, each));
 }
 
 /** `body.type` is `"order"` and `body.data` the order. Takes an idempotency key. */
@@ -117,7 +127,7 @@ function completeCart(url, cartId, options) {
 /** Fills a cart and completes it with the idempotency key; `body.data` is the order. */
 async function placeOrder(url, { idempotencyKey, ...options } = {}) {
   const { body } = await createReadyCart(url, options);
-  return accepted(completeCart(url, body.cart.id, { idempotencyKey }));
+  return accepted(completeCart(url, body.cart.id, { idempotencyKey, ...forEach(options) }));
 }
 
 /** `body.access_token` is what the admin's requests take as their `token`. */
@@ -126,16 +136,17 @@ function logIn(url, credentials = ADMIN) {
 }
 
 /** An order that is paid and sent, as one has to be that is swapped; `body.order`. */
-async function placeShippedOrder(url, token, options) {
+async function placeShippedOrder(url, token, options = {}) {
+  const asAdmin = { ...forEach(options), token };
   const { body } = await placeOrder(url, options);
   const order = `/admin/orders/${body.data.id}`;
-  await accepted(request(url, "POST", `${order}/capture`, undefined, { token }));
+  await accepted(request(url, "POST", `${order}/capture`, undefined, asAdmin));
   const items = body.data.items.map(({ id, quantity }) => ({ item_id: id, quantity }));
   const fulfilled = await accepted(
-    request(url, "POST", `${order}/fulfillment`, { items }, { token }),
+    request(url, "POST", `${order}/fulfillment`, { items }, asAdmin),
   );
   const [{ id }] = fulfilled.body.order.fulfillments;
-  return accepted(request(url, "POST", `${order}/shipment`, { fulfillment_id: id }, { token }));
+  return accepted(request(url, "POST", `${order}/shipment`, { fulfillment_id: id }, asAdmin));
 }
 
 /** One piece of an order's first line item. */

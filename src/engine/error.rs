@@ -35,6 +35,14 @@ pub enum Error {
     SeveralSelected(String),
     /// Somebody locked the key a moment ago.
     Locked,
+    /// The request of the key is in progress.
+    InUse(String),
+    /// Another flow of the request has taken it over.
+    LeaseLost(String),
+    /// The key belongs to another request.
+    Reused(String),
+    /// What a client sent is no idempotency key. It is not repeated: it may be anything.
+    InvalidKey,
     /// A running stage kept the key's row locked for longer than a statement waits.
     Busy(String),
     /// An argument or an option is not what it has to be.
@@ -189,6 +197,10 @@ impl Error {
             Self::Work { code } => code.as_deref(),
             Self::UnexpectedState { code, .. } => Some(code),
             Self::Busy(_) => Some(LOCK_NOT_AVAILABLE),
+            Self::InUse(_) => Some("idempotency_key_in_use"),
+            Self::LeaseLost(_) => Some("lease_lost"),
+            Self::Reused(_) => Some("idempotency_key_reused"),
+            Self::InvalidKey => Some("invalid_idempotency_key"),
             Self::NotFound(_)
             | Self::NoneSelected(_)
             | Self::SeveralSelected(_)
@@ -202,9 +214,10 @@ impl Error {
     pub fn medusa_type(&self) -> Option<&'static str> {
         match self {
             Self::NotFound(_) | Self::NoneSelected(_) => Some("not_found"),
-            Self::Locked | Self::Busy(_) => Some("conflict"),
+            Self::Locked | Self::Busy(_) | Self::InUse(_) | Self::LeaseLost(_) => Some("conflict"),
+            Self::Reused(_) => Some("duplicate_error"),
             Self::InvalidArgument(_) => Some("invalid_argument"),
-            Self::InvalidData(_) => Some("invalid_data"),
+            Self::InvalidData(_) | Self::InvalidKey => Some("invalid_data"),
             Self::UnexpectedState { .. } => Some("unexpected_state"),
             Self::SeveralSelected(_)
             | Self::Database(_)
@@ -235,6 +248,24 @@ impl fmt::Display for Error {
                 f,
                 "Idempotency key {key} is in use: a running stage holds its row. Retry later; \
                  inside that stage's own callback, use service.withTransaction(manager)"
+            ),
+            Self::InUse(key) => write!(
+                f,
+                "A request with the idempotency key {key} is in progress. Retry later with the same \
+                 key to get its answer"
+            ),
+            Self::LeaseLost(key) => write!(
+                f,
+                "The request with the idempotency key {key} took longer than its lease between two \
+                 stages, and a retry has taken it over: leave it to that one"
+            ),
+            Self::Reused(key) => write!(
+                f,
+                "The idempotency key {key} was used for another request (method, path, parameters \
+                 or body differ). Use a new key for a new request"
+            ),
+            Self::InvalidKey => f.write_str(
+                "Idempotency-Key has to be 1 to 255 visible ASCII characters, best a UUID",
             ),
             Self::InvalidArgument(message) | Self::InvalidData(message) => f.write_str(message),
             Self::UnexpectedState { message, .. } | Self::Connection { message, .. } => {

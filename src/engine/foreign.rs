@@ -1,7 +1,7 @@
 //! Statements in a transaction that somebody else holds, such as a TypeORM EntityManager.
 //!
 //! The engine cannot reach that connection. So a [`Flow`] runs an operation as far as it gets, hands
-//! out what it needs ([`Request`]), and goes on when it is given the answer. Whoever drives it does so
+//! out what it needs ([`Need`]), and goes on when it is given the answer. Whoever drives it does so
 //! on his own thread, without a runtime: an operation costs no thread hop.
 
 use std::future::Future;
@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::error::Error;
-use super::key::{IdempotencyKey, Outcome};
+use super::key::Outcome;
 use super::session::{Running, Session};
 use super::sql::{Query, Sql};
+use super::stage::Staged;
 use super::statement::{Row, Statement};
 
 /// What an operation needs from outside to go on.
 #[derive(Debug)]
-pub enum Request {
+pub enum Need {
     /// The rows of this query, in the caller's transaction.
     Rows(Query),
     /// The stage's work, done.
@@ -28,12 +29,12 @@ pub enum Request {
 #[derive(Debug)]
 pub enum Step {
     /// It needs something.
-    Needs(Request),
+    Needs(Need),
     /// It has ended.
-    Ended(Result<IdempotencyKey, Error>),
+    Ended(Result<Staged, Error>),
 }
 
-type Operation = Pin<Box<dyn Future<Output = Result<IdempotencyKey, Error>> + Send>>;
+type Operation = Pin<Box<dyn Future<Output = Result<Staged, Error>> + Send>>;
 
 /// An operation that is driven from outside.
 pub struct Flow {
@@ -41,10 +42,10 @@ pub struct Flow {
     exchange: Arc<Exchange>,
 }
 
-/// Where requests are left and answers are found.
+/// Where needs are left and answers are found.
 #[derive(Default)]
 struct Exchange {
-    request: Mutex<Option<Request>>,
+    need: Mutex<Option<Need>>,
     rows: Mutex<Option<Result<Vec<Row>, Error>>>,
     work: Mutex<Option<Result<Outcome, Error>>>,
 }
@@ -60,7 +61,7 @@ impl Flow {
     pub fn new<O, F>(sql: Arc<Sql>, operation: O) -> Self
     where
         O: FnOnce(ForeignSession) -> F,
-        F: Future<Output = Result<IdempotencyKey, Error>> + Send + 'static,
+        F: Future<Output = Result<Staged, Error>> + Send + 'static,
     {
         let exchange = Arc::new(Exchange::default());
         let session = ForeignSession { sql, exchange: Arc::clone(&exchange) };
@@ -80,8 +81,8 @@ impl Flow {
             self.operation = None;
             return Step::Ended(result);
         }
-        match locked(&self.exchange.request).take() {
-            Some(request) => Step::Needs(request),
+        match locked(&self.exchange.need).take() {
+            Some(need) => Step::Needs(need),
             None => Step::Ended(Err(Error::UnexpectedState {
                 code: "flow_stuck",
                 message: "the operation waits for nothing that anybody could give it".to_owned(),
@@ -89,13 +90,13 @@ impl Flow {
         }
     }
 
-    /// Answers [`Request::Rows`].
+    /// Answers [`Need::Rows`].
     pub fn answer_rows(&mut self, rows: Result<Vec<Row>, Error>) -> Step {
         *locked(&self.exchange.rows) = Some(rows);
         self.go_on()
     }
 
-    /// Answers [`Request::Work`].
+    /// Answers [`Need::Work`].
     pub fn answer_work(&mut self, outcome: Result<Outcome, Error>) -> Step {
         *locked(&self.exchange.work) = Some(outcome);
         self.go_on()
@@ -110,7 +111,7 @@ impl ForeignSession {
     pub fn work(&self) -> impl Future<Output = Result<Outcome, Error>> + Send + use<> {
         let exchange = Arc::clone(&self.exchange);
         async move {
-            *locked(&exchange.request) = Some(Request::Work);
+            *locked(&exchange.need) = Some(Need::Work);
             std::future::poll_fn(|_| answer(&exchange.work)).await
         }
     }
@@ -118,7 +119,7 @@ impl ForeignSession {
 
 impl Session for ForeignSession {
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
-        *locked(&self.exchange.request) = Some(Request::Rows(self.sql.write(statement)));
+        *locked(&self.exchange.need) = Some(Need::Rows(self.sql.write(statement)));
         Box::pin(std::future::poll_fn(|_| answer(&self.exchange.rows)))
     }
 }
@@ -134,8 +135,9 @@ fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::key::Timestamp;
-    use crate::engine::stage;
+    use crate::engine::key::{IdempotencyKey, Timestamp};
+    use crate::engine::stage::{self, Turn};
+    use crate::engine::statement::Place;
 
     fn row() -> Row {
         let key = IdempotencyKey {
@@ -150,31 +152,31 @@ mod tests {
             response_body: None,
             recovery_point: "started".to_owned(),
         };
-        Row { key, won: true }
+        let place = Place("(0,1)".to_owned());
+        Row { key, place, token: None, won: true, live: false, same: true }
     }
 
     fn stage() -> Flow {
         Flow::new(Arc::new(Sql::new(None)), |session| async move {
             let work = session.work();
-            stage::run(&session, "k", work).await
+            stage::run(&session, "k", &Turn::Anybody, work).await
         })
     }
 
     #[test]
     fn a_stage_asks_for_the_row_the_work_and_the_outcome_in_turn() {
         let mut flow = stage();
-        let Step::Needs(Request::Rows(query)) = flow.go_on() else { panic!("no row lock") };
+        let Step::Needs(Need::Rows(query)) = flow.go_on() else { panic!("no row lock") };
         assert!(query.text.ends_with("FOR UPDATE"), "{}", query.text);
-        let Step::Needs(Request::Work) = flow.answer_rows(Ok(vec![row()])) else {
-            panic!("no work")
-        };
+        let Step::Needs(Need::Work) = flow.answer_rows(Ok(vec![row()])) else { panic!("no work") };
         let outcome = Outcome::RecoveryPoint("paid".to_owned());
-        let Step::Needs(Request::Rows(query)) = flow.answer_work(Ok(outcome)) else {
+        let Step::Needs(Need::Rows(query)) = flow.answer_work(Ok(outcome)) else {
             panic!("no outcome")
         };
         assert!(query.text.starts_with("UPDATE"), "{}", query.text);
-        let Step::Ended(Ok(key)) = flow.answer_rows(Ok(vec![row()])) else { panic!("no end") };
-        assert_eq!(key, row().key);
+        let Step::Ended(Ok(staged)) = flow.answer_rows(Ok(vec![row()])) else { panic!("no end") };
+        assert_eq!(staged.key, row().key);
+        assert!(staged.ran);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 pub type Text = Option<String>;
 
 /// One row of the table `idempotency_key`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IdempotencyKey {
     /// `ikey_` and a ULID.
     pub id: String,
@@ -32,7 +32,7 @@ pub struct IdempotencyKey {
 }
 
 /// A point in time, in microseconds since 2000-01-01 UTC, which is how PostgreSQL keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -48,12 +48,6 @@ impl Timestamp {
             i64::MIN => f64::NEG_INFINITY,
             microseconds => (microseconds.div_euclid(1000)) as f64 + Self::EPOCH,
         }
-    }
-
-    /// The reverse of [`Self::milliseconds`], as far as a `Date` goes.
-    #[allow(clippy::cast_possible_truncation)] // saturates, which makes infinity infinity
-    pub fn from_milliseconds(milliseconds: f64) -> Self {
-        Self(((milliseconds - Self::EPOCH) * 1000.0).round() as i64)
     }
 }
 
@@ -161,6 +155,16 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The recovery point that it leads to.
+    pub fn recovery_point(&self) -> &str {
+        match self {
+            Self::RecoveryPoint(point) => point,
+            Self::Finished { .. } => FINISHED,
+        }
+    }
+}
+
 impl From<Outcome> for Columns {
     fn from(outcome: Outcome) -> Self {
         match outcome {
@@ -191,8 +195,5 @@ mod tests {
         assert_eq!(Timestamp(-1).milliseconds(), 946_684_799_999.0);
         assert_eq!(Timestamp(i64::MAX).milliseconds(), f64::INFINITY);
         assert_eq!(Timestamp(i64::MIN).milliseconds(), f64::NEG_INFINITY);
-        for milliseconds in [0.0, 946_684_800_001.0, f64::INFINITY, f64::NEG_INFINITY] {
-            assert_eq!(Timestamp::from_milliseconds(milliseconds).milliseconds(), milliseconds);
-        }
     }
 }

@@ -8,9 +8,12 @@
 pub mod error;
 pub mod foreign;
 pub mod key;
+pub mod lease;
 pub mod operations;
 pub mod pool;
 pub mod query;
+pub mod request;
+mod schema;
 pub mod selector;
 pub mod session;
 pub mod settings;
@@ -18,4 +21,5 @@ pub mod sql;
 pub mod stage;
 pub mod statement;
 pub mod transaction;
+mod transaction_control;
 pub mod value;

@@ -6,10 +6,11 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::key::{Columns, Field, IdempotencyKey, Text};
+use super::key::{Columns, FINISHED, Field, IdempotencyKey, Text};
+use super::lease::Lease;
 use super::selector::Selector;
 use super::session::Session;
-use super::statement::{Row, Statement};
+use super::statement::{LeaseChange, Request, Row, Statement};
 
 /// Inserts a key. One that is not given is generated, as is the id.
 ///
@@ -28,9 +29,14 @@ pub async fn create(session: &dyn Session, columns: Columns) -> Result<Idempoten
 pub async fn initialize_request(
     session: &dyn Session,
     header_key: Text,
-    columns: Columns,
+    request: Request,
 ) -> Result<IdempotencyKey, Error> {
-    let columns = identified(columns);
+    let columns = identified(Columns {
+        request_method: Field::Set(request.method),
+        request_params: Field::Set(request.params),
+        request_path: Field::Set(request.path),
+        ..Columns::default()
+    });
     let statement = match header_key.filter(|key| !key.is_empty()) {
         Some(key) => Statement::FindOrCreate { key, columns },
         None => Statement::Create(columns),
@@ -60,7 +66,8 @@ pub async fn select(session: &dyn Session, selector: Selector) -> Result<Idempot
     only(rows).ok_or(Error::NoneSelected(constraints))
 }
 
-/// Locks a key for `hold`, on the database's clock. Of any number of callers one wins.
+/// Locks a key for `hold`, on the database's clock. Of any number of callers one wins. A flow that
+/// gives its lease may lock the key of the request that it has just begun, once.
 ///
 /// # Errors
 /// [`Error::Locked`] for those that do not, [`Error::NotFound`].
@@ -68,27 +75,91 @@ pub async fn lock(
     session: &dyn Session,
     key: String,
     hold: Duration,
+    lease: Option<&Lease>,
 ) -> Result<IdempotencyKey, Error> {
-    let statement = Statement::Lock { key: key.clone(), hold };
+    let own = lease.and_then(Lease::fresh_token);
+    let statement = Statement::Lock { key: key.clone(), hold, own };
     match session.run(statement).await?.into_iter().next() {
-        Some(Row { key, won: true }) => Ok(key),
-        Some(Row { won: false, .. }) => Err(Error::Locked),
+        Some(row) if row.won => {
+            if let Some(lease) = lease {
+                lease.wrote(&row);
+                if session.commits_each() {
+                    lease.settled();
+                }
+            }
+            Ok(row.key)
+        }
+        Some(_) => Err(Error::Locked),
         None => Err(Error::NotFound(key)),
     }
 }
 
-/// Changes columns of a key.
+/// Changes columns of a key. A flow that gives its lease renews it, ends it by finishing the request,
+/// and is fenced off once another has taken it over.
 ///
 /// # Errors
-/// [`Error::NotFound`].
+/// [`Error::NotFound`], [`Error::LeaseLost`].
 pub async fn update(
     session: &dyn Session,
     key: String,
     columns: Columns,
+    lease: Option<&Lease>,
 ) -> Result<IdempotencyKey, Error> {
-    let statement = Statement::Update { key: key.clone(), columns };
-    only(session.run(statement).await?).ok_or(Error::NotFound(key))
+    let fence = lease.and_then(Lease::fence);
+    let fenced = fence.is_some();
+    let change = lease.map_or(LeaseChange::Keep, |lease| change_by(lease, &columns, fenced));
+    let writes = change != LeaseChange::Keep || columns != Columns::default();
+    let statement =
+        Statement::Update { key: key.clone(), lease: change, columns, place: None, fence };
+    let Some(row) = session.run(statement).await?.into_iter().next() else {
+        let known = fenced && !session.run(Statement::Find(key.clone())).await?.is_empty();
+        return Err(if known { Error::LeaseLost(key) } else { Error::NotFound(key) });
+    };
+    if let Some(lease) = lease.filter(|_| fenced && writes) {
+        lease.wrote(&row);
+        if session.commits_each() {
+            lease.settled();
+            if lease.is_finished() {
+                lease.ended();
+            }
+        }
+    }
+    Ok(row.key)
 }
+
+/// What an update does to the lease of the flow that makes it.
+fn change_by(lease: &Lease, columns: &Columns, holds: bool) -> LeaseChange {
+    match &columns.recovery_point {
+        Field::Set(Some(point)) if holds || point == FINISHED => LeaseChange::on_reaching(point),
+        Field::Absent if holds && !lease.is_finished() => LeaseChange::Renew,
+        _ => LeaseChange::Keep,
+    }
+}
+
+/// Finds unfinished keys that nobody works on any more, the oldest first.
+///
+/// # Errors
+/// As the session's.
+pub async fn stalled(
+    session: &dyn Session,
+    older_than: Duration,
+    lease: Duration,
+    limit: u32,
+) -> Result<Vec<IdempotencyKey>, Error> {
+    let rows = session.run(Statement::Stalled { older_than, lease, limit }).await?;
+    Ok(rows.into_iter().map(|row| row.key).collect())
+}
+
+/// A key for the calls that a stage makes to others, such as a payment provider: the same for every
+/// try of the stage, another one for every other stage and key. A name-based UUID (RFC 9562, version
+/// 5).
+pub fn stage_key(key: &str, stage: &str) -> String {
+    let of_key = Uuid::new_v5(&STAGES, key.as_bytes());
+    Uuid::new_v5(&of_key, stage.as_bytes()).to_string()
+}
+
+/// The namespace of [`stage_key`].
+const STAGES: Uuid = uuid::uuid!("5c1a1d2e-0f5e-4c58-9d1c-7a2b64a0f3f1");
 
 /// A key for a request that came without one.
 pub fn new_key() -> String {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult};
@@ -16,11 +16,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::error::{Error, is_stale_statement, leaves_connection_usable};
-use super::key::{IdempotencyKey, Timestamp};
+use super::key::{IdempotencyKey, Text, Timestamp};
 use super::session::{Running, Session};
 use super::settings::Target;
 use super::sql::{Query, Sql};
-use super::statement::{Row, Statement};
+use super::statement::{Place, Row, Statement, Token};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection idle for longer is tried before it is used: its server may have gone.
 const TRUSTED_IDLE_TIME: Duration = Duration::from_secs(1);
+/// About as many keys as fit in one page of the table.
+const ROWS_PER_PAGE: u32 = 32;
 /// How long [`Pool::close`] waits for running calls.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,7 +48,9 @@ pub struct Pool {
 /// What makes two services share a pool.
 type PoolKey = (String, usize);
 
-static POOLS: LazyLock<Mutex<HashMap<PoolKey, Weak<Pool>>>> = LazyLock::new(Mutex::default);
+/// A pool stays until its last user leaves: services that are merely forgotten, as those of HTTP
+/// requests are, do not end it, or each quiet moment would cost the next request new connections.
+static POOLS: LazyLock<Mutex<HashMap<PoolKey, Arc<Pool>>>> = LazyLock::new(Mutex::default);
 
 /// A service's hold on the pool of its database.
 pub struct PoolUser(Arc<Pool>);
@@ -64,12 +68,11 @@ impl PoolUser {
     ) -> Result<Self, Error> {
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (identity.to_owned(), max_connections);
-        let pool = match pools.get(&key).and_then(Weak::upgrade) {
-            Some(pool) => pool,
+        let pool = match pools.get(&key) {
+            Some(pool) => Arc::clone(pool),
             None => {
                 let pool = Arc::new(Pool::new(target()?, max_connections)?);
-                pools.retain(|_, pool| pool.strong_count() > 0);
-                pools.insert(key, Arc::downgrade(&pool));
+                pools.insert(key, Arc::clone(&pool));
                 pool
             }
         };
@@ -95,7 +98,7 @@ impl PoolUser {
             drop(self);
             let last = pool.users.load(Ordering::SeqCst) == 0;
             if last {
-                pools.retain(|_, other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(&pool)));
+                pools.retain(|_, other| !Arc::ptr_eq(other, &pool));
             }
             last
         };
@@ -132,6 +135,11 @@ impl Pool {
     /// Where the pool connects to.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Whether it was not ended by its last user.
+    pub fn is_open(&self) -> bool {
+        !self.connections.is_closed()
     }
 
     /// How many stages may run at once.
@@ -371,9 +379,59 @@ impl PoolSession {
         connection.in_transaction = false;
         Ok(())
     }
+
+    /// Whether the table has the column for fingerprints.
+    ///
+    /// # Errors
+    /// [`Error::Connection`].
+    pub async fn has_fingerprints(&self) -> Result<bool, Error> {
+        let rows = self.fetch(self.sql.has_fingerprints(), Vec::new()).await?;
+        self.only(&rows)
+    }
+
+    /// Deletes finished keys that are older than `age`, about `batch` of them at a time, and answers
+    /// how many they were. Each batch is what lies in a few pages of the table, so it takes the same
+    /// time in a table of any size, and holds no lock that a request waits for.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`]; earlier batches stay deleted.
+    pub async fn prune(&self, age: Duration, batch: u32) -> Result<u64, Error> {
+        let pages: i64 = self.only(&self.fetch(self.sql.pages(), Vec::new()).await?)?;
+        let at_once = i64::from((batch / ROWS_PER_PAGE).max(1));
+        let age = format!("{} milliseconds", age.as_millis());
+        let mut deleted = 0;
+        let mut from = 0;
+        while from < pages {
+            let to = from + at_once;
+            let range = [age.clone(), format!("({from},0)"), format!("({to},0)")];
+            let parameters = range.map(Some).to_vec();
+            deleted += self.fetch(self.sql.prune(), parameters).await?.len() as u64;
+            from = to;
+        }
+        Ok(deleted)
+    }
+
+    async fn fetch(&self, text: String, parameters: Vec<Text>) -> Result<Vec<PgRow>, Error> {
+        let mut connection = self.pool.connection().await?;
+        let query = Query { text: text.into(), parameters };
+        let rows = timeout(STATEMENT_TIMEOUT, connection.fetch(query)).await;
+        rows.map_err(|_| unanswered(connection.target()))?.map_err(|error| error.of_statement(None))
+    }
+
+    fn only<T>(&self, rows: &[PgRow]) -> Result<T, Error>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let value = rows.first().map_or(Err(sqlx::Error::RowNotFound), |row| row.try_get(0));
+        value.map_err(|error| Error::from_sqlx(error, self.pool.target()))
+    }
 }
 
 impl Session for PoolSession {
+    fn commits_each(&self) -> bool {
+        true
+    }
+
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         Box::pin(async move {
             let key = statement.key().map(str::to_owned);
@@ -420,8 +478,19 @@ fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
         response_body: row.try_get(8)?,
         recovery_point: row.try_get(9)?,
     };
-    let won = if row.len() > 10 { row.try_get(10)? } else { true };
-    Ok(Row { key, won })
+    let competes = row.len() > 12;
+    let answer = |column, otherwise| match competes {
+        true => row.try_get(column),
+        false => Ok(otherwise),
+    };
+    Ok(Row {
+        key,
+        place: Place(row.try_get(10)?),
+        token: row.try_get::<Option<String>, _>(11)?.map(Token),
+        won: answer(12, true)?,
+        live: answer(13, false)?,
+        same: answer(14, true)?,
+    })
 }
 
 // sqlx's own way to a timestamp, chrono, cannot hold PostgreSQL's infinities.

@@ -18,4 +18,10 @@ pub trait Session: Send + Sync {
     /// [`Error::Database`] as the server says it, [`Error::Connection`] when the server cannot be
     /// reached or was lost, [`Error::UnexpectedState`] when the session has ended.
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>>;
+
+    /// Whether each statement is committed when it is answered. Else a transaction may still take it
+    /// back.
+    fn commits_each(&self) -> bool {
+        false
+    }
 }

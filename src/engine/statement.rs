@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::key::{Columns, IdempotencyKey};
+use super::key::{Columns, FINISHED, IdempotencyKey, Text};
 use super::selector::Selector;
 
 /// One statement, and one round trip, on the table of idempotency keys.
@@ -17,6 +17,12 @@ pub enum Statement {
         /// What is inserted when it is unknown.
         columns: Columns,
     },
+    /// Insert a key with a lease, or find the one that exists. Answers its row with [`Row::won`],
+    /// [`Row::live`] and [`Row::same`], or none when somebody inserts it at this very moment.
+    Initialize(NewRequest),
+    /// Take the lease of an unfinished key that nobody holds, and whose row nobody has locked.
+    /// Answers its row, or none.
+    TakeOver(NewRequest),
     /// Find a key. Answers its row, or none.
     Find(String),
     /// Find what a selector describes. Answers at most two rows: enough to tell one from several.
@@ -27,16 +33,54 @@ pub enum Statement {
         key: String,
         /// How long an earlier lock holds.
         hold: Duration,
+        /// The earlier lock that does not count, as it is the caller's own.
+        own: Option<Token>,
     },
-    /// Change columns of a key. Answers its row as it is then, or none when there is no such key.
+    /// Change columns of a key. Answers its row as it is then, or none when there is no such key, or
+    /// none where it was looked for.
     Update {
         /// The key to change.
         key: String,
         /// What to change.
         columns: Columns,
+        /// What becomes of the lease, unless the columns say so.
+        lease: LeaseChange,
+        /// Where to look for the row; anywhere, if it is not given.
+        place: Option<Place>,
+        /// Who may do it; anybody, if it is not given.
+        fence: Option<Fence>,
     },
     /// Lock a key's row until the transaction ends. Answers the row, or none.
     LockRow(String),
+    /// Lock a key's row until the transaction ends, unless somebody else has. Answers the row with
+    /// [`Row::live`], or none.
+    ClaimRow {
+        /// The key.
+        key: String,
+        /// How long a lease holds.
+        lease: Duration,
+        /// Where to look for the row; anywhere, if it is not given.
+        place: Option<Place>,
+    },
+    /// Renew the lease of an unfinished key, or end it, if one of these tokens is still its own, and
+    /// nobody has locked its row. Answers its row with [`Row::won`].
+    ChangeLease {
+        /// The key.
+        key: String,
+        /// The tokens of the lease.
+        tokens: Vec<Token>,
+        /// What becomes of the lease.
+        change: LeaseChange,
+    },
+    /// Find unfinished keys without a live lease, the oldest first.
+    Stalled {
+        /// How long ago their request came, or was heard of last.
+        older_than: Duration,
+        /// How long a lease holds.
+        lease: Duration,
+        /// How many to answer at most.
+        limit: u32,
+    },
 }
 
 impl Statement {
@@ -45,12 +89,84 @@ impl Statement {
         match self {
             Self::Find(key)
             | Self::LockRow(key)
+            | Self::ClaimRow { key, .. }
+            | Self::ChangeLease { key, .. }
             | Self::FindOrCreate { key, .. }
             | Self::Lock { key, .. }
             | Self::Update { key, .. } => Some(key),
-            Self::Create(_) | Self::Select(_) => None,
+            Self::Initialize(new) | Self::TakeOver(new) => Some(&new.key),
+            Self::Create(_) | Self::Select(_) | Self::Stalled { .. } => None,
         }
     }
+}
+
+/// A request that comes with a key.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    /// The id of its row, if it is new.
+    pub id: String,
+    /// The key.
+    pub key: String,
+    /// What tells it from other requests.
+    pub request: Request,
+    /// How long a lease holds.
+    pub lease: Duration,
+}
+
+/// What tells a request from others. What is not known tells nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// HTTP method.
+    pub method: Text,
+    /// Path, as the route sees it.
+    pub path: Text,
+    /// The route's parameters, as JSON text.
+    pub params: Text,
+    /// A digest of what the route does not tell. Only where the table has the column for it.
+    pub fingerprint: Text,
+}
+
+/// What a write does to the lease of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// Nothing.
+    Keep,
+    /// It begins anew.
+    Renew,
+    /// It ends.
+    End,
+}
+
+impl LeaseChange {
+    /// What storing this recovery point does to the lease of the one who stores it.
+    pub fn on_reaching(recovery_point: &str) -> Self {
+        if recovery_point == FINISHED { Self::End } else { Self::Renew }
+    }
+}
+
+/// Tells a lease from those before and after it: the exact time in `locked_at`, as the server sends
+/// it, in hexadecimal. A later lease has another. Without a lease it is the number of the transaction
+/// that has written the row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub String);
+
+/// Where in the table a row was seen last, as PostgreSQL's `ctid`. By it a row is found without its
+/// index: an index scan in a SERIALIZABLE transaction leaves predicate locks on the index's pages,
+/// which abort unrelated requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place(pub String);
+
+/// Who may write: the holder of the lease, or one who knows all that has happened to the key.
+#[derive(Clone, Debug)]
+pub struct Fence {
+    /// The tokens of the holder's lease.
+    pub tokens: Vec<Token>,
+    /// The last recovery point that the holder knows to be committed. It has to be the row's where
+    /// nobody has a lease; and a holder that knows of another does not write to a finished key: a
+    /// commit that it has not heard of has finished it.
+    pub recovery_point: Option<String>,
+    /// How long a lease holds.
+    pub lease: Duration,
 }
 
 /// A row that a statement answers.
@@ -58,6 +174,14 @@ impl Statement {
 pub struct Row {
     /// The key.
     pub key: IdempotencyKey,
-    /// Whether the statement got what it competed for. Only [`Statement::Lock`] competes.
+    /// Where it is.
+    pub place: Place,
+    /// Its lease, if it has had one.
+    pub token: Option<Token>,
+    /// Whether the statement got what it competed for.
     pub won: bool,
+    /// Whether its lease still holds.
+    pub live: bool,
+    /// Whether it is of the request that the statement asked for.
+    pub same: bool,
 }

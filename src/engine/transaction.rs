@@ -16,11 +16,12 @@ use tokio::time::timeout;
 
 use super::error::Error;
 use super::pool::{Connection, Pool, STATEMENT_TIMEOUT, read, unanswered};
+use super::query;
 use super::session::{Running, Session};
 use super::sql::{Isolation, Sql};
 use super::statement::{Row, Statement};
+use super::transaction_control::refuse_transaction_control;
 use super::value::{Parameter, Rows};
-use super::{query, sql};
 
 type Turn = OwnedMutexGuard<Connection>;
 
@@ -300,7 +301,7 @@ impl Use {
     /// [`Error::Database`]; [`Error::InvalidArgument`] for a statement that would end the
     /// transaction behind its back.
     pub async fn query(self, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
-        sql::refuse_transaction_control(&sql)?;
+        refuse_transaction_control(&sql)?;
         let mut connection = self.turn().await?;
         let result = query::run(&mut connection, sql, parameters).await;
         self.transaction.noted(result)

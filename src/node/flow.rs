@@ -3,16 +3,16 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use napi::bindgen_prelude::Array;
 use napi_derive::napi;
 
 use super::callback::WorkDone;
 use super::error::Failure;
-use super::key::{GivenRow, KeyRow};
+use super::key::given_row;
 use crate::engine::error::Error;
-use crate::engine::foreign::{self, ForeignSession, Request, Step};
-use crate::engine::key::IdempotencyKey;
+use crate::engine::foreign::{self, ForeignSession, Need, Step};
 use crate::engine::sql::Sql;
-use crate::engine::statement::Row;
+use crate::engine::stage::Staged;
 
 /// An operation under way. Each step says what it needs next, until it has ended.
 #[napi]
@@ -20,15 +20,16 @@ pub struct Flow {
     flow: foreign::Flow,
 }
 
-/// What a flow has come to: it needs a query's rows, or the stage's work, or it has ended with a key
-/// or a failure.
+/// What a flow has come to: it needs a query's rows, or the stage's work, or it has ended with a
+/// failure, or with the key in the first of the rows that it was given last.
 #[napi(object, object_from_js = false)]
 #[derive(Default)]
 pub struct FlowStep {
     pub sql: Option<String>,
     pub parameters: Option<Vec<Option<String>>>,
     pub work: Option<bool>,
-    pub key: Option<KeyRow>,
+    /// Whether the work of a stage was done.
+    pub ran: Option<bool>,
     pub failure: Option<Failure>,
 }
 
@@ -37,7 +38,7 @@ impl Flow {
     pub fn new<O, F>(sql: Arc<Sql>, operation: O) -> Self
     where
         O: FnOnce(ForeignSession) -> F,
-        F: Future<Output = Result<IdempotencyKey, Error>> + Send + 'static,
+        F: Future<Output = Result<Staged, Error>> + Send + 'static,
     {
         Self { flow: foreign::Flow::new(sql, operation) }
     }
@@ -53,8 +54,9 @@ impl Flow {
 
     /// Goes on with the rows of the query.
     #[napi(catch_unwind)]
-    pub fn with_rows(&mut self, rows: Vec<GivenRow>) -> FlowStep {
-        self.flow.answer_rows(Ok(rows.into_iter().map(Row::from).collect())).into()
+    pub fn with_rows(&mut self, rows: Vec<Array>) -> napi::Result<FlowStep> {
+        let rows = rows.iter().map(given_row).collect::<napi::Result<_>>()?;
+        Ok(self.flow.answer_rows(Ok(rows)).into())
     }
 
     /// Goes on after the query has failed. What it failed with stays in JavaScript.
@@ -73,13 +75,13 @@ impl Flow {
 impl From<Step> for FlowStep {
     fn from(step: Step) -> Self {
         match step {
-            Step::Needs(Request::Rows(query)) => Self {
+            Step::Needs(Need::Rows(query)) => Self {
                 sql: Some(query.text.as_ref().to_owned()),
                 parameters: Some(query.parameters),
                 ..Self::default()
             },
-            Step::Needs(Request::Work) => Self { work: Some(true), ..Self::default() },
-            Step::Ended(Ok(key)) => Self { key: Some(key.into()), ..Self::default() },
+            Step::Needs(Need::Work) => Self { work: Some(true), ..Self::default() },
+            Step::Ended(Ok(staged)) => Self { ran: Some(staged.ran), ..Self::default() },
             Step::Ended(Err(error)) => Self { failure: Some(error.into()), ..Self::default() },
         }
     }

@@ -1,13 +1,14 @@
 //! Keys as they cross the door.
 
-use napi::bindgen_prelude::{Either3, Null, Undefined};
+use napi::bindgen_prelude::{Array, Either3, Null, Undefined};
 use napi_derive::napi;
 
 use super::error::Failure;
 use crate::engine::error::Error;
-use crate::engine::key::{Columns, Field, IdempotencyKey, Timestamp};
+use crate::engine::key::{Columns, Field, IdempotencyKey};
 use crate::engine::operations;
-use crate::engine::statement::Row;
+use crate::engine::stage::Staged;
+use crate::engine::statement::{Place, Row, Token};
 
 /// A column as JavaScript gives it: text, `null` for SQL `NULL`, `undefined` where it is not given.
 pub type Given = Either3<String, Null, Undefined>;
@@ -29,6 +30,12 @@ pub fn new_key() -> String {
     operations::new_key()
 }
 
+/// A key for the calls that a stage makes to others.
+#[napi(catch_unwind)]
+pub fn stage_key(key: String, stage: String) -> String {
+    operations::stage_key(&key, &stage)
+}
+
 fn field(given: Given) -> Field {
     match given {
         Either3::A(text) => Field::Set(Some(text)),
@@ -38,7 +45,7 @@ fn field(given: Given) -> Field {
 }
 
 /// A row of the table: times in milliseconds since 1970, JSON as text.
-#[napi(object)]
+#[napi(object, object_from_js = false)]
 pub struct KeyRow {
     pub id: String,
     pub idempotency_key: String,
@@ -54,49 +61,66 @@ pub struct KeyRow {
 
 /// The answer of a call that resolves to a key.
 #[napi(object, object_from_js = false)]
+#[derive(Default)]
 pub struct KeyAnswer {
     pub key: Option<KeyRow>,
+    /// Whether the work of a stage was done.
+    pub ran: bool,
     pub failure: Option<Failure>,
 }
 
-impl From<Result<IdempotencyKey, Error>> for KeyAnswer {
-    fn from(result: Result<IdempotencyKey, Error>) -> Self {
+impl From<Result<Staged, Error>> for KeyAnswer {
+    fn from(result: Result<Staged, Error>) -> Self {
         match result {
-            Ok(key) => Self { key: Some(key.into()), failure: None },
-            Err(error) => Self { key: None, failure: Some(error.into()) },
+            Ok(Staged { key, ran }) => Self { key: Some(key.into()), ran, failure: None },
+            Err(error) => Self { failure: Some(error.into()), ..Self::default() },
         }
     }
 }
 
-/// A row that a query in the caller's transaction has answered.
-#[napi(object, object_to_js = false)]
-pub struct GivenRow {
-    pub key: KeyRow,
-    /// Whether the statement got what it competed for.
-    pub won: Option<bool>,
+/// The answer of a call that resolves to keys.
+#[napi(object, object_from_js = false)]
+#[derive(Default)]
+pub struct KeysAnswer {
+    pub keys: Vec<KeyRow>,
+    pub failure: Option<Failure>,
 }
 
-impl From<GivenRow> for Row {
-    fn from(GivenRow { key, won }: GivenRow) -> Self {
-        Self { key: key.into(), won: won.unwrap_or(true) }
-    }
-}
-
-impl From<KeyRow> for IdempotencyKey {
-    fn from(row: KeyRow) -> Self {
-        Self {
-            id: row.id,
-            idempotency_key: row.idempotency_key,
-            created_at: Timestamp::from_milliseconds(row.created_at),
-            locked_at: row.locked_at.map(Timestamp::from_milliseconds),
-            request_method: row.request_method,
-            request_params: row.request_params,
-            request_path: row.request_path,
-            response_code: row.response_code,
-            response_body: row.response_body,
-            recovery_point: row.recovery_point,
+impl From<Result<Vec<IdempotencyKey>, Error>> for KeysAnswer {
+    fn from(result: Result<Vec<IdempotencyKey>, Error>) -> Self {
+        match result {
+            Ok(keys) => Self { keys: keys.into_iter().map(KeyRow::from).collect(), failure: None },
+            Err(error) => Self { failure: Some(error.into()), ..Self::default() },
         }
     }
+}
+
+/// Reads a row that a query in the caller's transaction has answered, as `lib/flows.js` lists it: what
+/// the engine decides by. The key's other columns stay in JavaScript, which has them already.
+///
+/// # Errors
+/// When it is no such row.
+pub fn given_row(row: &Array) -> napi::Result<Row> {
+    let text = |index| row.get::<Option<String>>(index).map(Option::flatten);
+    let required = |index| text(index)?.ok_or_else(|| missing(index));
+    let flag = |index| row.get::<Option<bool>>(index).map(Option::flatten);
+    Ok(Row {
+        key: IdempotencyKey {
+            idempotency_key: required(0)?,
+            recovery_point: required(1)?,
+            ..IdempotencyKey::default()
+        },
+        place: Place(required(2)?),
+        token: text(3)?.map(Token),
+        won: flag(4)?.unwrap_or(true),
+        live: flag(5)?.unwrap_or(false),
+        same: flag(6)?.unwrap_or(true),
+    })
+}
+
+fn missing(column: u32) -> napi::Error {
+    let message = format!("column {column} of an idempotency key is missing");
+    napi::Error::new(napi::Status::InvalidArg, message)
 }
 
 impl From<IdempotencyKey> for KeyRow {

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod flow;
 mod key;
+mod lease;
 mod service;
 mod session;
 mod stage_manager;

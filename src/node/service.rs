@@ -1,6 +1,7 @@
 //! The native half of `IdempotencyKeyService`: its pool, and the transactions it opens itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use napi::Env;
 use napi::bindgen_prelude::PromiseRaw;
@@ -8,14 +9,15 @@ use napi_derive::napi;
 
 use super::callback::{self, Work};
 use super::connection::ConnectionParts;
-use super::error::Done;
-use super::key::KeyAnswer;
-use super::session::{Place, Session};
+use super::error::{Done, Failure};
+use super::key::{KeyAnswer, KeysAnswer};
+use super::lease::Lease;
+use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
 use crate::engine::pool::{PoolSession, PoolUser};
 use crate::engine::settings::{Parts, Target};
 use crate::engine::sql::{Isolation, Sql};
-use crate::engine::stage;
+use crate::engine::{operations, stage};
 
 /// What a service is opened with.
 #[napi(object, object_to_js = false)]
@@ -73,17 +75,20 @@ impl Service {
         env: &'env Env,
         key: String,
         work: Work,
+        lease: Option<&Lease>,
+        recovery_point: Option<String>,
     ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
         let session = self.session.clone();
         let max_retries = self.max_retries;
         let work = Arc::new(work);
+        let turn = turn(lease, recovery_point);
         env.spawn_future(async move {
             let work = |transaction| {
                 let work = Arc::clone(&work);
                 async move { callback::run(&work, &transaction).await }
             };
-            let key = stage::run_in_transaction(&session, &key, max_retries, work).await;
-            Ok(KeyAnswer::from(key))
+            let key = stage::run_in_transaction(&session, &key, &turn, max_retries, work);
+            Ok(KeyAnswer::from(key.await))
         })
     }
 
@@ -113,6 +118,62 @@ impl Service {
         })
     }
 
+    /// What a flow knows of a key that it has just met. A lease holds for so many milliseconds.
+    #[napi(catch_unwind)]
+    pub fn lease(&self, duration: u32) -> Lease {
+        Lease::new(self.session.clone(), Duration::from_millis(duration.into()))
+    }
+
+    /// Whether the table has the column for fingerprints; `undefined` if that cannot be told now.
+    #[napi(catch_unwind)]
+    pub fn has_fingerprints<'env>(
+        &self,
+        env: &'env Env,
+    ) -> napi::Result<PromiseRaw<'env, Option<bool>>> {
+        let session = self.session.clone();
+        env.spawn_future(async move { Ok(session.has_fingerprints().await.ok()) })
+    }
+
+    /// Finds unfinished keys that nobody works on; durations in milliseconds.
+    #[napi(catch_unwind)]
+    pub fn stalled<'env>(
+        &self,
+        env: &'env Env,
+        older_than: f64,
+        lease: u32,
+        limit: u32,
+    ) -> napi::Result<PromiseRaw<'env, KeysAnswer>> {
+        let session = self.session.clone();
+        let lease = Duration::from_millis(lease.into());
+        env.spawn_future(async move {
+            let older_than = milliseconds(older_than);
+            Ok(operations::stalled(&session, older_than, lease, limit).await.into())
+        })
+    }
+
+    /// Whether this service or another one uses the pool.
+    #[napi(getter, catch_unwind)]
+    pub fn is_pool_open(&self) -> bool {
+        self.session.pool.is_open()
+    }
+
+    /// Deletes finished keys that are older than so many milliseconds.
+    #[napi(catch_unwind)]
+    pub fn prune<'env>(
+        &self,
+        env: &'env Env,
+        older_than: f64,
+        batch: u32,
+    ) -> napi::Result<PromiseRaw<'env, CountAnswer>> {
+        let session = self.session.clone();
+        env.spawn_future(async move {
+            Ok(match session.prune(milliseconds(older_than), batch).await {
+                Ok(count) => CountAnswer { count: count as f64, failure: None },
+                Err(error) => CountAnswer { count: 0.0, failure: Some(error.into()) },
+            })
+        })
+    }
+
     /// Creates the table where it is missing.
     #[napi(catch_unwind)]
     pub fn migrate<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
@@ -131,6 +192,19 @@ impl Service {
             }))
         })
     }
+}
+
+/// The answer of a call that resolves to a number.
+#[napi(object, object_from_js = false)]
+pub struct CountAnswer {
+    pub count: f64,
+    pub failure: Option<Failure>,
+}
+
+/// JavaScript's milliseconds; `lib/` has checked that they are a duration.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn milliseconds(number: f64) -> Duration {
+    Duration::from_millis(number as u64)
 }
 
 /// Checks that a URL names a PostgreSQL database; throws with a message that says what is wrong.

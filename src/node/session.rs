@@ -11,13 +11,15 @@ use napi_derive::napi;
 use super::callback::{self, Work};
 use super::flow::Flow;
 use super::key::{Given, KeyAnswer, columns};
+use super::lease::Lease;
 use crate::engine::error::Error;
-use crate::engine::key::IdempotencyKey;
 use crate::engine::pool::PoolSession;
 use crate::engine::selector::Selector;
 use crate::engine::sql::Sql;
+use crate::engine::stage::{Staged, Turn};
+use crate::engine::statement::Request;
 use crate::engine::transaction::Transaction;
-use crate::engine::{operations, session, stage};
+use crate::engine::{operations, request, session, stage};
 
 /// The operations on keys, on the pool or inside a transaction.
 #[napi]
@@ -47,11 +49,13 @@ impl Session {
         Self { place }
     }
 
-    fn answer<'env, O, F>(&self, env: &'env Env, operation: O) -> Answer<'env>
+    fn answer<'env, O, F, A>(&self, env: &'env Env, operation: O) -> Answer<'env>
     where
         O: FnOnce(EngineSession) -> F + Send + 'static,
-        F: Future<Output = Result<IdempotencyKey, Error>> + Send + 'static,
+        F: Future<Output = Result<A, Error>> + Send + 'static,
+        A: Into<Staged>,
     {
+        let operation = |session| async move { operation(session).await.map(A::into) };
         let session: Result<EngineSession, Error> = match &self.place {
             Place::Pool(pool) => Ok(Box::new(pool.clone())),
             Place::Transaction(transaction, scope) => enter(transaction, *scope),
@@ -88,16 +92,35 @@ impl Session {
         )
     }
 
-    /// Finds the key of a request or inserts a new one.
+    /// Finds the key of a request or inserts a new one, with Medusa's semantics.
     #[napi(catch_unwind)]
     pub fn initialize_request<'env>(
         &self,
         env: &'env Env,
         header_key: Option<String>,
-        given: Vec<Given>,
+        request: GivenRequest,
     ) -> Answer<'env> {
         self.answer(env, |session| async move {
-            operations::initialize_request(&*session, header_key, columns(given)?).await
+            operations::initialize_request(&*session, header_key, request.into()).await
+        })
+    }
+
+    /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
+    /// one in progress.
+    #[napi(catch_unwind)]
+    pub fn initialize<'env>(
+        &self,
+        env: &'env Env,
+        lease: &Lease,
+        header_key: Option<String>,
+        request: GivenRequest,
+        wait: u32,
+    ) -> Answer<'env> {
+        let lease = lease.shared();
+        let wait = Duration::from_millis(wait.into());
+        self.answer(env, move |session| async move {
+            let key = request::client_key(header_key.as_deref())?;
+            request::initialize(&*session, &lease, key, request.into(), wait).await
         })
     }
 
@@ -124,42 +147,72 @@ impl Session {
 
     /// Locks a key for so many milliseconds.
     #[napi(catch_unwind)]
-    pub fn lock<'env>(&self, env: &'env Env, key: String, hold: u32) -> Answer<'env> {
+    pub fn lock<'env>(
+        &self,
+        env: &'env Env,
+        key: String,
+        hold: u32,
+        lease: Option<&Lease>,
+    ) -> Answer<'env> {
         let hold = Duration::from_millis(hold.into());
-        self.answer(env, move |session| async move { operations::lock(&*session, key, hold).await })
+        let lease = lease.map(Lease::shared);
+        self.answer(env, move |session| async move {
+            operations::lock(&*session, key, hold, lease.as_deref()).await
+        })
     }
 
     /// Changes columns of a key.
     #[napi(catch_unwind)]
-    pub fn update<'env>(&self, env: &'env Env, key: String, given: Vec<Given>) -> Answer<'env> {
+    pub fn update<'env>(
+        &self,
+        env: &'env Env,
+        key: String,
+        given: Vec<Given>,
+        lease: Option<&Lease>,
+    ) -> Answer<'env> {
+        let lease = lease.map(Lease::shared);
         self.answer(env, |session| async move {
-            operations::update(&*session, key, columns(given)?).await
+            operations::update(&*session, key, columns(given)?, lease.as_deref()).await
         })
     }
 
     /// Runs a stage of a key's request inside the transaction that the session is in.
     #[napi(catch_unwind)]
-    pub fn work_stage<'env>(&self, env: &'env Env, key: String, work: Work) -> Answer<'env> {
+    pub fn work_stage<'env>(
+        &self,
+        env: &'env Env,
+        key: String,
+        work: Work,
+        lease: Option<&Lease>,
+        recovery_point: Option<String>,
+    ) -> Answer<'env> {
         let Place::Transaction(transaction, _) = &self.place else {
             return Err(napi::Error::from_reason("a stage needs a transaction of the engine's"));
         };
         let transaction = transaction.clone();
+        let turn = turn(lease, recovery_point);
         self.answer(env, move |session| async move {
             let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
-            stage::run(&*session, &key, callback::run(&work, &transaction)).await
+            stage::run(&*session, &key, &turn, callback::run(&work, &transaction)).await
         })
     }
 
     /// The flow of a stage in a transaction that JavaScript holds. It asks for the work when its time
     /// has come.
     #[napi(catch_unwind)]
-    pub fn stage_flow(&self, key: String) -> napi::Result<Flow> {
+    pub fn stage_flow(
+        &self,
+        key: String,
+        lease: Option<&Lease>,
+        recovery_point: Option<String>,
+    ) -> napi::Result<Flow> {
         let Place::Foreign(sql) = &self.place else {
             return Err(napi::Error::from_reason("a flow needs a transaction of JavaScript's"));
         };
+        let turn = turn(lease, recovery_point);
         Ok(Flow::new(Arc::clone(sql), |session| async move {
             let work = session.work();
-            stage::run(&session, &key, work).await
+            stage::run(&session, &key, &turn, work).await
         }))
     }
 
@@ -167,5 +220,29 @@ impl Session {
     #[napi(factory, catch_unwind)]
     pub fn foreign(schema: Option<String>) -> Self {
         Self::new(Place::Foreign(Arc::new(Sql::new(schema.as_deref()))))
+    }
+}
+
+/// Whose turn a stage is: the flow's with a lease, or else anybody's.
+pub fn turn(lease: Option<&Lease>, recovery_point: Option<String>) -> Turn {
+    match lease {
+        Some(lease) => Turn::Holder(lease.shared(), recovery_point),
+        None => Turn::Anybody,
+    }
+}
+
+/// What tells a request from others, JSON as text.
+#[napi(object, object_to_js = false)]
+pub struct GivenRequest {
+    pub method: Option<String>,
+    pub path: Option<String>,
+    pub params: Option<String>,
+    pub fingerprint: Option<String>,
+}
+
+impl From<GivenRequest> for Request {
+    fn from(given: GivenRequest) -> Self {
+        let GivenRequest { method, path, params, fingerprint } = given;
+        Self { method, path, params, fingerprint }
     }
 }

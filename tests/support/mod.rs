@@ -10,7 +10,7 @@ use medusa_idempotency_key::engine::operations;
 use medusa_idempotency_key::engine::pool::{PoolSession, PoolUser};
 use medusa_idempotency_key::engine::settings::Target;
 use medusa_idempotency_key::engine::sql::Sql;
-use medusa_idempotency_key::engine::stage;
+use medusa_idempotency_key::engine::stage::{self, Turn};
 use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -73,7 +73,8 @@ impl Database {
         W: Fn(Arc<Transaction>) -> F,
         F: Future<Output = Result<Outcome, Error>>,
     {
-        stage::run_in_transaction(&self.session, key, 3, work).await
+        let staged = stage::run_in_transaction(&self.session, key, &Turn::Anybody, 3, work).await;
+        staged.map(|staged| staged.key)
     }
 
     /// How many effects were committed.
@@ -99,7 +100,8 @@ pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
     PoolUser::join(url, max_connections, || Target::from_url(url))
 }
 
-async fn execute(session: &PoolSession, sql: &str) {
+/// Runs SQL of the test's own.
+pub async fn execute(session: &PoolSession, sql: &str) {
     let mut connection = session.pool.connection().await.unwrap();
     connection.execute(sql.to_owned()).await.unwrap();
 }

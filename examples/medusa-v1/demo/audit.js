@@ -14,6 +14,8 @@ const { isDeepStrictEqual } = require("node:util");
  * }} State `orders` and `payments`: the ids of the cart's; the last three: of the key, if it is known
  */
 
+/** @typedef {{ name: string, values: (string | number)[], note: string, passed: boolean }} Check */
+
 /**
  * What the database holds of a purchase.
  *
@@ -103,7 +105,7 @@ function isOrderOfCart({ end, answer }) {
  * @param {import("pg").Client} client
  * @param {{ purchase: Purchase, start: State, broken: State, answer: { status: number, body: any } }[]} purchases
  *   each with its state before the first try and after it, and the retry's answer
- * @returns {Promise<{ name: string, values: (string | number)[], note: string, passed: boolean }[]>}
+ * @returns {Promise<Check[]>}
  */
 async function audit(client, purchases) {
   const ended = [];

@@ -2,35 +2,47 @@
 
 const { Client } = require("pg");
 const { startPostgres } = require("../../../scripts/postgres");
+const { forPg } = require("../database-url");
 const { createShopDatabase, dropShopDatabase, dropTemplate } = require("../prepare");
 
 /**
- * A shop's database, in the server that `DATABASE_URL` names or else in an embedded PostgreSQL.
- *
- * @returns {Promise<{ url: string, client: Client, close(): Promise<void> }>} `client` goes neither
- *   through the backend nor through the package: what it sees is what the database holds
+ * @typedef {{ url: string, client: Client }} ShopDatabase `client` goes neither through the backend
+ *   nor through the package: what it sees is what the database holds
  */
-async function openShopDatabase() {
+
+/**
+ * Databases with a shop each, in the server that `DATABASE_URL` names or else in an embedded
+ * PostgreSQL.
+ *
+ * @param {number} count
+ * @param {{ signal: AbortSignal }} options `signal` gives up
+ * @returns {Promise<{ databases: ShopDatabase[], close(): Promise<void> }>}
+ */
+async function openShopDatabases(count, { signal }) {
   const server = await openServer();
+  const databases = [];
+  const close = async () => {
+    try {
+      await Promise.all(databases.map(drop));
+    } finally {
+      await server.close();
+    }
+  };
   try {
-    const url = await createShopDatabase(server.url);
-    const client = await connect(url);
-    return {
-      url,
-      client,
-      async close() {
-        try {
-          await client.end();
-          await dropShopDatabase(url);
-        } finally {
-          await server.close();
-        }
-      },
-    };
+    while (databases.length < count) {
+      const url = await createShopDatabase(server.url, { signal });
+      databases.push({ url, client: await connect(url) });
+    }
+    return { databases, close };
   } catch (error) {
-    await server.close();
+    await close();
     throw error;
   }
+}
+
+async function drop({ url, client }) {
+  await client.end();
+  await dropShopDatabase(url);
 }
 
 async function openServer() {
@@ -44,11 +56,11 @@ async function openServer() {
 }
 
 async function connect(url) {
-  const client = new Client({ connectionString: url });
+  const client = new Client({ connectionString: forPg(url) });
   // A connection that is lost fails the statement that needs it; it has to fail nothing before.
   client.on("error", () => {});
   await client.connect();
   return client;
 }
 
-module.exports = { openShopDatabase, connect };
+module.exports = { openShopDatabases, connect };

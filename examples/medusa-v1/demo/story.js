@@ -1,19 +1,24 @@
 "use strict";
 
-// What happens to the two purchases. Each resolves to what the audit needs of it.
+// What happens to the carts. Each part resolves to what is audited of it.
 
 const { setTimeout: sleep } = require("node:timers/promises");
 const { completeCart, createReadyCart, request } = require("../shop");
 const { stateOf } = require("./audit");
+const { repeatWhileInConflict } = require("./repeat");
+const { CALLERS, rush } = require("./rush");
+const { summaryOf } = require("./rush-audit");
 const { holdStock } = require("./stock");
 
 const BLOCK_TIMEOUT = 30_000;
 const POLL_INTERVAL = 5;
 
+/** @typedef {{ url: string, kill(): Promise<void> }} Backend */
+
 /**
  * @typedef {{
  *   database: { url: string, client: import("pg").Client },
- *   start(): Promise<{ url: string, kill(): Promise<void> }>,
+ *   start(): Promise<Backend>,
  *   step<T>(what: string, work: () => Promise<[T, string]>): Promise<T>,
  *   signal: AbortSignal,
  * }} Stage `step` tells what is under way, and then what its work resolved to say
@@ -21,7 +26,7 @@ const POLL_INTERVAL = 5;
 
 /** Places an order whose answer does not arrive, and retries. */
 async function loseAnswer({ database: { client }, step, signal }, backend) {
-  const cart = await fillCart(backend);
+  const cart = await fillCart(backend, signal);
   const start = await stateOf(client, cart);
 
   const [purchase, broken] = await step(`${completion(cart)}, no key`, async () => {
@@ -48,9 +53,28 @@ async function completeAndHangUp(backend, { cartId }, signal) {
   return response.headers.get("Idempotency-Key");
 }
 
+/**
+ * Completes a cart many times at once, and another one of the shop that has Medusa's own keys.
+ *
+ * @param {Stage} stage
+ * @param {Backend} backend
+ * @param {{ starting: Promise<Backend>, client: import("pg").Client }} medusas
+ */
+async function rushBoth({ database, step, signal }, backend, medusas) {
+  const play = (whose, starting, client) =>
+    step(`a cart completed ${CALLERS} times at once, one key, ${whose}`, async () => {
+      const seen = await rush(await starting, client, signal);
+      return [seen, summaryOf(seen)];
+    });
+  return {
+    ours: await play("this package", backend, database.client),
+    medusa: await play("Medusa's own service", medusas.starting, medusas.client),
+  };
+}
+
 /** Kills the backend while it places an order, starts it again, and retries. */
 async function killInTheMiddle({ database, start: startBackend, step, signal }, backend) {
-  const cart = await fillCart(backend);
+  const cart = await fillCart(backend, signal);
   const { client } = database;
   const start = await stateOf(client, cart);
 
@@ -107,14 +131,16 @@ async function untilAwaited(stock, client, signal) {
 
 function retry({ step, signal }, backend, { cartId, key }, { recoveryPoint }) {
   return step(`the same again, with key ${key}`, async () => {
-    const answer = await completeCart(backend.url, cartId, { idempotencyKey: key, signal });
+    const ask = () => completeCart(backend.url, cartId, { idempotencyKey: key, signal });
+    const answer = await repeatWhileInConflict(await ask(), ask, signal);
     const how = recoveryPoint === "finished" ? "from the key" : `going on from ${recoveryPoint}`;
-    return [answer, `✓ ${answer.status} ${how}: ${answer.body?.data?.id}`];
+    const mark = answer.status === 200 ? "✓" : "✗";
+    return [answer, `${mark} ${answer.status} ${how}: ${answer.body?.data?.id}`];
   });
 }
 
-async function fillCart(backend) {
-  const { body } = await createReadyCart(backend.url);
+async function fillCart(backend, signal) {
+  const { body } = await createReadyCart(backend.url, { signal });
   return { cartId: body.cart.id, variantId: body.cart.items[0].variant_id };
 }
 
@@ -122,4 +148,4 @@ function completion({ cartId }) {
   return `POST /store/carts/${cartId}/complete`;
 }
 
-module.exports = { loseAnswer, killInTheMiddle };
+module.exports = { loseAnswer, rushBoth, killInTheMiddle };

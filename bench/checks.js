@@ -1,0 +1,105 @@
+"use strict";
+
+// Figures that stand alone, each with its target where it has one.
+
+const { measureBoundary } = require("./boundary");
+const { callersOf } = require("./compare");
+const { measureConstruction } = require("./construction");
+const { middle } = require("./measure");
+const { measureMemory } = require("./memory");
+const { progress } = require("./report");
+const { judged, ratio } = require("./results");
+const { CONNECTIONS } = require("./settings");
+
+/** Microseconds. */
+const BOUNDARY_TARGET = 30;
+const CONSTRUCTION_TARGET = 20;
+const CPU_TARGET = 16;
+/** Mebibytes. */
+const MEMORY_TARGET = 10;
+/** Seconds: what the budget has left, but no less and no more. */
+const MEMORY_LEAST = 5;
+const MEMORY_MOST = 60;
+/** Creates before memory is looked at for the first time. */
+const MEMORY_WARM_UP = 30_000;
+
+/** About what a service in the caller's transaction can reach: it needs these two statements. */
+function ceilingCheck({ callers, figures: { statements, medusa } }) {
+  return {
+    name: `bound stage, ${callersOf(callers)}: the two statements alone against medusa, throughput`,
+    unit: "times",
+    ...judged(ratio(statements, medusa, "throughput"), {}),
+  };
+}
+
+/** @param {import("./results").Result[]} results of the single statements */
+function cpuCheck(results) {
+  const { peers } = results.find(
+    ({ scenario, callers }) => scenario === "create" && callers === 64,
+  );
+  return {
+    name: "create, 64 callers: CPU of the Node process a call",
+    unit: "µs",
+    ...judged(peers.ours.cpu, { atMost: CPU_TARGET }),
+  };
+}
+
+function constructionChecks() {
+  progress("constructing and resolving");
+  const { constructed, resolved } = measureConstruction();
+  const check = (name, value) => ({
+    name,
+    unit: "µs",
+    ...judged(value, { atMost: CONSTRUCTION_TARGET }),
+  });
+  return [
+    check("new IdempotencyKeyService(container, options), p50", constructed),
+    check("resolving it from a request's awilix scope, p50", resolved),
+  ];
+}
+
+/** @param {import("./parts").Run} run */
+async function boundaryChecks({ url, pace }) {
+  progress("the boundary");
+  const { ours, node } = await measureBoundary(url, pace);
+  const p50 = (rounds) => middle(rounds.map((round) => round.p50));
+  return [
+    {
+      name: "an asynchronous native call that does nothing, p50",
+      unit: "µs",
+      ...judged(p50(ours), { atMost: BOUNDARY_TARGET }),
+    },
+    {
+      name: 'fs.access("/"), to Node\'s own threads and back, p50',
+      unit: "µs",
+      ...judged(p50(node), {}),
+    },
+    {
+      name: "the one against the other, p50",
+      unit: "times",
+      ...judged(ratio(ours, node, "p50"), {}),
+    },
+  ];
+}
+
+/**
+ * The last part, as it leaves a great table, and takes the time that is left.
+ *
+ * @param {import("./parts").Run} run
+ */
+async function memoryCheck({ url, pace: { creates, budget }, elapsed }) {
+  const seconds = Math.max(MEMORY_LEAST, Math.min(MEMORY_MOST, budget - elapsed()));
+  progress(`memory: ${creates} creates, for ${Math.round(seconds)} s at most`);
+  const done = await measureMemory(url, {
+    ...{ connections: CONNECTIONS.ours, creates, seconds },
+    warmUp: Math.min(MEMORY_WARM_UP, creates),
+  });
+  return {
+    name: "growth of a process that only creates",
+    detail: `${done.creates} of ${creates} creates, ${Math.round(done.creates / done.seconds)} per s`,
+    unit: "MiB",
+    ...judged(done.growth, { atMost: MEMORY_TARGET }),
+  };
+}
+
+module.exports = { boundaryChecks, ceilingCheck, constructionChecks, cpuCheck, memoryCheck };

@@ -1,0 +1,132 @@
+"use strict";
+
+// The parts of a run, one after the other: connections of one part are closed before the next.
+
+const assert = require("node:assert");
+const {
+  boundaryChecks,
+  ceilingCheck,
+  constructionChecks,
+  cpuCheck,
+  memoryCheck,
+} = require("./checks");
+const { compareAll } = require("./compare");
+const { migrate, withClient } = require("./database");
+const { Keys } = require("./keys");
+const medusa = require("./peers/medusa");
+const ours = require("./peers/ours");
+const pg = require("./peers/pg");
+const pgbench = require("./peers/pgbench");
+const stages = require("./peers/stages");
+const { progress } = require("./report");
+const { resultOf } = require("./results");
+const { boundStagesOn, scenariosOn, slowDiskScenarios } = require("./scenarios");
+const { CONNECTIONS, SLOW_DISK } = require("./settings");
+
+/** SQLSTATE: not everybody may make a server slow. */
+const INSUFFICIENT_PRIVILEGE = "42501";
+
+/** Stages take long: only many rounds tell them apart. */
+const BOUND_STAGE_ROUNDS = 2;
+
+/**
+ * @typedef {object} Pace
+ * @property {number} rounds
+ * @property {number} seconds of a peer's turn in a round
+ * @property {number} warmUp seconds of a peer's turn before the first round
+ * @property {number} creates for the figure of memory, at most
+ * @property {number} budget seconds for everything
+ *
+ * @typedef {object} Run
+ * @property {object} server where databases are made
+ * @property {string} url of one with an empty table
+ * @property {Pace} pace
+ * @property {() => number} elapsed seconds of the budget
+ */
+
+/** @param {Run} run */
+async function measureAll(run) {
+  const construction = constructionChecks();
+  const boundary = await boundaryChecks(run);
+  const { single, bound } = await withClient(run.url, async (client) => {
+    const keys = new Keys(client);
+    await keys.seed();
+    return { single: await singleStatements(run, keys), bound: await boundStages(run, keys) };
+  });
+  const slow = await slowDisk(run);
+  const memory = await memoryCheck(run);
+  return {
+    single: [...single, ...slow.results],
+    bound: bound.results,
+    checks: [cpuCheck(single), memory, ...construction, ...boundary, ...bound.checks],
+    notes: slow.notes,
+  };
+}
+
+async function singleStatements({ url, pace }, keys) {
+  const peers = await openPeers(url);
+  if (pgbench.version()) {
+    peers.pgbench = await pgbench.open(url);
+  }
+  return closing(peers, async () => {
+    await requireSameAnswers(peers, keys);
+    return (await compareAll(peers, scenariosOn(keys), pace, progress)).map(resultOf);
+  });
+}
+
+async function openPeers(url) {
+  return {
+    ours: await ours.open(url, { connections: CONNECTIONS.ours }),
+    medusa: await medusa.open(url, { connections: CONNECTIONS.medusa }),
+    ...pg.open(url, { connections: CONNECTIONS.pg }),
+  };
+}
+
+async function closing(peers, work) {
+  try {
+    return await work();
+  } finally {
+    await Promise.all(Object.values(peers).map((peer) => peer.close?.()));
+  }
+}
+
+/** Peers are comparable only if they do the same. */
+async function requireSameAnswers({ ours, medusa, pg, prepared }, keys) {
+  const key = keys.finished();
+  const answer = await ours.retrieve(key);
+  for (const peer of [medusa, pg, prepared]) {
+    assert.deepStrictEqual({ ...(await peer.retrieve(key)) }, answer);
+  }
+}
+
+async function boundStages({ url, pace }, keys) {
+  const { peers, close } = await stages.open(url, { connections: CONNECTIONS.boundStages });
+  const ofStages = { ...pace, rounds: BOUND_STAGE_ROUNDS * pace.rounds };
+  try {
+    const compared = await compareAll(peers, boundStagesOn(keys), ofStages, progress);
+    return { results: compared.map(resultOf), checks: compared.map(ceilingCheck) };
+  } finally {
+    await close();
+  }
+}
+
+/** On the same server: the settings are those of the sessions of one database. */
+async function slowDisk({ server, pace }) {
+  let url;
+  try {
+    url = await server.createDatabase(SLOW_DISK);
+  } catch (error) {
+    if (error.code === INSUFFICIENT_PRIVILEGE) {
+      return { results: [], notes: ["No slow disk: this user may not set commit_delay."] };
+    }
+    throw error;
+  }
+  await migrate(url);
+  const peers = await openPeers(url);
+  const compared = await closing(peers, () =>
+    compareAll(peers, slowDiskScenarios(), pace, progress),
+  );
+  return { results: compared.map(resultOf), notes: [] };
+}
+
+module.exports = { measureAll };

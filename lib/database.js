@@ -1,0 +1,96 @@
+"use strict";
+
+const { Service } = require("../binding");
+const { connectionOf } = require("./connections");
+const { warn } = require("./container");
+const { Lease, NO_LEASE } = require("./leases");
+const { currentRequest } = require("./request-context");
+
+/** Milliseconds until a table without the column for fingerprints is looked at again. */
+const LOOK_AGAIN = 60_000;
+
+/** Which tables have the column, and when that was seen. */
+const fingerprintColumns = new Map();
+/** The tables whose lack of it was told. */
+const warnedOf = new Set();
+
+/** A service's connections to its database, and what it keeps of the table there. */
+class Database {
+  /** The native service. */
+  native;
+  /** The operations on keys, each on a connection of the pool. */
+  session;
+  /** Tells the table from those of other services. */
+  table;
+  #leaseTimeout;
+  #nobody;
+
+  /**
+   * @param {object} settings of the service
+   * @param {object | undefined} manager a TypeORM EntityManager
+   * @param {object | undefined} projectConfig Medusa's
+   */
+  constructor(settings, manager, projectConfig) {
+    const connection = connectionOf(settings, manager, projectConfig);
+    this.native = new Service({ ...settings, ...connection });
+    this.session = this.native.session();
+    this.table = `${connection.schema ?? ""} ${connection.identity}`;
+    this.#leaseTimeout = settings.leaseTimeout;
+  }
+
+  /** The lease of a flow that meets a key for the first time. */
+  newLease() {
+    return new Lease(this.native.lease(this.#leaseTimeout), this.#leaseTimeout, this.table);
+  }
+
+  /** The lease of those who hold none, and will hold none for their call. */
+  get nobody() {
+    if (!this.#nobody) {
+      const native = this.native.lease(this.#leaseTimeout);
+      this.#nobody = { ...NO_LEASE, use: (call) => call(native) };
+    }
+    return this.#nobody;
+  }
+
+  /**
+   * The digest of the request that a call is made for, where it is known and can be kept.
+   *
+   * @param {string} [given] by the caller
+   * @param {object} container whose logger is told once that it cannot be kept
+   */
+  async fingerprint(given, container) {
+    const request = given === undefined ? currentRequest() : undefined;
+    if (given === undefined && !request) {
+      return undefined;
+    }
+    return (await this.#hasFingerprints(container)) ? (given ?? request.fingerprint) : undefined;
+  }
+
+  /** Forgets what was seen of the table's columns. */
+  forgetColumns() {
+    fingerprintColumns.delete(this.table);
+  }
+
+  async #hasFingerprints(container) {
+    const seen = fingerprintColumns.get(this.table);
+    if (seen && (seen.has || Date.now() - seen.at < LOOK_AGAIN)) {
+      return seen.has;
+    }
+    const has = await this.native.hasFingerprints();
+    if (typeof has === "boolean") {
+      fingerprintColumns.set(this.table, { has, at: Date.now() });
+    }
+    if (has === false && !warnedOf.has(this.table)) {
+      warnedOf.add(this.table);
+      warn(
+        container,
+        "the table idempotency_key has no column request_fingerprint, so a key that is used again " +
+          "for the same route with another body is not noticed: run the migrations of this package " +
+          "(medusa migrations run, or migrate())",
+      );
+    }
+    return has === true;
+  }
+}
+
+module.exports = { Database };

@@ -1,0 +1,60 @@
+//! The lease of a key, as one flow of its request holds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use napi::Env;
+use napi::bindgen_prelude::PromiseRaw;
+use napi_derive::napi;
+
+use super::error::Done;
+use crate::engine::lease;
+use crate::engine::pool::PoolSession;
+
+/// What one flow of a request knows of its key's lease, for the calls it makes.
+#[napi]
+pub struct Lease {
+    lease: Arc<lease::Lease>,
+    session: PoolSession,
+}
+
+impl Lease {
+    /// A flow that knows nothing of its key yet.
+    pub fn new(session: PoolSession, duration: Duration) -> Self {
+        Self { lease: Arc::new(lease::Lease::new(duration)), session }
+    }
+
+    /// The engine's half.
+    pub fn shared(&self) -> Arc<lease::Lease> {
+        Arc::clone(&self.lease)
+    }
+}
+
+#[napi]
+impl Lease {
+    /// Whether the flow has had the lease and does not know that it has ended.
+    #[napi(getter, catch_unwind)]
+    pub fn is_held(&self) -> bool {
+        self.lease.is_held()
+    }
+
+    /// Renews the lease, on a connection of the pool.
+    #[napi(catch_unwind)]
+    pub fn renew<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+        let (session, lease) = (self.session.clone(), self.shared());
+        env.spawn_future(async move { Ok(Done::from(lease::renew(&session, &lease).await)) })
+    }
+
+    /// Ends the lease, on a connection of the pool; tries again for a while if the row is locked.
+    #[napi(catch_unwind)]
+    pub fn release<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+        let (session, lease) = (self.session.clone(), self.shared());
+        env.spawn_future(async move { Ok(Done::from(lease::release(&session, &lease).await)) })
+    }
+
+    /// Makes a release that is under way come to its end.
+    #[napi(catch_unwind)]
+    pub fn interrupt(&self) {
+        self.lease.interrupt();
+    }
+}

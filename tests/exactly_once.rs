@@ -1,0 +1,1171 @@
+//! The exactly-once protocol against PostgreSQL: whose turn it is, and what becomes of those whose
+//! turn it is not. `tests/model.rs` looks at all the orders in which things may happen; here it is the
+//! statements and the server that are tested.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[allow(dead_code)] // each file of tests uses a part of it
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
+use medusa_idempotency_key::engine::lease::{self, Lease};
+use medusa_idempotency_key::engine::operations;
+use medusa_idempotency_key::engine::pool::PoolSession;
+use medusa_idempotency_key::engine::request;
+use medusa_idempotency_key::engine::session::{Running, Session};
+use medusa_idempotency_key::engine::sql::Isolation;
+use medusa_idempotency_key::engine::stage::{self, Staged, Turn};
+use medusa_idempotency_key::engine::statement::{Request, Row, Statement};
+use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
+use support::{Database, execute, recovery_point, text};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const AT_ONCE: Duration = Duration::ZERO;
+const CALLERS: usize = 64;
+
+/// A flow for which a lease holds as long as any test runs.
+fn patient() -> Arc<Lease> {
+    Arc::new(Lease::new(HOUR))
+}
+
+/// A flow for which every lease has run out: how long one holds is told by who looks at it.
+fn impatient() -> Arc<Lease> {
+    Arc::new(Lease::new(Duration::ZERO))
+}
+
+async fn initialize(
+    session: &dyn Session,
+    lease: &Lease,
+    key: &str,
+) -> Result<IdempotencyKey, Error> {
+    request::initialize(session, lease, Some(key.to_owned()), Request::default(), AT_ONCE).await
+}
+
+/// A flow that has begun the request of a key.
+async fn begun(database: &Database, key: &str) -> Arc<Lease> {
+    let lease = patient();
+    initialize(database.session(), &lease, key).await.unwrap();
+    lease
+}
+
+/// A flow that has taken the request of a key over, whoever has it.
+async fn taken_over(database: &Database, key: &str) -> Arc<Lease> {
+    let taker = impatient();
+    initialize(database.session(), &taker, key).await.unwrap();
+    taker
+}
+
+fn point(point: &str) -> Outcome {
+    Outcome::RecoveryPoint(point.to_owned())
+}
+
+fn finished() -> Outcome {
+    Outcome::Finished {
+        response_code: Some("200".to_owned()),
+        response_body: Some("{\"a\": 1}".to_owned()),
+    }
+}
+
+fn finishing(code: &str) -> Columns {
+    Columns { response_code: text(code), ..recovery_point("finished") }
+}
+
+/// Runs a stage that has one effect.
+async fn stage(
+    database: &Database,
+    lease: &Arc<Lease>,
+    key: &str,
+    at: Option<&str>,
+    outcome: Outcome,
+) -> Result<Staged, Error> {
+    let turn = Turn::Holder(Arc::clone(lease), at.map(str::to_owned));
+    let work = |transaction| {
+        let outcome = outcome.clone();
+        async move {
+            support::insert_effect(&transaction).await?;
+            Ok(outcome)
+        }
+    };
+    stage::run_in_transaction(database.session(), key, &turn, 3, work).await
+}
+
+/// Runs a stage that fails after its effect.
+async fn failing_stage(database: &Database, lease: &Arc<Lease>, key: &str) {
+    let turn = Turn::Holder(Arc::clone(lease), None);
+    let work = |transaction| async move {
+        support::insert_effect(&transaction).await?;
+        Err(Error::Work { code: None })
+    };
+    let staged = stage::run_in_transaction(database.session(), key, &turn, 3, work).await;
+    assert!(matches!(staged, Err(Error::Work { .. })), "{staged:?}");
+}
+
+/// Runs a stage that succeeds, but cannot be committed.
+async fn uncommittable_stage(
+    database: &Database,
+    lease: &Arc<Lease>,
+    key: &str,
+    outcome: Outcome,
+) -> Error {
+    execute(
+        database.session(),
+        "CREATE TABLE IF NOT EXISTS one (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .await;
+    let turn = Turn::Holder(Arc::clone(lease), None);
+    let work = |transaction: Arc<Transaction>| {
+        let outcome = outcome.clone();
+        async move {
+            support::insert_effect(&transaction).await?;
+            let twice = "INSERT INTO one VALUES (1), (1)".to_owned();
+            transaction.enter(ROOT)?.query(twice, Vec::new()).await?;
+            Ok(outcome)
+        }
+    };
+    stage::run_in_transaction(database.session(), key, &turn, 3, work).await.unwrap_err()
+}
+
+async fn begin(database: &Database, isolation: Isolation) -> Arc<Transaction> {
+    let PoolSession { pool, sql } = database.session();
+    Transaction::begin(pool, Arc::clone(sql), isolation).await.unwrap()
+}
+
+// A handle that is kept keeps its connection.
+
+async fn commit(transaction: Arc<Transaction>) {
+    transaction.commit().await.unwrap();
+}
+
+async fn roll_back(transaction: Arc<Transaction>) {
+    transaction.roll_back().await.unwrap();
+}
+
+/// A transaction that holds a key's row.
+async fn locking(database: &Database, key: &str) -> Arc<Transaction> {
+    let transaction = begin(database, Isolation::ReadCommitted).await;
+    let row = Statement::LockRow(key.to_owned());
+    transaction.enter(ROOT).unwrap().run(row).await.unwrap();
+    transaction
+}
+
+async fn stored(database: &Database, key: &str) -> IdempotencyKey {
+    operations::retrieve(database.session(), key.to_owned()).await.unwrap()
+}
+
+async fn update(
+    database: &Database,
+    lease: &Lease,
+    key: &str,
+    columns: Columns,
+) -> Result<IdempotencyKey, Error> {
+    operations::update(database.session(), key.to_owned(), columns, Some(lease)).await
+}
+
+async fn lock(
+    database: &Database,
+    lease: Option<&Lease>,
+    key: &str,
+) -> Result<IdempotencyKey, Error> {
+    operations::lock(database.session(), key.to_owned(), HOUR, lease).await
+}
+
+fn is_lost<T>(result: &Result<T, Error>) -> bool {
+    matches!(result, Err(Error::LeaseLost(key)) if key == "k")
+}
+
+fn is_in_use<T>(result: &Result<T, Error>) -> bool {
+    matches!(result, Err(Error::InUse(key)) if key == "k")
+}
+
+/// Counts the statements that run.
+struct Counting<'a> {
+    session: &'a PoolSession,
+    statements: AtomicUsize,
+}
+
+impl Session for Counting<'_> {
+    fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
+        self.statements.fetch_add(1, Ordering::SeqCst);
+        self.session.run(statement)
+    }
+
+    fn commits_each(&self) -> bool {
+        true
+    }
+}
+
+// Whose turn.
+
+#[tokio::test]
+async fn a_new_key_begins_in_one_statement() {
+    let database = Database::new().await;
+    let counting = Counting { session: database.session(), statements: AtomicUsize::new(0) };
+    let lease = patient();
+    let request = Request {
+        method: Some("POST".to_owned()),
+        path: Some("/returns".to_owned()),
+        params: Some("{\"id\": [1, null]}".to_owned()),
+        fingerprint: Some("f".to_owned()),
+    };
+    let name = Some("k".to_owned());
+    let key = request::initialize(&counting, &lease, name, request, AT_ONCE).await.unwrap();
+    assert_eq!(counting.statements.load(Ordering::SeqCst), 1);
+    assert!(key.id.starts_with("ikey_"));
+    assert_eq!((key.idempotency_key.as_str(), key.recovery_point.as_str()), ("k", "started"));
+    assert_eq!(key.request_method.as_deref(), Some("POST"));
+    assert_eq!(key.request_path.as_deref(), Some("/returns"));
+    assert_eq!(key.request_params.as_deref(), Some("{\"id\": [1, null]}"));
+    assert!(key.locked_at.is_some() && lease.is_held());
+    assert_eq!(stored(&database, "k").await, key);
+
+    let request = Request::default();
+    let lease = patient();
+    let generated = request::initialize(&counting, &lease, None, request, AT_ONCE);
+    assert_eq!(generated.await.unwrap().idempotency_key.len(), 36);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_finished_key_is_replayed_and_left_as_it_is() {
+    let database = Database::new().await;
+    let first = begun(&database, "k").await;
+    stage(&database, &first, "k", None, finished()).await.unwrap();
+    assert!(!first.is_held());
+    let answer = stored(&database, "k").await;
+    assert_eq!((answer.response_code, answer.locked_at), (Some(200), None));
+
+    for lease in [patient(), impatient(), first] {
+        assert_eq!(initialize(database.session(), &lease, "k").await.unwrap(), answer);
+        assert!(!lease.is_held());
+        let staged = stage(&database, &lease, "k", None, point("again")).await.unwrap();
+        assert!(!staged.ran);
+        assert_eq!(staged.key, answer);
+    }
+    assert_eq!(database.effects().await, 1);
+    assert_eq!(stored(&database, "k").await, answer);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_key_with_a_live_lease_is_in_use() {
+    let database = Database::new().await;
+    let first = begun(&database, "k").await;
+    let before = stored(&database, "k").await;
+    let error = initialize(database.session(), &patient(), "k").await.unwrap_err();
+    assert_eq!(error.code(), Some("idempotency_key_in_use"));
+    assert_eq!(error.medusa_type(), Some("conflict"));
+    // To the flow that has begun the request it is its own.
+    assert_eq!(initialize(database.session(), &first, "k").await.unwrap(), before);
+    let second = patient();
+    assert!(is_in_use(&stage(&database, &second, "k", None, finished()).await));
+    assert!(!second.is_held());
+    assert_eq!(stored(&database, "k").await, before);
+    assert_eq!(database.effects().await, 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_or_was_released_is_taken_over() {
+    let database = Database::new().await;
+    let first = Arc::new(Lease::new(Duration::from_millis(200)));
+    initialize(database.session(), &first, "k").await.unwrap();
+    let second = Arc::new(Lease::new(Duration::from_millis(200)));
+    assert!(is_in_use(&initialize(database.session(), &second, "k").await));
+    tokio::time::sleep(Duration::from_millis(210)).await;
+    let before = stored(&database, "k").await;
+    let key = initialize(database.session(), &second, "k").await.unwrap();
+    assert!(key.locked_at > before.locked_at);
+    assert_eq!(IdempotencyKey { locked_at: before.locked_at, ..key }, before);
+    assert!(is_lost(&stage(&database, &first, "k", None, finished()).await));
+
+    lease::release(database.session(), &second).await.unwrap();
+    assert_eq!(stored(&database, "k").await.locked_at, None);
+    let third = begun(&database, "k").await;
+    assert!(stage(&database, &third, "k", Some("started"), finished()).await.unwrap().ran);
+    assert_eq!(database.effects().await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_request_whose_stage_runs_is_in_use_even_if_its_lease_ran_out() {
+    let database = Database::new().await;
+    begun(&database, "k").await;
+    let transaction = locking(&database, "k").await;
+    for _ in 0..2 {
+        assert!(is_in_use(&initialize(database.session(), &impatient(), "k").await));
+        assert!(is_in_use(&stage(&database, &impatient(), "k", None, finished()).await));
+    }
+    roll_back(transaction).await;
+    taken_over(&database, "k").await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_key_is_for_one_request() {
+    let request = |method: &str, path: &str, params: &str, fingerprint: &str| {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Request {
+            method: given(method),
+            path: given(path),
+            params: given(params),
+            fingerprint: given(fingerprint),
+        }
+    };
+    for with_column in [true, false] {
+        let database = Database::new().await;
+        let session = database.session();
+        assert!(session.has_fingerprints().await.unwrap());
+        if !with_column {
+            let drop = "ALTER TABLE idempotency_key DROP COLUMN request_fingerprint";
+            execute(session, drop).await;
+            assert!(!session.has_fingerprints().await.unwrap());
+        }
+        let print = |print: &'static str| if with_column { print } else { "" };
+        let initialize = |key: &'static str, lease: Arc<Lease>, request: Request| async move {
+            request::initialize(session, &lease, Some(key.to_owned()), request, AT_ONCE).await
+        };
+        let known = || request("POST", "/a", "{\"id\":1,\"b\":{}}", print("f"));
+        initialize("k", patient(), known()).await.unwrap();
+        initialize("blank", patient(), Request::default()).await.unwrap();
+        let differing = [
+            request("PUT", "/a", "{\"id\":1,\"b\":{}}", print("f")),
+            request("POST", "/b", "{\"id\":1,\"b\":{}}", print("f")),
+            request("POST", "/a", "{\"id\":2,\"b\":{}}", print("f")),
+            request("POST", "/a", "null", print("f")),
+            request("PUT", "", "", ""),
+        ];
+        let other_print = with_column.then(|| request("POST", "/a", "{\"id\":1,\"b\":{}}", "g"));
+        for other in differing.into_iter().chain(other_print) {
+            // Neither is it said to be in use, nor taken over.
+            for lease in [patient(), impatient()] {
+                let error = initialize("k", lease, other.clone()).await.unwrap_err();
+                assert_eq!(error.code(), Some("idempotency_key_reused"), "{other:?}");
+                assert_eq!(error.medusa_type(), Some("duplicate_error"));
+            }
+            initialize("blank", impatient(), other).await.unwrap();
+        }
+        for same in [
+            known(),
+            request("POST", "/a", "{\"b\": {}, \"id\": 1.0}", print("f")),
+            request("", "/a", "", ""),
+            Request::default(),
+        ] {
+            let error = initialize("k", patient(), same.clone()).await.unwrap_err();
+            assert_eq!(error.code(), Some("idempotency_key_in_use"), "{same:?}");
+            initialize("k", impatient(), same).await.unwrap();
+        }
+        // A finished answer is not for another request either.
+        operations::update(session, "k".to_owned(), finishing("200"), None).await.unwrap();
+        let error = initialize("k", patient(), request("GET", "", "", "")).await.unwrap_err();
+        assert_eq!(error.code(), Some("idempotency_key_reused"));
+        initialize("k", patient(), known()).await.unwrap();
+        database.drop().await;
+    }
+}
+
+/// How many of 64 flows that ask for one key at the same time begin its request. The others are told
+/// that it is in use.
+async fn winners(database: &Database, key: &str) -> usize {
+    let caller = |session: PoolSession, key: String| async move {
+        let lease = patient();
+        let begun = initialize(&session, &lease, &key).await;
+        assert_eq!(begun.is_ok(), lease.is_held());
+        begun
+    };
+    let session = || database.session().clone();
+    let callers = (0..CALLERS).map(|_| tokio::spawn(caller(session(), key.to_owned())));
+    let mut winners = 0;
+    for caller in callers.collect::<Vec<_>>() {
+        match caller.await.unwrap() {
+            Ok(_) => winners += 1,
+            Err(Error::InUse(_)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    winners
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_64_requests_with_one_key_one_begins() {
+    let database = Database::with_connections(16).await;
+    for round in 0..25 {
+        assert_eq!(winners(&database, &round.to_string()).await, 1);
+    }
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_64_requests_one_takes_over() {
+    let database = Database::with_connections(16).await;
+    begun(&database, "k").await;
+    for round in 0..25 {
+        let ended = if round % 2 == 0 { "NULL" } else { "now() - interval '2 hours'" };
+        let sql = format!("UPDATE idempotency_key SET locked_at = {ended}");
+        execute(database.session(), &sql).await;
+        assert_eq!(winners(&database, "k").await, 1, "round {round}");
+    }
+    database.drop().await;
+}
+
+// Waiting.
+
+#[tokio::test]
+async fn a_waiting_request_gets_the_answer_of_the_one_in_progress() {
+    let database = Database::new().await;
+    let first = begun(&database, "k").await;
+    let waiting = tokio::spawn({
+        let session = database.session().clone();
+        async move {
+            let lease = patient();
+            let (key, wait) = (Some("k".to_owned()), Duration::from_secs(10));
+            request::initialize(&session, &lease, key, Request::default(), wait).await
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert!(!waiting.is_finished());
+    let staged = stage(&database, &first, "k", None, finished()).await.unwrap();
+    let started = Instant::now();
+    assert_eq!(waiting.await.unwrap().unwrap(), staged.key);
+    assert!(started.elapsed() < Duration::from_millis(1500));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_waiting_request_takes_over_when_the_lease_runs_out() {
+    let database = Database::new().await;
+    let first = begun(&database, "k").await;
+    let lease = Lease::new(Duration::from_millis(300));
+    let wait = Duration::from_secs(10);
+    let (key, request) = (Some("k".to_owned()), Request::default());
+    request::initialize(database.session(), &lease, key, request, wait).await.unwrap();
+    assert!(lease.is_held());
+    assert!(is_lost(&update(&database, &first, "k", finishing("500")).await));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_request_waits_no_longer_than_it_may() {
+    let database = Database::new().await;
+    begun(&database, "k").await;
+    let started = Instant::now();
+    let (lease, wait) = (patient(), Duration::from_millis(200));
+    let key = Some("k".to_owned());
+    let error =
+        request::initialize(database.session(), &lease, key, Request::default(), wait).await;
+    assert!(is_in_use(&error));
+    assert!((200..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    database.drop().await;
+}
+
+// Stages.
+
+#[tokio::test]
+async fn a_request_goes_from_stage_to_stage() {
+    let database = Database::new().await;
+    for at in [true, false] {
+        let name = format!("{at}");
+        let at = |point| at.then_some(point);
+        let lease = begun(&database, &name).await;
+        for (from, to) in [("started", "paid"), ("paid", "shipped")] {
+            let before = stored(&database, &name).await;
+            let staged = stage(&database, &lease, &name, at(from), point(to)).await.unwrap();
+            assert!(staged.ran && lease.is_held());
+            assert_eq!(staged.key.recovery_point, to);
+            assert!(staged.key.locked_at > before.locked_at, "renewed");
+            assert_eq!(stored(&database, &name).await, staged.key);
+        }
+        let staged = stage(&database, &lease, &name, at("shipped"), finished()).await.unwrap();
+        assert_eq!(staged.key.locked_at, None);
+        assert!(staged.ran && !lease.is_held());
+    }
+    assert_eq!(database.effects().await, 6);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_stage_runs_only_at_its_recovery_point() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
+    let late = patient();
+    // The flow's own, late; another's, while the lease is live, and when it has ended.
+    let staged = stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
+    assert!(!staged.ran);
+    assert_eq!(staged.key.recovery_point, "paid");
+    assert!(is_in_use(&stage(&database, &late, "k", Some("started"), point("paid")).await));
+    lease::release(database.session(), &lease).await.unwrap();
+    let staged = stage(&database, &late, "k", Some("started"), point("paid")).await.unwrap();
+    assert!(!staged.ran && !late.is_held());
+    assert_eq!(staged.key.recovery_point, "paid");
+    assert_eq!(database.effects().await, 1);
+    // And goes on from there.
+    let staged = stage(&database, &late, "k", Some("paid"), finished()).await.unwrap();
+    assert!(staged.ran);
+    assert_eq!(database.effects().await, 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_never_initialized_runs_its_stages_too() {
+    let database = Database::new().await;
+    let columns = Columns { idempotency_key: text("k"), ..Columns::default() };
+    operations::create(database.session(), columns).await.unwrap();
+    let lease = patient();
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(lease.is_held());
+    assert!(is_in_use(&stage(&database, &patient(), "k", None, point("paid")).await));
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    let nowhere = stage(&database, &patient(), "nowhere", None, finished()).await;
+    assert!(matches!(nowhere, Err(Error::NotFound(key)) if key == "nowhere"));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
+    let database = Database::new().await;
+    let lease = Arc::new(Lease::new(Duration::from_millis(300)));
+    initialize(database.session(), &lease, "k").await.unwrap();
+    let turn = Turn::Holder(Arc::clone(&lease), None);
+    let session = database.session();
+    let staged = stage::run_in_transaction(session, "k", &turn, 0, |transaction| async move {
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        let other = Lease::new(Duration::from_millis(300));
+        assert!(is_in_use(&initialize(session, &other, "k").await));
+        support::insert_effect(&transaction).await?;
+        Ok(point("paid"))
+    });
+    let staged = staged.await.unwrap();
+    assert!(staged.ran);
+    let other = Lease::new(Duration::from_millis(300));
+    assert!(is_in_use(&initialize(database.session(), &other, "k").await));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_flow_that_was_taken_over_is_fenced_off() {
+    let database = Database::new().await;
+    for at in [None, Some("started")] {
+        let stalled = begun(&database, "k").await;
+        let taker = taken_over(&database, "k").await;
+        assert!(is_lost(&stage(&database, &stalled, "k", at, point("paid")).await));
+        assert!(is_lost(&update(&database, &stalled, "k", finishing("500")).await));
+        lease::renew(database.session(), &stalled).await.unwrap();
+        lease::release(database.session(), &stalled).await.unwrap();
+        assert!(stage(&database, &taker, "k", at, point("paid")).await.unwrap().ran);
+        // Its successor crashes after that: its lease runs out, or is released.
+        lease::release(database.session(), &taker).await.unwrap();
+        assert!(is_lost(&update(&database, &stalled, "k", finishing("500")).await));
+        let late = stage(&database, &stalled, "k", at, point("paid")).await;
+        match at {
+            None => assert!(is_lost(&late)),
+            Some(_) => assert!(!late.unwrap().ran),
+        }
+        assert_eq!(database.effects().await, 1);
+        assert_eq!(stored(&database, "k").await.recovery_point, "paid");
+        execute(database.session(), "DELETE FROM idempotency_key; DELETE FROM effect").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_flow_whose_successor_crashed_before_it_did_anything_may_go_on() {
+    let database = Database::new().await;
+    let stalled = impatient();
+    initialize(database.session(), &stalled, "k").await.unwrap();
+    let taker = taken_over(&database, "k").await;
+    assert!(stage(&database, &stalled, "k", None, point("paid")).await.unwrap().ran);
+    // Which fences the successor off, should it only have stalled.
+    let late = stage(&database, &taker, "k", None, point("paid")).await;
+    assert!(is_lost(&late), "{late:?}");
+    assert_eq!(database.effects().await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_flow_whose_commit_failed_may_go_on_too() {
+    let database = Database::new().await;
+    let first = begun(&database, "k").await;
+    uncommittable_stage(&database, &first, "k", point("paid")).await;
+    let second = taken_over(&database, "k").await;
+    lease::release(database.session(), &second).await.unwrap();
+    assert!(stage(&database, &first, "k", None, point("paid")).await.unwrap().ran);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_failed_stage_leaves_the_flow_its_lease() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    failing_stage(&database, &lease, "k").await;
+    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    let error = uncommittable_stage(&database, &lease, "k", point("paid")).await;
+    assert_eq!(error.code(), Some("23505"));
+    assert_eq!(database.effects().await, 0);
+    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert_eq!(database.effects().await, 1);
+
+    // Finishing too.
+    let error = uncommittable_stage(&database, &lease, "k", finished()).await;
+    assert_eq!(error.code(), Some("23505"));
+    assert!(lease.is_held());
+    lease::release(database.session(), &lease).await.unwrap();
+    let key = stored(&database, "k").await;
+    assert_eq!((key.recovery_point.as_str(), key.locked_at), ("paid", None));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_stage_in_a_transaction_that_is_rolled_back_leaves_the_flow_its_lease() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    for commits in [false, true] {
+        let transaction = begin(&database, Isolation::ReadCommitted).await;
+        let bound = transaction.enter(ROOT).unwrap();
+        let turn = Turn::Holder(Arc::clone(&lease), None);
+        let work = async {
+            support::insert_effect(&transaction).await?;
+            Ok(point("paid"))
+        };
+        assert!(stage::run(&bound, "k", &turn, work).await.unwrap().ran);
+        // A release meets the row locked, and then either token.
+        lease::renew(database.session(), &lease).await.unwrap();
+        drop(bound);
+        match commits {
+            true => commit(transaction).await,
+            false => roll_back(transaction).await,
+        }
+        lease::renew(database.session(), &lease).await.unwrap();
+        assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    }
+    let columns = Columns { response_code: text("200"), ..Columns::default() };
+    update(&database, &lease, "k", columns).await.unwrap();
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    assert_eq!(database.effects().await, 2);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_recovery_point_that_was_rolled_back_is_not_known() {
+    for bound in [false, true] {
+        let database = Database::new().await;
+        let first = begun(&database, "k").await;
+        if bound {
+            let transaction = begin(&database, Isolation::ReadCommitted).await;
+            let session = transaction.enter(ROOT).unwrap();
+            let turn = Turn::Holder(Arc::clone(&first), None);
+            stage::run(&session, "k", &turn, async { Ok(point("paid")) }).await.unwrap();
+            roll_back(transaction).await;
+        } else {
+            uncommittable_stage(&database, &first, "k", point("paid")).await;
+        }
+        // Another flow takes over and comes to the same point.
+        let second = taken_over(&database, "k").await;
+        stage(&database, &second, "k", None, point("paid")).await.unwrap();
+        lease::release(database.session(), &second).await.unwrap();
+
+        assert!(is_lost(&stage(&database, &first, "k", None, point("paid")).await));
+        assert!(is_lost(&update(&database, &first, "k", recovery_point("paid")).await));
+        let staged = stage(&database, &first, "k", Some("started"), point("paid")).await;
+        assert!(!staged.unwrap().ran);
+        assert_eq!(database.effects().await, 1);
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stage_whose_commit_nobody_heard_of_is_not_run_again() {
+    let database = Database::new().await;
+    for released in [false, true] {
+        let lease = begun(&database, "k").await;
+        let before = lease.known();
+        stage(&database, &lease, "k", None, point("paid")).await.unwrap();
+        // As if its connection had been lost during COMMIT.
+        lease.unsettled(&before);
+        if released {
+            lease::release(database.session(), &lease).await.unwrap();
+        }
+        let again = stage(&database, &lease, "k", None, point("paid")).await;
+        assert!(is_lost(&again), "{again:?}");
+        let staged = stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
+        assert!(!staged.ran);
+        // Its caller has been told where the key stands, and goes on.
+        assert!(stage(&database, &lease, "k", None, point("shipped")).await.unwrap().ran);
+        assert_eq!(database.effects().await, 2);
+        execute(database.session(), "DELETE FROM idempotency_key; DELETE FROM effect").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_flow_goes_on_after_its_own_release_until_another_takes_over() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    failing_stage(&database, &lease, "k").await;
+    lease::release(database.session(), &lease).await.unwrap();
+    assert!(!lease.is_held());
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(lease.is_held());
+    lease::release(database.session(), &lease).await.unwrap();
+    update(&database, &lease, "k", recovery_point("shipped")).await.unwrap();
+    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+
+    lease::release(database.session(), &lease).await.unwrap();
+    let other = begun(&database, "k").await;
+    assert!(is_lost(&stage(&database, &lease, "k", None, finished()).await));
+    assert!(stage(&database, &other, "k", None, finished()).await.unwrap().ran);
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_64_stages_at_once_one_does_the_work() {
+    let database = Arc::new(Database::with_connections(8).await);
+    for (round, at) in [Some("started"), None].into_iter().cycle().take(10).enumerate() {
+        let name = round.to_string();
+        let lease = begun(&database, &name).await;
+        let outcome = if at.is_some() { point("paid") } else { finished() };
+        let callers = (0..CALLERS).map(|_| {
+            let (database, lease) = (Arc::clone(&database), Arc::clone(&lease));
+            let (name, outcome) = (name.clone(), outcome.clone());
+            tokio::spawn(async move { stage(&database, &lease, &name, at, outcome).await })
+        });
+        let mut ran = 0;
+        for caller in callers.collect::<Vec<_>>() {
+            match caller.await.unwrap() {
+                Ok(staged) => ran += usize::from(staged.ran),
+                Err(Error::InUse(_)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(ran, 1);
+        assert_eq!(database.effects().await, 1 + i64::try_from(round).unwrap());
+    }
+    Arc::into_inner(database).unwrap().drop().await;
+}
+
+#[tokio::test]
+async fn the_work_may_change_its_own_key() {
+    let database = Database::new().await;
+    for isolation in [Isolation::ReadCommitted, Isolation::Serializable] {
+        let lease = begun(&database, "k").await;
+        let transaction = begin(&database, isolation).await;
+        let bound = transaction.enter(ROOT).unwrap();
+        for (number, outcome) in [point("paid"), finished()].into_iter().enumerate() {
+            let turn = Turn::Holder(Arc::clone(&lease), None);
+            let work = async {
+                let inner = transaction.enter(ROOT)?;
+                let columns =
+                    Columns { request_path: text(&format!("/{number}")), ..Columns::default() };
+                operations::update(&inner, "k".to_owned(), columns, Some(&lease)).await?;
+                let sql = "UPDATE idempotency_key SET request_method = 'PUT'".to_owned();
+                transaction.enter(ROOT)?.query(sql, Vec::new()).await?;
+                Ok(outcome)
+            };
+            assert!(stage::run(&bound, "k", &turn, work).await.unwrap().ran);
+        }
+        // So may the flow after it, in the same transaction.
+        let columns = Columns { response_code: text("201"), ..Columns::default() };
+        operations::update(&bound, "k".to_owned(), columns, Some(&lease)).await.unwrap();
+        drop(bound);
+        commit(transaction).await;
+        let key = stored(&database, "k").await;
+        assert_eq!(key.recovery_point, "finished");
+        assert_eq!((key.response_code, key.locked_at), (Some(201), None));
+        assert_eq!(key.request_path.as_deref(), Some("/1"));
+        assert_eq!(key.request_method.as_deref(), Some("PUT"));
+        execute(database.session(), "DELETE FROM idempotency_key").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn serializable_stages_of_different_keys_do_not_abort_each_other() {
+    const STAGES: usize = 8;
+    let database = Database::with_connections(STAGES).await;
+    let mut stages = Vec::new();
+    for number in 0..STAGES {
+        let name = number.to_string();
+        let transaction = begin(&database, Isolation::Serializable).await;
+        let lease = begun(&database, &name).await;
+        stages.push((name, lease, transaction));
+    }
+    // None of their transactions ends before all of them have read and written.
+    let mut started = Vec::new();
+    for (name, lease, transaction) in &stages {
+        let bound = transaction.enter(ROOT).unwrap();
+        let turn = Turn::Holder(Arc::clone(lease), None);
+        let work = async {
+            support::insert_effect(transaction).await?;
+            Ok(finished())
+        };
+        started.push(async move { stage::run(&bound, name, &turn, work).await.map(drop) });
+    }
+    for started in started {
+        started.await.unwrap();
+    }
+    for (.., transaction) in stages {
+        commit(transaction).await;
+    }
+    assert_eq!(database.effects().await, STAGES as i64);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_serializable_stage_that_came_too_late_fails_and_may_be_repeated() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let transaction = begin(&database, Isolation::Serializable).await;
+    let bound = transaction.enter(ROOT).unwrap();
+    bound.run(Statement::Find("elsewhere".to_owned())).await.unwrap();
+    lease::renew(database.session(), &lease).await.unwrap();
+    let turn = Turn::Holder(Arc::clone(&lease), None);
+    let staged = stage::run(&bound, "k", &turn, async { Ok(finished()) }).await;
+    assert_eq!(staged.unwrap_err().code(), Some("40001"));
+    drop(bound);
+    roll_back(transaction).await;
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    database.drop().await;
+}
+
+// Updates and locks.
+
+#[tokio::test]
+async fn an_update_renews_the_lease_and_ends_it_by_finishing() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let before = stored(&database, "k").await;
+    let columns = Columns { response_code: text("102"), ..Columns::default() };
+    let key = update(&database, &lease, "k", columns).await.unwrap();
+    assert!(key.locked_at > before.locked_at);
+    let key_at_point = update(&database, &lease, "k", recovery_point("paid")).await.unwrap();
+    assert!(key_at_point.locked_at > key.locked_at);
+    assert!(lease.is_held());
+    let key = update(&database, &lease, "k", finishing("200")).await.unwrap();
+    assert_eq!(key.locked_at, None);
+    assert!(!lease.is_held());
+    // Its own answer it may still correct; and to write nothing is to read.
+    update(&database, &lease, "k", finishing("201")).await.unwrap();
+    let key = update(&database, &lease, "k", Columns::default()).await.unwrap();
+    assert_eq!((key.response_code, key.locked_at), (Some(201), None));
+    let unknown = operations::update(
+        database.session(),
+        "nowhere".to_owned(),
+        finishing("200"),
+        Some(&lease),
+    );
+    assert!(matches!(unknown.await, Err(Error::NotFound(_))));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_update_of_a_flow_that_never_had_a_lease_is_as_before() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let before = stored(&database, "k").await;
+    let stranger = patient();
+    let key = update(&database, &stranger, "k", recovery_point("paid")).await.unwrap();
+    assert_eq!(key.locked_at, before.locked_at);
+    assert!(!stranger.is_held());
+    let columns = Columns { locked_at: Field::Set(None), ..Columns::default() };
+    assert_eq!(update(&database, &stranger, "k", columns).await.unwrap().locked_at, None);
+    drop(lease);
+    let second = begun(&database, "k").await;
+    // Finishing ends the lease, whosever it is.
+    let key = update(&database, &stranger, "k", finishing("200")).await.unwrap();
+    assert_eq!((key.recovery_point.as_str(), key.locked_at), ("finished", None));
+    assert!(!stage(&database, &second, "k", None, finished()).await.unwrap().ran);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_finished_answer_is_its_flows_alone() {
+    let database = Database::new().await;
+    let first = begun(&database, "k").await;
+    // It finishes, but that is not committed; another flow takes over and finishes.
+    uncommittable_stage(&database, &first, "k", finished()).await;
+    let second = taken_over(&database, "k").await;
+    update(&database, &second, "k", finishing("201")).await.unwrap();
+    for columns in [finishing("500"), Columns { response_code: text("500"), ..Columns::default() }]
+    {
+        assert!(is_lost(&update(&database, &first, "k", columns).await));
+    }
+    lease::release(database.session(), &first).await.unwrap();
+    assert_eq!(stored(&database, "k").await.response_code, Some(201));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_answer_whose_commit_nobody_heard_of_is_not_changed() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let before = lease.known();
+    stage(&database, &lease, "k", None, finished()).await.unwrap();
+    lease.unsettled(&before);
+    assert!(is_lost(&update(&database, &lease, "k", finishing("500")).await));
+    let answer = initialize(database.session(), &patient(), "k").await.unwrap();
+    assert_eq!(answer.response_code, Some(200));
+    assert!(!stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn to_read_a_key_gives_nobody_its_lease() {
+    let database = Database::new().await;
+    let first = begun(&database, "k").await;
+    uncommittable_stage(&database, &first, "k", finished()).await;
+    taken_over(&database, "k").await;
+    update(&database, &first, "k", Columns::default()).await.unwrap();
+    assert!(is_lost(&stage(&database, &first, "k", None, finished()).await));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_flow_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    assert!(matches!(lock(&database, None, "k").await, Err(Error::Locked)));
+    assert!(matches!(lock(&database, Some(&patient()), "k").await, Err(Error::Locked)));
+    // A renewal is not a use.
+    lease::renew(database.session(), &lease).await.unwrap();
+    lock(&database, Some(&lease), "k").await.unwrap();
+    assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
+    // It is still the flow's turn.
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
+
+    let taker = taken_over(&database, "k").await;
+    assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
+    lock(&database, Some(&taker), "k").await.unwrap();
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn of_64_locks_of_the_flow_that_began_one_wins() {
+    let database = Database::with_connections(16).await;
+    for round in 0..10 {
+        let name = round.to_string();
+        let lease = begun(&database, &name).await;
+        let callers = (0..CALLERS).map(|_| {
+            let (session, lease, name) =
+                (database.session().clone(), Arc::clone(&lease), name.clone());
+            tokio::spawn(async move { operations::lock(&session, name, HOUR, Some(&lease)).await })
+        });
+        let mut won = 0;
+        for caller in callers.collect::<Vec<_>>() {
+            won += usize::from(caller.await.unwrap().is_ok());
+        }
+        assert_eq!(won, 1);
+    }
+    database.drop().await;
+}
+
+// Renewing and releasing.
+
+#[tokio::test]
+async fn a_lease_is_renewed_while_it_is_the_flows() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let before = stored(&database, "k").await;
+    for _ in 0..40 {
+        lease::renew(database.session(), &lease).await.unwrap();
+    }
+    assert!(stored(&database, "k").await.locked_at > before.locked_at);
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+
+    // A lease that was released stays so, and another's is left alone.
+    lease::release(database.session(), &lease).await.unwrap();
+    lease::renew(database.session(), &lease).await.unwrap();
+    assert_eq!(stored(&database, "k").await.locked_at, None);
+    taken_over(&database, "k").await;
+    let others = stored(&database, "k").await;
+    lease::renew(database.session(), &lease).await.unwrap();
+    lease::release(database.session(), &lease).await.unwrap();
+    assert_eq!(stored(&database, "k").await, others);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_release_never_touches_a_finished_key() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let transaction = begin(&database, Isolation::ReadCommitted).await;
+    let bound = transaction.enter(ROOT).unwrap();
+    let turn = Turn::Holder(Arc::clone(&lease), None);
+    stage::run(&bound, "k", &turn, async { Ok(finished()) }).await.unwrap();
+    drop(bound);
+    commit(transaction).await;
+    assert!(lease.is_held(), "it cannot know");
+    let sql = "UPDATE idempotency_key SET locked_at = now()";
+    execute(database.session(), sql).await;
+    let before = stored(&database, "k").await;
+    lease::renew(database.session(), &lease).await.unwrap();
+    lease::release(database.session(), &lease).await.unwrap();
+    assert!(!lease.is_held());
+    assert_eq!(stored(&database, "k").await, before);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_release_ends_as_soon_as_it_is_done() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    for _ in 0..2 {
+        let release = lease::release(database.session(), &lease);
+        tokio::time::timeout(Duration::from_secs(5), release).await.unwrap().unwrap();
+    }
+    assert_eq!(stored(&database, "k").await.locked_at, None);
+    // Of a key that is gone.
+    let gone = begun(&database, "k").await;
+    execute(database.session(), "DELETE FROM idempotency_key").await;
+    let release = lease::release(database.session(), &gone);
+    tokio::time::timeout(Duration::from_secs(5), release).await.unwrap().unwrap();
+    assert!(!gone.is_held());
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_dying_transaction_or_for_an_interruption() {
+    let database = Database::new().await;
+    for interrupted in [false, true] {
+        let lease = begun(&database, "k").await;
+        let transaction = locking(&database, "k").await;
+        let release = tokio::spawn({
+            let (session, lease) = (database.session().clone(), Arc::clone(&lease));
+            async move { lease::release(&session, &lease).await }
+        });
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert!(!release.is_finished());
+        assert!(lease.is_held());
+        let transaction = if interrupted {
+            lease.interrupt();
+            Some(transaction)
+        } else {
+            roll_back(transaction).await;
+            None
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(2), release).await;
+        ended.unwrap().unwrap().unwrap();
+        drop(transaction);
+        assert_eq!(lease.is_held(), interrupted);
+        assert_eq!(stored(&database, "k").await.locked_at.is_some(), interrupted);
+        execute(database.session(), "DELETE FROM idempotency_key").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_release_gives_up_on_a_row_that_stays_locked() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let transaction = locking(&database, "k").await;
+    let release = lease::release(database.session(), &lease);
+    tokio::time::timeout(Duration::from_secs(20), release).await.unwrap().unwrap();
+    assert!(lease.is_held());
+    roll_back(transaction).await;
+    database.drop().await;
+}
+
+// Keeping house.
+
+#[tokio::test]
+async fn stalled_keys_are_those_that_nobody_works_on() {
+    let database = Database::new().await;
+    let session = database.session();
+    for (name, point, created, locked) in [
+        ("old", "started", "3 hours", None),
+        ("older", "paid", "4 hours", Some("2 hours")),
+        ("live", "paid", "4 hours", Some("1 minute")),
+        ("done", "finished", "4 hours", None),
+        ("young", "started", "1 minute", None),
+        ("heard of", "started", "4 hours", Some("70 minutes")),
+    ] {
+        let columns = Columns { idempotency_key: text(name), ..recovery_point(point) };
+        operations::create(session, columns).await.unwrap();
+        let locked = locked.map_or("NULL".to_owned(), |age| format!("now() - interval '{age}'"));
+        let sql = format!(
+            "UPDATE idempotency_key SET created_at = now() - interval '{created}', \
+             locked_at = {locked} WHERE idempotency_key = '{name}'"
+        );
+        execute(session, &sql).await;
+    }
+    let stalled = |older_than, lease, limit| async move {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let (older_than, lease) = (minutes(older_than), minutes(lease));
+        let keys = operations::stalled(session, older_than, lease, limit).await.unwrap();
+        keys.into_iter().map(|key| key.idempotency_key).collect::<Vec<_>>()
+    };
+    assert_eq!(stalled(90, 10, 10).await, ["older", "old"]);
+    assert_eq!(stalled(60, 10, 10).await, ["older", "heard of", "old"]);
+    assert_eq!(stalled(60, 10, 2).await, ["older", "heard of"]);
+    assert_eq!(stalled(60, 75, 10).await, ["older", "old"]);
+    assert_eq!(stalled(0, 0, 10).await.len(), 5);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn old_finished_keys_are_pruned() {
+    let database = Database::new().await;
+    let session = database.session();
+    let insert = "INSERT INTO idempotency_key (id, idempotency_key, created_at, recovery_point, \
+                  response_body) SELECT 'ikey_' || n, n, \
+                  now() - CASE WHEN n % 10 = 1 THEN interval '1 hour' ELSE interval '3 days' END, \
+                  CASE WHEN n % 10 = 2 THEN 'paid' ELSE 'finished' END, \
+                  to_jsonb(repeat('x', n % 700)) FROM generate_series(1, 2000) n";
+    execute(session, insert).await;
+    // Half of one page, so that rows are not where they were.
+    execute(session, "UPDATE idempotency_key SET response_code = 200 WHERE id <= 'ikey_2'").await;
+    let locked = locking(&database, "5").await;
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    assert_eq!(session.prune(days(4), 100).await.unwrap(), 0);
+    assert_eq!(session.prune(days(2), 100).await.unwrap(), 1599);
+    roll_back(locked).await;
+    assert_eq!(session.prune(days(2), 1).await.unwrap(), 1);
+    assert_eq!(session.prune(days(2), 100_000).await.unwrap(), 0);
+    assert_eq!(stored(&database, "12").await.recovery_point, "paid");
+    stored(&database, "11").await;
+    assert_eq!(session.prune(Duration::ZERO, 100).await.unwrap(), 200);
+    let left = operations::stalled(session, AT_ONCE, AT_ONCE, 10_000).await.unwrap();
+    assert_eq!(left.len(), 200);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn two_prunings_at_once_delete_each_key_once() {
+    let database = Database::new().await;
+    let session = database.session();
+    let insert = "INSERT INTO idempotency_key (id, idempotency_key, created_at, recovery_point) \
+                  SELECT n, n, now() - interval '3 days', 'finished' \
+                  FROM generate_series(1, 3000) n";
+    execute(session, insert).await;
+    let prune = || session.prune(HOUR, 64);
+    let (a, b, c, d) = tokio::join!(prune(), prune(), prune(), prune());
+    assert_eq!(a.unwrap() + b.unwrap() + c.unwrap() + d.unwrap(), 3000);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_table_of_medusas_gets_the_column_for_fingerprints() {
+    let database = Database::new().await;
+    let session = database.session();
+    let lease = begun(&database, "k").await;
+    let drop = "ALTER TABLE idempotency_key DROP COLUMN request_fingerprint";
+    execute(session, drop).await;
+    assert!(!session.has_fingerprints().await.unwrap());
+    // Without it everything else works, on statements that were prepared with it.
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    for _ in 0..2 {
+        session.migrate().await.unwrap();
+        assert!(session.has_fingerprints().await.unwrap());
+    }
+    let key = stored(&database, "k").await;
+    assert_eq!(key.recovery_point, "paid");
+    let request = Request { fingerprint: Some("f".to_owned()), ..Request::default() };
+    let name = Some("k".to_owned());
+    request::initialize(session, &impatient(), name, request, AT_ONCE).await.unwrap();
+    database.drop().await;
+}
