@@ -6,6 +6,9 @@ const ms = require("ms");
 /** No duration that anybody writes is longer. */
 const LONGEST = 100;
 
+/** A thousand years: PostgreSQL's times reach back not much more than six thousand. */
+const LONGEST_TIME = ms("1000y");
+
 /**
  * A duration in milliseconds.
  *
@@ -14,7 +17,7 @@ const LONGEST = 100;
  */
 function millisecondsFrom(value, refuse) {
   const milliseconds = typeof value === "string" ? fromText(value) : value;
-  if (!Number.isFinite(milliseconds) || milliseconds < 0) {
+  if (!Number.isFinite(milliseconds) || milliseconds < 0 || milliseconds > LONGEST_TIME) {
     const shown = inspect(value, { depth: 0, breakLength: Infinity });
     throw refuse(`has to be a duration in milliseconds or text like "72h", not ${shown}`);
   }

@@ -46,16 +46,21 @@ class Lease {
   /** Makes a call with the native lease, once renewal or release have let go of it. */
   async use(call) {
     this.#uses += 1;
-    this.#usedAt = Date.now();
     try {
-      if (this.#pending) {
-        this.#native.interrupt();
-        await this.#pending;
-      }
-      return await call(this.#native);
+      return await this.useLater(call);
     } finally {
       this.#uses -= 1;
     }
+  }
+
+  /** The same for a call that may wait before it uses the lease, and sees to it then. */
+  async useLater(call) {
+    this.#usedAt = Date.now();
+    if (this.#pending) {
+      this.#native.interrupt();
+      await this.#pending;
+    }
+    return call(this.#native);
   }
 
   /** Remembers that a key was answered to the flow of this lease. */
@@ -144,6 +149,7 @@ class Lease {
 /** Calls that nobody's lease has to do with, as all are in mode "medusa". */
 const NO_LEASE = {
   use: (call) => call(undefined),
+  useLater: (call) => call(undefined),
   keep: (key) => key,
   keepAlive: () => {},
   stopRenewing: () => {},

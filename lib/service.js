@@ -27,6 +27,8 @@ const { Work, outcomeOf } = require("./work");
 
 /** A stage that is refused with these is somebody else's, or another call's of the same flow. */
 const REFUSALS = ["idempotency_key_in_use", "lease_lost"];
+/** The column for fingerprints has been dropped under a running process. */
+const UNDEFINED_COLUMN = "42703";
 const LIST_STALLED = "listStalled({ olderThan, limit })";
 const PRUNE = "prune({ olderThan, batchSize })";
 const LISTED_AT_MOST = 10_000;
@@ -255,12 +257,20 @@ class IdempotencyKeyService {
     await untilReleased(database.table, header);
     // A bound call does not wait: it would hold its caller's connection.
     const wait = placeOf(service.transactionManager_) ? 0 : service.#settings.waitTimeout;
-    return lease.use(async (native) => {
+    const begin = async (native) => {
       const answer = await IdempotencyKeyService.#run(service, (session) =>
         session.initialize(native, header, { ...request, fingerprint }, wait),
       );
       return lease.keep(keyFrom(unwrap(answer).key));
-    });
+    };
+    try {
+      return await lease.use(begin);
+    } catch (error) {
+      if (error?.code === UNDEFINED_COLUMN) {
+        database.forgetColumns();
+      }
+      throw error;
+    }
   }
 
   static #beginStages(service, { key, fingerprint, ...request }) {
@@ -298,9 +308,7 @@ class IdempotencyKeyService {
       return work;
     };
     try {
-      return await lease.use(async (native) =>
-        lease.keep(await IdempotencyKeyService.#workStage(service, key, native, workWith)),
-      );
+      return lease.keep(await IdempotencyKeyService.#workStage(service, key, lease, workWith));
     } catch (error) {
       if (works.some((work) => work.started) || !REFUSALS.includes(error?.code)) {
         await IdempotencyKeyService.#released(service, lease);
@@ -310,24 +318,24 @@ class IdempotencyKeyService {
   }
 
   static async #workStage(service, key, lease, workWith) {
-    const manager = service.transactionManager_;
-    if (placeOf(manager)) {
-      return IdempotencyKeyService.#stageIn(service, manager, key, lease, workWith);
+    const stageIn = (manager) =>
+      lease.use((native) =>
+        IdempotencyKeyService.#stageIn(service, manager, key, native, workWith(manager)),
+      );
+    if (placeOf(service.transactionManager_)) {
+      return stageIn(service.transactionManager_);
     }
     if (opensTransactions(service.activeManager_)) {
-      return service.activeManager_.transaction((opened) =>
-        IdempotencyKeyService.#stageIn(service, opened, key, lease, workWith),
-      );
+      return service.activeManager_.transaction(stageIn);
     }
     const { native } = IdempotencyKeyService.#open(service);
     const work = workWith();
-    const point = recoveryPointOf(key);
-    const answer = native.workStage(keyText(key), work.forEngine(), lease, point);
-    return work.keyFrom(await answer);
+    const stage = (held) =>
+      native.workStage(keyText(key), work.forEngine(), held, recoveryPointOf(key));
+    return work.keyFrom(await lease.useLater(stage));
   }
 
-  static async #stageIn(service, manager, key, lease, workWith) {
-    const work = workWith(manager);
+  static async #stageIn(service, manager, key, lease, work) {
     const text = keyText(key);
     const point = recoveryPointOf(key);
     if (TransactionManager.isTransactionManager(manager)) {

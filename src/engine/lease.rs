@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 
 use super::error::Error;
 use super::key::FINISHED;
@@ -31,6 +31,9 @@ const ATTEMPTS: usize = 12;
 pub struct Lease {
     duration: Duration,
     holding: Mutex<Holding>,
+    /// Shared by running stages. Renewal and release want it for themselves, but never wait for it: a
+    /// stage would not know the token that they have stored beside it.
+    stages: RwLock<()>,
     interrupted: Notify,
 }
 
@@ -75,7 +78,12 @@ pub enum Standing {
 impl Lease {
     /// A flow that knows nothing of its key yet. `duration` is how long a lease holds.
     pub fn new(duration: Duration) -> Self {
-        Self { duration, holding: Mutex::default(), interrupted: Notify::new() }
+        Self {
+            duration,
+            holding: Mutex::default(),
+            stages: RwLock::default(),
+            interrupted: Notify::new(),
+        }
     }
 
     /// How long a lease holds after its last sign of life.
@@ -150,6 +158,11 @@ impl Lease {
     pub fn fresh_token(&self) -> Option<Token> {
         let holding = self.holding();
         holding.tokens.first().filter(|_| holding.fresh).cloned()
+    }
+
+    /// Keeps renewal and release away from a stage, once the one that is under way has ended.
+    pub async fn stage(&self) -> RwLockReadGuard<'_, ()> {
+        self.stages.read().await
     }
 
     /// Ends the attempts of a [`release`] that is under way.
@@ -260,6 +273,9 @@ impl Holding {
 /// # Errors
 /// As the session's.
 pub async fn renew(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
+    let Ok(_alone) = lease.stages.try_write() else {
+        return Ok(());
+    };
     match change(session, lease, LeaseChange::Renew).await? {
         Some(row) if row.won => lease.holding().renewed(&row),
         _ => {}
@@ -268,7 +284,8 @@ pub async fn renew(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
 }
 
 /// Ends a lease, if it is the flow's, so that the request can be tried again at once. Tries a few
-/// times while the row is locked: a failed stage's transaction may not have ended yet.
+/// times while the row is locked, as a failed stage's transaction may not have ended yet, and when the
+/// connection is lost, as what the flow failed for may have cost others of the pool.
 ///
 /// # Errors
 /// As the session's.
@@ -279,23 +296,33 @@ pub async fn release(session: &dyn Session, lease: &Lease) -> Result<(), Error> 
         .with_max_delay(LONGEST_PAUSE)
         .with_max_times(ATTEMPTS)
         .with_jitter();
-    if !lease.is_held() {
-        return Ok(());
-    }
+    let mut ended = end(session, lease).await;
     for pause in pauses.build() {
-        match change(session, lease, LeaseChange::End).await? {
-            Some(row) if row.won => lease.holding().released(&row),
-            // The flow's, but locked.
-            Some(row) if row.live => {}
-            _ => lease.ended(),
-        }
-        if !lease.is_held() {
-            return Ok(());
+        if !lease.is_held() || !matches!(ended, Ok(()) | Err(Error::Connection { .. })) {
+            break;
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = &mut interrupted => return Ok(()),
+            () = &mut interrupted => break,
         }
+        ended = end(session, lease).await;
+    }
+    ended
+}
+
+/// Ends a lease, unless somebody has locked its row.
+async fn end(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
+    let Ok(_alone) = lease.stages.try_write() else {
+        return Ok(());
+    };
+    if !lease.is_held() {
+        return Ok(());
+    }
+    match change(session, lease, LeaseChange::End).await? {
+        Some(row) if row.won => lease.holding().released(&row),
+        // The flow's, but locked.
+        Some(row) if row.live => {}
+        _ => lease.ended(),
     }
     Ok(())
 }

@@ -285,8 +285,13 @@ where
     let staged = in_transaction(session, Isolation::ReadCommitted, max_retries, |transaction| {
         let work = work(Arc::clone(&transaction));
         async move {
-            let stage = transaction.enter(ROOT)?;
-            run(&stage, key, turn, work).await
+            // Not before the transaction: while the flow waits for a connection, it is renewed.
+            let _stage = match turn {
+                Turn::Anybody => None,
+                Turn::Holder(lease, _) => Some(lease.stage().await),
+            };
+            let scope = transaction.enter(ROOT)?;
+            run(&scope, key, turn, work).await
         }
     })
     .await;
