@@ -104,6 +104,15 @@ export interface IdempotencyKeyOptions {
   /** Times a stage is repeated after a serialization failure or a deadlock. Default 3; 0: never. */
   maxRetries?: number;
   /**
+   * The most callers that share one statement: single statements of concurrent callers go to the
+   * database together. Default 512.
+   */
+  maxBatchSize?: number;
+  /** The most bytes that callers send in one statement; one alone may send more. Default 1 MiB. */
+  maxBatchBytes?: number;
+  /** The most callers that wait in the queue; more wait for room in it, in order. Default 16384. */
+  maxQueued?: number;
+  /**
    * Milliseconds that a request's lease holds after its last sign of life: how long a killed process
    * blocks the retry of its request. Default 10000. Not in mode `"medusa"`.
    */

@@ -19,6 +19,9 @@ const CHECKS = {
   leaseTimeout: integer(1, MAX_MILLISECONDS),
   waitTimeout: integer(0, MAX_MILLISECONDS),
   maxRetries: integer(0, 100),
+  maxBatchSize: integer(1, 10_000),
+  maxBatchBytes: integer(1024, 2 ** 28),
+  maxQueued: integer(1, 1_000_000),
   retention: duration,
 };
 
@@ -31,6 +34,9 @@ const DEFAULTS = {
   leaseTimeout: 10_000,
   waitTimeout: 0,
   maxRetries: 3,
+  maxBatchSize: 512,
+  maxBatchBytes: 2 ** 20,
+  maxQueued: 16_384,
   retention: undefined,
 };
 

@@ -395,12 +395,15 @@ class IdempotencyKeyService {
         owner.activeManager_,
         projectConfigOf(owner.__container__, owner.__configModule__),
       );
-      owner.#prune();
     }
+    owner.#prune();
     return owner.#database;
   }
 
-  /** Keeps finished keys no longer than the option `retention` says. */
+  /**
+   * Keeps finished keys no longer than the option `retention` says. Asked by every call, as the pool
+   * through which it was done may have been closed.
+   */
   #prune() {
     const { retention } = this.#settings;
     if (retention !== undefined) {

@@ -124,6 +124,22 @@ impl Columns {
         }
     }
 
+    /// The fields in the order of the table's columns, borrowed.
+    pub fn by_order(&self) -> [&Field; 10] {
+        [
+            &self.id,
+            &self.idempotency_key,
+            &self.created_at,
+            &self.locked_at,
+            &self.request_method,
+            &self.request_params,
+            &self.request_path,
+            &self.response_code,
+            &self.response_body,
+            &self.recovery_point,
+        ]
+    }
+
     /// The fields in the order of the table's columns.
     pub fn in_order(self) -> [Field; 10] {
         [

@@ -5,8 +5,10 @@
 //! ([`pool`]) or inside a transaction ([`transaction`]). [`sql`] alone knows how a statement is
 //! written.
 
+mod batch_sql;
 pub mod error;
 pub mod foreign;
+pub mod group_commit;
 pub mod key;
 pub mod lease;
 pub mod operations;

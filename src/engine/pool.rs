@@ -192,6 +192,12 @@ impl Pool {
         })
     }
 
+    /// The place of a stage, if one is free, for a statement that may take as long as one: it leaves
+    /// the last connection to the others.
+    pub fn try_stage(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.stages).try_acquire_owned().ok()
+    }
+
     fn stages_exhausted(&self) -> Error {
         Error::UnexpectedState {
             code: "stages_exhausted",
@@ -303,7 +309,19 @@ impl Connection {
             let added = arguments.add(parameter);
             added.map_err(|error| Error::InvalidData(error.to_string()))?;
         }
-        let statement = sqlx::query_with(AssertSqlSafe(query.text), arguments);
+        self.fetch_with(query.text, arguments).await
+    }
+
+    /// Runs a statement of the engine's with parameters of any type.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch_with(
+        &mut self,
+        text: Arc<str>,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, Error> {
+        let statement = sqlx::query_with(AssertSqlSafe(text), arguments);
         let result = statement.fetch_all(self.start()?).await;
         self.stale |= result.as_ref().is_err_and(is_stale_statement);
         self.end(result)
@@ -461,32 +479,36 @@ pub fn unanswered(target: &Target) -> Error {
 /// # Errors
 /// [`Error::Connection`] when the table's columns have other types than Medusa's.
 pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
-    let rows = rows.iter().map(read_row).collect::<Result<_, _>>();
+    let rows = rows.iter().map(|row| read_row(row, 0)).collect::<Result<_, _>>();
     rows.map_err(|error| Error::from_sqlx(error, target))
 }
 
-fn read_row(row: &PgRow) -> Result<Row, sqlx::Error> {
+/// Reads the row of a statement whose first `first` columns are something else.
+///
+/// # Errors
+/// Those of the columns' types.
+pub fn read_row(row: &PgRow, first: usize) -> Result<Row, sqlx::Error> {
     let key = IdempotencyKey {
-        id: row.try_get(0)?,
-        idempotency_key: row.try_get(1)?,
-        created_at: row.try_get(2)?,
-        locked_at: row.try_get(3)?,
-        request_method: row.try_get(4)?,
-        request_params: row.try_get(5)?,
-        request_path: row.try_get(6)?,
-        response_code: row.try_get(7)?,
-        response_body: row.try_get(8)?,
-        recovery_point: row.try_get(9)?,
+        id: row.try_get(first)?,
+        idempotency_key: row.try_get(first + 1)?,
+        created_at: row.try_get(first + 2)?,
+        locked_at: row.try_get(first + 3)?,
+        request_method: row.try_get(first + 4)?,
+        request_params: row.try_get(first + 5)?,
+        request_path: row.try_get(first + 6)?,
+        response_code: row.try_get(first + 7)?,
+        response_body: row.try_get(first + 8)?,
+        recovery_point: row.try_get(first + 9)?,
     };
-    let competes = row.len() > 12;
+    let competes = row.len() > first + 12;
     let answer = |column, otherwise| match competes {
-        true => row.try_get(column),
+        true => row.try_get(first + column),
         false => Ok(otherwise),
     };
     Ok(Row {
         key,
-        place: Place(row.try_get(10)?),
-        token: row.try_get::<Option<String>, _>(11)?.map(Token),
+        place: Place(row.try_get(first + 10)?),
+        token: row.try_get::<Option<String>, _>(first + 11)?.map(Token),
         won: answer(12, true)?,
         live: answer(13, false)?,
         same: answer(14, true)?,

@@ -17,11 +17,12 @@ pub const FINGERPRINT: &str = "request_fingerprint";
 
 /// The token of a row's lease. Where there is none, it is the transaction that has written the row: so
 /// a flow that has released its lease, or finished, knows whether anybody has been there since.
-const TOKEN: &str = "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
+pub(super) const TOKEN: &str =
+    "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
 
 /// The columns of a row as [`super::pool`] reads them, in this order. Statements that compete answer
 /// three more: whether the row was won, whether its lease is live, whether the request is the same.
-const ROW: &str = "id, idempotency_key, created_at, locked_at, request_method, \
+pub(super) const ROW: &str = "id, idempotency_key, created_at, locked_at, request_method, \
                    request_params::text AS request_params, request_path, response_code, \
                    response_body::text AS response_body, recovery_point, ctid::text AS place, \
                    coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text) \
@@ -118,9 +119,12 @@ impl Sql {
              RETURNING {ROW}, true AS won, true AS live, true AS same) \
              SELECT * FROM won UNION ALL SELECT {ROW}, false, true, true {of_key} \
              AND NOT EXISTS (SELECT FROM won)",
-            live = live(2),
+            live = live(&cast(2, "interval")),
         );
-        let claim_row = format!("SELECT {ROW}, true AS won, {} AS live, true AS same", live(2));
+        let claim_row = format!(
+            "SELECT {ROW}, true AS won, {} AS live, true AS same",
+            live(&cast(2, "interval"))
+        );
         let locking = "FOR UPDATE SKIP LOCKED";
         Self {
             schema: schema.map(str::to_owned),
@@ -219,12 +223,12 @@ impl Sql {
             let first = parameters.len() + 1;
             parameters.extend([Some(array(&tokens)), Some(interval(lease)), recovery_point]);
             condition.push_str(&format!(
-                " AND CASE WHEN {held} \
-                 THEN recovery_point <> '{FINISHED}' OR coalesce({point} = '{FINISHED}', true) \
-                 ELSE NOT {live} AND coalesce(recovery_point = {point}, false) END",
-                held = holds_one_of(first),
-                live = live(first + 1),
-                point = cast(first + 2, "text"),
+                " AND {}",
+                fenced(
+                    &cast(first, "text[]"),
+                    &cast(first + 1, "interval"),
+                    &cast(first + 2, "text"),
+                )
             ));
         }
         let assignments = assignments.join(", ");
@@ -250,7 +254,7 @@ impl Sql {
             time = locked_at(change),
             mine = format_args!(
                 "(recovery_point <> '{FINISHED}' AND locked_at IS NOT NULL AND {})",
-                holds_one_of(2)
+                holds_one_of(&cast(2, "text[]"))
             ),
         );
         Query { text: text.into(), parameters: vec![Some(key), Some(array(tokens))] }
@@ -263,7 +267,7 @@ impl Sql {
              AND NOT {live} ORDER BY created_at, id LIMIT {limit}",
             table = self.table,
             older_than = cast(1, "interval"),
-            live = live(2),
+            live = live(&cast(2, "interval")),
         );
         let parameters = vec![Some(interval(older_than)), Some(interval(lease))];
         Query { text: text.into(), parameters }
@@ -320,7 +324,7 @@ fn initialize(table: &str, with_fingerprint: bool) -> String {
          SELECT {ROW}, false, {live}, {same} FROM {table} \
          WHERE idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
         params = cast(4, "jsonb"),
-        live = live(5),
+        live = live(&cast(5, "interval")),
         same = same(with_fingerprint.then_some(7)),
     )
 }
@@ -331,7 +335,7 @@ fn take_over(table: &str, with_fingerprint: bool) -> String {
          AND id = (SELECT id FROM {table} WHERE idempotency_key = $1 \
          AND recovery_point <> '{FINISHED}' AND NOT {live} FOR UPDATE SKIP LOCKED) \
          RETURNING {ROW}, true AS won, true AS live, {same} AS same",
-        live = live(5),
+        live = live(&cast(5, "interval")),
         same = same(with_fingerprint.then_some(6)),
     )
 }
@@ -350,15 +354,25 @@ fn cast(parameter: usize, sql_type: &str) -> String {
     format!("CAST(CAST(${parameter} AS text) AS {sql_type})")
 }
 
-/// Whether the lease of a row still holds; the parameter says how long one does.
-fn live(lease: usize) -> String {
-    let lease = cast(lease, "interval");
+/// Whether the lease of a row still holds; the interval says how long one does.
+pub(super) fn live(lease: &str) -> String {
     format!("coalesce(locked_at > statement_timestamp() - {lease}, false)")
 }
 
-/// Whether a row's lease is one of those whose tokens the parameter lists.
-fn holds_one_of(tokens: usize) -> String {
-    format!("coalesce({TOKEN} = ANY ({}), false)", cast(tokens, "text[]"))
+/// Whether a row's lease is one of those whose tokens are given.
+fn holds_one_of(tokens: &str) -> String {
+    format!("coalesce({TOKEN} = ANY ({tokens}), false)")
+}
+
+/// What keeps a flow that has lost its lease from writing: see [`Fence`].
+pub(super) fn fenced(tokens: &str, lease: &str, point: &str) -> String {
+    format!(
+        "CASE WHEN {held} \
+         THEN recovery_point <> '{FINISHED}' OR coalesce({point} = '{FINISHED}', true) \
+         ELSE NOT {live} AND coalesce(recovery_point = {point}, false) END",
+        held = holds_one_of(tokens),
+        live = live(lease),
+    )
 }
 
 /// Whether a row is of the request that the parameters describe. What either does not know tells
@@ -378,7 +392,7 @@ fn same(fingerprint: Option<usize>) -> String {
 }
 
 /// What `locked_at` becomes.
-fn locked_at(lease: LeaseChange) -> &'static str {
+pub(super) fn locked_at(lease: LeaseChange) -> &'static str {
     match lease {
         LeaseChange::Keep => "locked_at",
         // Not `now()`: a stage may be longer than a lease.
@@ -388,7 +402,7 @@ fn locked_at(lease: LeaseChange) -> &'static str {
 }
 
 /// Tokens as an array literal; letters and digits need no quotes.
-fn array(tokens: &[Token]) -> String {
+pub(super) fn array(tokens: &[Token]) -> String {
     let tokens: Vec<&str> = tokens.iter().map(|Token(token)| token.as_str()).collect();
     format!("{{{}}}", tokens.join(","))
 }
@@ -409,7 +423,7 @@ fn casts(first: usize) -> String {
     casts.join(", ")
 }
 
-fn interval(duration: Duration) -> String {
+pub(super) fn interval(duration: Duration) -> String {
     format!("{} milliseconds", duration.as_millis())
 }
 

@@ -14,6 +14,7 @@ use super::key::{KeyAnswer, KeysAnswer};
 use super::lease::Lease;
 use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
+use crate::engine::group_commit::{GroupCommit, Limits};
 use crate::engine::pool::{PoolSession, PoolUser};
 use crate::engine::settings::{Parts, Target};
 use crate::engine::sql::{Isolation, Sql};
@@ -31,6 +32,11 @@ pub struct Settings {
     pub schema: Option<String>,
     pub max_connections: u32,
     pub max_retries: u32,
+    /// How many calls share one statement at most, and how many bytes it sends, and
+    pub max_batch_size: Option<u32>,
+    pub max_batch_bytes: Option<u32>,
+    /// how many wait for theirs.
+    pub max_queued: Option<u32>,
 }
 
 /// The service's use of its database.
@@ -38,6 +44,7 @@ pub struct Settings {
 pub struct Service {
     user: Mutex<Option<PoolUser>>,
     session: PoolSession,
+    group: GroupCommit,
     max_retries: usize,
 }
 
@@ -47,25 +54,28 @@ impl Service {
     #[napi(constructor, catch_unwind)]
     pub fn new(settings: Settings) -> napi::Result<Self> {
         let max_connections = settings.max_connections as usize;
+        let limits = limits(&settings);
         let target = || match (settings.database_url, settings.connection) {
             (Some(url), _) => Target::from_url(&url),
             (None, parts) => Ok(Target::from_parts(parts.map(Parts::from).unwrap_or_default())),
         };
         let user = PoolUser::join(&settings.identity, max_connections, target).map_err(refused)?;
+        let session = PoolSession {
+            pool: Arc::clone(user.pool()),
+            sql: Arc::new(Sql::new(settings.schema.as_deref())),
+        };
         Ok(Self {
-            session: PoolSession {
-                pool: Arc::clone(user.pool()),
-                sql: Arc::new(Sql::new(settings.schema.as_deref())),
-            },
+            group: GroupCommit::join(session.clone(), limits),
+            session,
             user: Mutex::new(Some(user)),
             max_retries: settings.max_retries as usize,
         })
     }
 
-    /// The operations on keys, each on a connection of the pool.
+    /// The operations on keys, on the connections of the pool.
     #[napi(catch_unwind)]
     pub fn session(&self) -> Session {
-        Session::new(Place::Pool(self.session.clone()))
+        Session::new(Place::Pool(self.group.clone()))
     }
 
     /// Runs a stage of a key's request in a transaction of its own.
@@ -191,6 +201,17 @@ impl Service {
                 None => Ok(()),
             }))
         })
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let given = |limit: Option<u32>, default| limit.map_or(default, |limit| limit.max(1) as usize);
+    let default = Limits::default();
+    Limits {
+        max_batch_rows: given(settings.max_batch_size, default.max_batch_rows),
+        max_batch_bytes: given(settings.max_batch_bytes, default.max_batch_bytes),
+        max_queued: given(settings.max_queued, default.max_queued),
+        ..default
     }
 }
 

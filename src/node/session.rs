@@ -1,11 +1,13 @@
 //! The operations on keys, wherever they run.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::{Either, PromiseRaw};
+use napi::bindgen_prelude::{Either, PromiseRaw, within_runtime_if_available};
 use napi_derive::napi;
 
 use super::callback::{self, Work};
@@ -13,7 +15,7 @@ use super::flow::Flow;
 use super::key::{Given, KeyAnswer, columns};
 use super::lease::Lease;
 use crate::engine::error::Error;
-use crate::engine::pool::PoolSession;
+use crate::engine::group_commit::GroupCommit;
 use crate::engine::selector::Selector;
 use crate::engine::sql::Sql;
 use crate::engine::stage::{Staged, Turn};
@@ -29,8 +31,8 @@ pub struct Session {
 
 /// Where the operations run.
 pub enum Place {
-    /// Each on a connection of the pool.
-    Pool(PoolSession),
+    /// On the connections of the pool, those of concurrent callers together.
+    Pool(GroupCommit),
     /// In a scope of a transaction. The stage owns it: a handle that JavaScript keeps for longer
     /// must not keep the transaction open.
     Transaction(Weak<Transaction>, usize),
@@ -64,15 +66,34 @@ impl Session {
                 return Ok(Either::B(flow));
             }
         };
-        let promise = env.spawn_future(async move {
+        let mut answer: Answering = Box::pin(async move {
             let key = match session {
                 Ok(session) => operation(session).await,
                 Err(error) => Err(error),
             };
-            Ok(KeyAnswer::from(key))
-        })?;
+            KeyAnswer::from(key)
+        });
+        let begun = match self.place {
+            Place::Pool(_) => begin(&mut answer),
+            _ => Poll::Pending,
+        };
+        let promise = match begun {
+            Poll::Ready(answer) => env.spawn_future(async move { Ok(answer) })?,
+            Poll::Pending => env.spawn_future(async move { Ok(answer.await) })?,
+        };
         Ok(Either::A(promise))
     }
+}
+
+/// An operation under way.
+type Answering = Pin<Box<dyn Future<Output = KeyAnswer> + Send>>;
+
+/// Begins an operation at the moment of the call, so that calls queue up in their order: the runtime
+/// may begin its tasks in another one.
+fn begin(answer: &mut Answering) -> Poll<KeyAnswer> {
+    // The runtime polls it again at once.
+    let mut context = Context::from_waker(Waker::noop());
+    within_runtime_if_available(|| answer.as_mut().poll(&mut context))
 }
 
 /// Enters a transaction at the moment of the call, so that it waits for the call's end.

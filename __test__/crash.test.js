@@ -1,0 +1,155 @@
+"use strict";
+
+const { fork } = require("node:child_process");
+const { randomUUID } = require("node:crypto");
+const { once } = require("node:events");
+const path = require("node:path");
+const { useDatabase } = require("./helpers/database");
+const { eventually, sleep } = require("./helpers/flows");
+
+const LEASE = 300;
+const POINTS = ["paid", "reserved", "started"];
+const FLOWS = ["runStages", "workStage"];
+
+const database = useDatabase();
+const backends = new Set();
+
+beforeAll(() => database.pool.query("CREATE TABLE effect (key text, point text)"));
+
+beforeEach(() => database.pool.query("TRUNCATE effect"));
+
+afterEach(() => {
+  backends.forEach((backend) => backend.kill("SIGKILL"));
+  backends.clear();
+});
+
+/** Starts a backend; `answers` collects what it answers, by key. */
+async function start(answers, leaseTimeout = LEASE) {
+  const backend = fork(path.join(__dirname, "fixtures/checkout.js"), [database.url, leaseTimeout]);
+  backends.add(backend);
+  await once(backend, "message");
+  backend.on("message", ({ key, response_body }) => {
+    if (key) {
+      answers.set(key, [...(answers.get(key) ?? []), response_body]);
+    }
+  });
+  return backend;
+}
+
+async function kill(backend) {
+  backends.delete(backend);
+  backend.kill("SIGKILL");
+  await once(backend, "exit");
+}
+
+/** The traces of a key's stages, each of which has to be there once. */
+async function effects(key) {
+  const sql = "SELECT point FROM effect WHERE key = $1 ORDER BY point";
+  return (await database.pool.query(sql, [key])).rows.map(({ point }) => point);
+}
+
+/** What a key's request was answered with, by the table. */
+async function stored(key) {
+  const sql = "SELECT response_body AS answer FROM idempotency_key WHERE idempotency_key = $1";
+  return (await database.pool.query(sql, [key])).rows[0].answer;
+}
+
+async function expectOnce(key, answers) {
+  expect(await effects(key)).toEqual(POINTS);
+  const order = await stored(key);
+  expect(order).toEqual({ order: expect.any(String) });
+  for (const answer of answers.get(key)) {
+    expect(answer).toEqual(order);
+  }
+}
+
+const count = (answers, key) => answers.get(key)?.length ?? 0;
+
+test("16 flows of one key in three processes do its work once and get one answer", async () => {
+  const answers = new Map();
+  const processes = await Promise.all([1, 2, 3].map(() => start(answers, 10_000)));
+  for (let round = 0; round < 5; round += 1) {
+    const key = randomUUID();
+    for (let index = 0; index < 16; index += 1) {
+      processes[index % 3].send({ key, flow: FLOWS[index % 2] });
+    }
+    await eventually(() => count(answers, key) === 16);
+    expect(count(answers, key)).toBe(16);
+    await expectOnce(key, answers);
+  }
+});
+
+test("the same while processes are killed at random", async () => {
+  const answers = new Map();
+  const keys = Array.from({ length: 12 }, () => randomUUID());
+  const started = async () => {
+    const backend = await start(answers);
+    keys.forEach((key, index) => {
+      for (const flow of FLOWS) {
+        // Not all begin at once, so that each kill hits some in the middle.
+        setTimeout(() => backend.connected && backend.send({ key, flow }), index * 25);
+      }
+    });
+    return backend;
+  };
+  const processes = await Promise.all([1, 2, 3].map(started));
+  for (let round = 0; round < 12; round += 1) {
+    await sleep(50 + Math.random() * 150);
+    const victim = round % 3;
+    await kill(processes[victim]);
+    processes[victim] = await started();
+  }
+  for (const key of keys) {
+    await eventually(() => count(answers, key) > 0);
+  }
+  await sleep(keys.length * 25);
+  for (const key of keys) {
+    await eventually(() => count(answers, key) >= 6);
+    expect(count(answers, key)).toBeGreaterThanOrEqual(6);
+    await expectOnce(key, answers);
+  }
+}, 60_000);
+
+test.each([
+  ["inside started", "runStages"],
+  ["inside reserved", "workStage"],
+  ["inside paid", "runStages"],
+  ["before started", "workStage"],
+  ["before reserved", "workStage"],
+  ["before paid", "workStage"],
+  ["before the answer", "runStages"],
+  ["before the answer", "workStage"],
+])("a process that is killed %s is gone on for (%s)", async (hang, flow) => {
+  const answers = new Map();
+  const [victim, other] = await Promise.all([start(answers), start(answers)]);
+  const key = randomUUID();
+  victim.send({ key, flow, hang });
+  const [{ hanging }] = await once(victim, "message");
+  expect(hanging).toBe(hang);
+  await kill(victim);
+  other.send({ key, flow });
+  await eventually(() => count(answers, key) === 1);
+  expect(count(answers, key)).toBe(1);
+  await expectOnce(key, answers);
+});
+
+test("a process that is stopped is fenced off when it goes on", async () => {
+  const answers = new Map();
+  const [stopped, other] = await Promise.all([start(answers), start(answers)]);
+  const keys = Array.from({ length: 6 }, () => randomUUID());
+  keys.forEach((key, index) => stopped.send({ key, flow: FLOWS[index % 2] }));
+  await sleep(15);
+  stopped.kill("SIGSTOP");
+  try {
+    keys.forEach((key, index) => other.send({ key, flow: FLOWS[index % 2] }));
+    // Those whose rows the stopped process holds have to wait for it.
+    await sleep(3 * LEASE);
+  } finally {
+    stopped.kill("SIGCONT");
+  }
+  for (const key of keys) {
+    await eventually(() => count(answers, key) === 2);
+    expect(count(answers, key)).toBe(2);
+    await expectOnce(key, answers);
+  }
+});

@@ -1,0 +1,286 @@
+//! One batch: its statement, and the answers for its callers.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use sqlx::Arguments as _;
+use sqlx::Row as _;
+use sqlx::postgres::{PgArguments, PgRow};
+use tokio::time::{sleep, timeout};
+
+use super::queue::{Answer, Batch, Call, Flight};
+use super::{Group, PATIENCE};
+use crate::engine::batch_sql::{Array, Kind, arrays};
+use crate::engine::error::Error;
+use crate::engine::key::Field;
+use crate::engine::pool::{Connection, STATEMENT_TIMEOUT, read_row, unanswered};
+use crate::engine::statement::{Row, Statement};
+
+/// What a batch answers to one of its callers.
+enum Found {
+    Rows(Vec<Row>),
+    /// Its key's row is locked.
+    RowLocked,
+    /// It is to be told by its own statement.
+    Nothing,
+}
+
+impl Found {
+    /// About how many bytes it has: bodies are what may be large.
+    fn bytes(&self) -> usize {
+        let Self::Rows(rows) = self else {
+            return 0;
+        };
+        rows.iter().map(|row| row.key.response_body.as_ref().map_or(0, String::len)).sum()
+    }
+}
+
+impl Group {
+    /// Runs batch after batch, until nobody is left.
+    pub(super) async fn fly(self: Arc<Self>, mut flight: Flight) {
+        flight.begin();
+        loop {
+            // What arrives while it waits for the connection goes along.
+            let connection = self.session.pool.connection().await;
+            let Some(mut batch) = self.queue.next_batch() else {
+                return;
+            };
+            match connection {
+                Err(error) => fail(batch.calls, &error),
+                Ok(connection) if is_single(&batch.calls) => {
+                    drop(connection);
+                    self.queue.answered(batch.kind, None);
+                    if let Some(Call { statement, turn, reply, room, .. }) = batch.calls.pop() {
+                        drop(room);
+                        // A caller that has gone gives the flight back with the answer.
+                        let _ = reply.send(Answer::Alone(statement, turn, Some(flight)));
+                    }
+                    return;
+                }
+                Ok(connection) => match self.keep_going(batch, connection, flight).await {
+                    Some(same) => flight = same,
+                    None => return,
+                },
+            }
+            // Those who were answered may have more to ask.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Runs a batch. One that takes long gives the flight to the next, if there is a connection for it.
+    async fn keep_going(
+        &self,
+        batch: Batch,
+        connection: Connection,
+        flight: Flight,
+    ) -> Option<Flight> {
+        let mut running = pin!(self.run_batch(batch, connection));
+        let _connection = loop {
+            tokio::select! {
+                biased;
+                () = &mut running => return Some(flight),
+                () = sleep(PATIENCE) => {}
+            }
+            if let Some(connection) = self.connection_to_wait_on() {
+                break connection;
+            }
+        };
+        drop(flight);
+        running.await;
+        None
+    }
+
+    /// Runs a batch. If the server refuses it, runs its halves, and so on.
+    async fn run_batch(&self, mut batch: Batch, connection: Connection) {
+        batch.calls.sort_by(|a, b| order(&a.statement).cmp(order(&b.statement)));
+        for call in &mut batch.calls {
+            call.room = None;
+        }
+        let Batch { kind, text, calls } = batch;
+        let mut connection = Some(connection);
+        let mut parts = vec![calls];
+        while let Some(mut calls) = parts.pop() {
+            if is_single(&calls) {
+                calls.into_iter().for_each(alone);
+                continue;
+            }
+            let taken = match connection.take() {
+                Some(connection) => Ok(connection),
+                None => self.session.pool.connection().await,
+            };
+            let connection = match taken {
+                Ok(connection) => connection,
+                Err(error) => {
+                    fail(calls, &error);
+                    continue;
+                }
+            };
+            let rows = calls.len();
+            let found = self.fetch(kind, &text, &calls, connection).await;
+            match found {
+                Ok(found) => {
+                    let bytes: usize = found.iter().map(Found::bytes).sum();
+                    self.queue.answered(kind, Some(bytes / rows));
+                    calls.into_iter().zip(found).for_each(|(call, found)| answer(call, found));
+                }
+                Err(Error::Database(_)) if rows > 1 => {
+                    self.queue.failed(kind, rows);
+                    let second = calls.split_off(calls.len() / 2);
+                    parts.extend([second, calls]);
+                }
+                Err(error @ Error::Database(_)) => {
+                    if let Some(call) = calls.pop() {
+                        let error = error.of_statement(call.statement.key());
+                        let _ = call.reply.send(Answer::Done(Err(error)));
+                    }
+                }
+                Err(error) => fail(calls, &error),
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        kind: Kind,
+        text: &Arc<str>,
+        calls: &[Call],
+        mut connection: Connection,
+    ) -> Result<Vec<Found>, Error> {
+        let arguments = arguments(kind, calls)?;
+        loop {
+            let rows = connection.fetch_with(Arc::clone(text), arguments.clone());
+            let rows = timeout(STATEMENT_TIMEOUT, rows).await;
+            let rows = rows.map_err(|_| unanswered(connection.target()))?;
+            if connection.stale {
+                connection = self.session.pool.connection().await?;
+                continue;
+            }
+            let found = found(kind, &rows?, calls);
+            return found.map_err(|error| Error::from_sqlx(error, connection.target()));
+        }
+    }
+}
+
+fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
+    let statements: Vec<&Statement> = calls.iter().map(|call| &call.statement).collect();
+    let mut arguments = PgArguments::default();
+    for array in arrays(kind, &statements) {
+        let added = match array {
+            Array::Borrowed(values) => arguments.add(values),
+            Array::Owned(values) => arguments.add(values),
+        };
+        added.map_err(|error| Error::InvalidData(error.to_string()))?;
+    }
+    Ok(arguments)
+}
+
+/// The order of a batch's rows: that of all batches of all processes, so that none of them waits for
+/// one that waits for it.
+fn order(statement: &Statement) -> &str {
+    match statement {
+        Statement::Create(columns) => match &columns.idempotency_key {
+            Field::Set(Some(key)) => key,
+            _ => "",
+        },
+        other => other.key().unwrap_or_default(),
+    }
+}
+
+fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
+    if kind == Kind::Create {
+        return created(rows, calls);
+    }
+    let otherwise = || match kind {
+        Kind::FindOrCreate => Found::Nothing,
+        _ => Found::Rows(Vec::new()),
+    };
+    let mut found: Vec<Found> = calls.iter().map(|_| otherwise()).collect();
+    for row in rows {
+        let number = row.try_get::<i64, _>(0)?;
+        let index = usize::try_from(number - 1).ok();
+        if let Some(found) = index.and_then(|index| found.get_mut(index)) {
+            *found = match row.try_get::<Option<&str>, _>(1)? {
+                Some(_) => Found::Rows(vec![read_row(row, 1)?]),
+                None => Found::RowLocked,
+            };
+        }
+    }
+    Ok(found)
+}
+
+/// New rows come in the order of the batch, without those that were not inserted.
+fn created(rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
+    let mut rows = rows.iter().map(|row| read_row(row, 0));
+    let mut next = rows.next().transpose()?;
+    let mut found = Vec::with_capacity(calls.len());
+    for call in calls {
+        found.push(match next.take() {
+            Some(row) if is_of(&row, &call.statement) => {
+                next = rows.next().transpose()?;
+                Found::Rows(vec![row])
+            }
+            other => {
+                next = other;
+                Found::Nothing
+            }
+        });
+    }
+    Ok(found)
+}
+
+fn is_of(row: &Row, statement: &Statement) -> bool {
+    let Statement::Create(columns) = statement else {
+        return false;
+    };
+    let is = |field: &Field, value: &str| match field {
+        Field::Set(given) => given.as_deref() == Some(value),
+        Field::Absent => false,
+    };
+    is(&columns.id, &row.key.id) || is(&columns.idempotency_key, &row.key.idempotency_key)
+}
+
+/// Whether it is a call that goes best as it is.
+fn is_single(calls: &[Call]) -> bool {
+    matches!(calls, [call] if !call.skips)
+}
+
+/// Answers a call, after its turn has ended.
+fn answer(call: Call, found: Found) {
+    let Call { statement, turn, reply, .. } = call;
+    // A caller that has gone needs no answer.
+    let _ = match found {
+        Found::Rows(rows) => {
+            drop(turn);
+            reply.send(Answer::Done(Ok(rows)))
+        }
+        Found::RowLocked => reply.send(Answer::RowLocked(statement, turn)),
+        Found::Nothing => reply.send(Answer::Alone(statement, turn, None)),
+    };
+}
+
+fn alone(call: Call) {
+    let Call { statement, turn, reply, .. } = call;
+    let _ = reply.send(Answer::Alone(statement, turn, None));
+}
+
+/// Rejects calls with what befell their batch.
+fn fail(calls: Vec<Call>, error: &Error) {
+    for Call { turn, reply, .. } in calls {
+        drop(turn);
+        let _ = reply.send(Answer::Done(Err(repeated(error))));
+    }
+}
+
+fn repeated(error: &Error) -> Error {
+    match error {
+        Error::UnexpectedState { code, message } => {
+            Error::UnexpectedState { code, message: message.clone() }
+        }
+        Error::InvalidArgument(message) => Error::InvalidArgument(message.clone()),
+        Error::InvalidData(message) => Error::InvalidData(message.clone()),
+        other => Error::Connection {
+            code: other.code().unwrap_or("08006").to_owned(),
+            message: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,508 @@
+//! Who is next: calls about one key take turns, and those whose turn it is wait in the lane of their
+//! kind for the next batch.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::Limits;
+use crate::engine::batch_sql::Kind;
+use crate::engine::error::Error;
+use crate::engine::key::Field;
+use crate::engine::statement::{Row, Statement};
+
+/// A call that waits for its answer.
+pub struct Call {
+    /// What it asks for.
+    pub statement: Statement,
+    /// Its turn at its key; none for a call that has given it up to wait for the key's row.
+    pub turn: Option<Turn>,
+    /// Whether it must not wait for its row: it goes as a batch even if it is the only one.
+    pub skips: bool,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// When it came, as a number.
+    pub number: u64,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Answer>,
+    /// Its room in the queue.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// What becomes of a call.
+pub enum Answer {
+    /// It is answered.
+    Done(Result<Vec<Row>, Error>),
+    /// A batch is no place for it: its caller runs it alone, while it is its turn.
+    Alone(Statement, Option<Turn>, Option<Flight>),
+    /// Somebody has locked its key's row.
+    RowLocked(Statement, Option<Turn>),
+}
+
+/// Calls of one kind whose turn it is, to be answered by one statement.
+pub struct Batch {
+    /// Which kind.
+    pub kind: Kind,
+    /// Its SQL.
+    pub text: Arc<str>,
+    /// The calls, at least one.
+    pub calls: Vec<Call>,
+}
+
+/// Which calls about one key get along with each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Any number at once.
+    Read,
+    /// Any number in one statement, which has one winner: the kind they have in common.
+    Compete(Kind),
+    /// One at a time, and it may wait for the row.
+    Write,
+    /// One at a time.
+    Insert,
+}
+
+impl Manner {
+    fn of(kind: Kind, statement: &Statement) -> Self {
+        match (kind, statement) {
+            // Somebody whose lock holds for no time is no rival.
+            (_, Statement::Lock { hold, .. }) if *hold == Duration::ZERO => Self::Insert,
+            (Kind::Find | Kind::FindOrCreate, _) => Self::Read,
+            (Kind::Lock | Kind::Initialize(_) | Kind::TakeOver(_), _) => Self::Compete(kind),
+            (Kind::Update { .. } | Kind::Single, _) => Self::Write,
+            (Kind::Create, _) => Self::Insert,
+        }
+    }
+}
+
+/// The calls about one key: those whose turn it is, and those behind them.
+#[derive(Default)]
+struct Key {
+    holders: usize,
+    manner: Option<Manner>,
+    /// Whether the statement of those who compete is under way: it is too late to join them.
+    sent: bool,
+    behind: VecDeque<(Kind, Manner, Call)>,
+    /// Whether a write waits for the row, and those that follow it. Others pass.
+    row_awaited: bool,
+    behind_row: VecDeque<(Kind, Manner, Call)>,
+}
+
+impl Key {
+    fn admits(&self, manner: Manner) -> bool {
+        match (self.manner, manner) {
+            (None, _) => true,
+            (Some(Manner::Read), Manner::Read) => true,
+            (Some(Manner::Compete(held)), Manner::Compete(kind)) => held == kind && !self.sent,
+            _ => false,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.holders == 0
+            && self.behind.is_empty()
+            && !self.row_awaited
+            && self.behind_row.is_empty()
+    }
+}
+
+/// The calls of one kind whose turn it is.
+struct Lane {
+    kind: Kind,
+    text: Arc<str>,
+    calls: VecDeque<Call>,
+    /// How many may go in one batch: fewer after a failure, so that one poisoned call after the
+    /// other does not slow all of them down.
+    cap: usize,
+    /// About how many bytes it answers to each.
+    answered: usize,
+}
+
+// The keys are hashes already.
+#[derive(Default)]
+struct Unhashed(u64);
+
+impl Hasher for Unhashed {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// By the hash of the key: two keys of one hash wait for each other, which does no harm.
+    keys: HashMap<u64, Key, BuildHasherDefault<Unhashed>>,
+    lanes: Vec<Lane>,
+    flights: usize,
+    calls: u64,
+}
+
+/// The calls of all callers.
+pub struct Queue {
+    state: Mutex<State>,
+    limits: Limits,
+    /// Begins a flight of its own.
+    launch: Box<dyn Fn(Flight) + Send + Sync>,
+}
+
+/// A call's turn at its key, which ends when it is dropped.
+pub struct Turn {
+    queue: Arc<Queue>,
+    key: u64,
+}
+
+/// The right to have a statement under way, which is passed on when it is dropped.
+pub struct Flight {
+    queue: Arc<Queue>,
+    runtime: Handle,
+    begun: bool,
+}
+
+/// A write's wait for the row of its key, which other calls pass.
+pub struct RowWait {
+    queue: Arc<Queue>,
+    key: u64,
+}
+
+/// How a call begins.
+#[allow(clippy::large_enum_variant)] // it is taken apart where it is made
+pub enum Ticket {
+    /// At once: nobody else is there.
+    Alone(Statement, Turn, Flight),
+    /// In the queue.
+    Queued(oneshot::Receiver<Answer>),
+}
+
+impl Queue {
+    /// A queue that calls `launch` when there are calls and too few flights.
+    pub fn new(limits: Limits, launch: Box<dyn Fn(Flight) + Send + Sync>) -> Self {
+        Self { state: Mutex::default(), limits, launch }
+    }
+
+    /// Takes a call in. `text` writes the SQL of a kind that has not been met before.
+    pub fn enter(
+        self: &Arc<Self>,
+        kind: Kind,
+        statement: Statement,
+        room: Option<OwnedSemaphorePermit>,
+        text: impl FnOnce() -> String,
+    ) -> Ticket {
+        let key = hash(&statement);
+        let manner = Manner::of(kind, &statement);
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.calls += 1;
+        let known = state.keys.entry(key).or_default();
+        let behind_row = known.row_awaited && manner == Manner::Write;
+        let admitted = !behind_row && known.behind.is_empty() && known.admits(manner);
+        if admitted
+            && state.flights == 0
+            && state.nobody_waits()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            state.flights += 1;
+            let known = state.keys.entry(key).or_default();
+            known.hold(manner);
+            known.sent = true;
+            let turn = Turn { queue: Arc::clone(self), key };
+            let flight = Flight { queue: Arc::clone(self), runtime, begun: true };
+            return Ticket::Alone(statement, turn, flight);
+        }
+        let (reply, answer) = oneshot::channel();
+        let bytes = size(&statement);
+        let number = state.calls;
+        let mut call = Call { statement, turn: None, skips: false, bytes, number, reply, room };
+        state.lane(kind, self.limits.max_batch_rows, text);
+        let known = state.keys.entry(key).or_default();
+        if admitted {
+            known.hold(manner);
+            call.turn = Some(Turn { queue: Arc::clone(self), key });
+            state.push(kind, call);
+            self.launch(guard, None);
+        } else if behind_row {
+            known.behind_row.push_back((kind, manner, call));
+        } else {
+            known.behind.push_back((kind, manner, call));
+        }
+        Ticket::Queued(answer)
+    }
+
+    /// Takes in a call that has been in before, and is not to wait for its row.
+    pub fn enter_again(
+        self: &Arc<Self>,
+        kind: Kind,
+        statement: Statement,
+        turn: Option<Turn>,
+        text: impl FnOnce() -> String,
+    ) -> oneshot::Receiver<Answer> {
+        let (reply, answer) = oneshot::channel();
+        let bytes = size(&statement);
+        let mut state = self.state();
+        state.calls += 1;
+        let number = state.calls;
+        let call = Call { statement, turn, skips: true, bytes, number, reply, room: None };
+        state.lane(kind, self.limits.max_batch_rows, text);
+        state.push(kind, call);
+        self.launch(state, None);
+        answer
+    }
+
+    /// The next batch, of the kind whose first call has waited longest.
+    pub fn next_batch(&self) -> Option<Batch> {
+        let mut given_up = Vec::new();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let batch = loop {
+            let lanes = state.lanes.iter_mut().filter(|lane| !lane.calls.is_empty());
+            let lane = lanes.min_by_key(|lane| lane.calls.front().map(|call| call.number))?;
+            let calls = lane.take(self.limits.max_batch_bytes, &mut given_up);
+            if !calls.is_empty() {
+                break Batch { kind: lane.kind, text: Arc::clone(&lane.text), calls };
+            }
+        };
+        for turn in batch.calls.iter().filter_map(|call| call.turn.as_ref()) {
+            if matches!(batch.kind, Kind::Lock | Kind::Initialize(_) | Kind::TakeOver(_))
+                && let Some(key) = state.keys.get_mut(&turn.key)
+            {
+                key.sent = true;
+            }
+        }
+        // Before `given_up`, whose turns end under the lock.
+        drop(guard);
+        Some(batch)
+    }
+
+    /// Notes that a batch of a kind was answered, with so many bytes to each; unknown, if it was sent
+    /// as a single statement.
+    pub fn answered(&self, kind: Kind, bytes: Option<usize>) {
+        let most = self.limits.max_batch_rows;
+        if let Some(lane) = self.state().lane_of(kind) {
+            lane.cap = (lane.cap * 2).min(most);
+            lane.answered = bytes.unwrap_or(lane.answered);
+        }
+    }
+
+    /// Notes that a batch of a kind has failed.
+    pub fn failed(&self, kind: Kind, rows: usize) {
+        if let Some(lane) = self.state().lane_of(kind) {
+            lane.cap = (rows / 2).max(1);
+        }
+    }
+
+    /// Launches a flight if there are calls for one.
+    fn launch(self: &Arc<Self>, mut state: MutexGuard<'_, State>, runtime: Option<&Handle>) {
+        if !state.has_flight(&self.limits) {
+            return;
+        }
+        // Without a runtime nothing is under way; the next call brings one.
+        if let Some(runtime) = runtime.cloned().or_else(|| Handle::try_current().ok()) {
+            state.flights += 1;
+            drop(state);
+            (self.launch)(Flight { queue: Arc::clone(self), runtime, begun: false });
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn nobody_waits(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.calls.is_empty())
+    }
+
+    /// Whether one more statement under way is worth it: the first always is, a further one if it
+    /// would be a large batch. Many small ones are slower than few large ones.
+    fn has_flight(&self, limits: &Limits) -> bool {
+        match self.flights {
+            0 => !self.nobody_waits(),
+            flights if flights < limits.max_flights => {
+                let waiting: usize = self.lanes.iter().map(|lane| lane.calls.len()).sum();
+                waiting >= limits.min_further_batch
+            }
+            _ => false,
+        }
+    }
+
+    fn lane(&mut self, kind: Kind, cap: usize, text: impl FnOnce() -> String) {
+        if !self.lanes.iter().any(|lane| lane.kind == kind) {
+            let text = text().into();
+            self.lanes.push(Lane { kind, text, calls: VecDeque::new(), cap, answered: 0 });
+        }
+    }
+
+    fn lane_of(&mut self, kind: Kind) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| lane.kind == kind)
+    }
+
+    fn push(&mut self, kind: Kind, call: Call) {
+        if let Some(lane) = self.lane_of(kind) {
+            lane.calls.push_back(call);
+        }
+    }
+
+    /// Lets those go whose turn has come.
+    fn go_on(&mut self, queue: &Arc<Queue>, hash: u64) {
+        while let Some(key) = self.keys.get_mut(&hash) {
+            let Some((kind, manner, call)) = key.behind.pop_front() else {
+                break;
+            };
+            if key.row_awaited && manner == Manner::Write {
+                key.behind_row.push_back((kind, manner, call));
+                continue;
+            }
+            if !key.admits(manner) {
+                key.behind.push_front((kind, manner, call));
+                break;
+            }
+            key.hold(manner);
+            let turn = Some(Turn { queue: Arc::clone(queue), key: hash });
+            self.push(kind, Call { turn, ..call });
+        }
+        if self.keys.get(&hash).is_some_and(Key::is_idle) {
+            self.keys.remove(&hash);
+        }
+    }
+}
+
+impl Key {
+    fn hold(&mut self, manner: Manner) {
+        self.manner = Some(manner);
+        self.holders += 1;
+    }
+
+    fn let_go(&mut self) {
+        self.holders = self.holders.saturating_sub(1);
+        if self.holders == 0 {
+            self.manner = None;
+            self.sent = false;
+        }
+    }
+}
+
+impl Lane {
+    /// Takes as many calls as may go in one batch. Those that nobody waits for any more are given up.
+    fn take(&mut self, max_bytes: usize, given_up: &mut Vec<Call>) -> Vec<Call> {
+        let most = if self.kind == Kind::Single { 1 } else { self.cap };
+        let mut calls = Vec::with_capacity(most.min(self.calls.len()));
+        let mut bytes = 0;
+        while let Some(call) = self.calls.pop_front() {
+            if call.reply.is_closed() {
+                given_up.push(call);
+                continue;
+            }
+            bytes += call.bytes + self.answered;
+            if !calls.is_empty() && bytes > max_bytes {
+                self.calls.push_front(call);
+                break;
+            }
+            calls.push(call);
+            if calls.len() == most {
+                break;
+            }
+        }
+        calls
+    }
+}
+
+impl Turn {
+    /// Lets other calls pass while the call waits for the key's row.
+    pub fn wait_for_row(self) -> RowWait {
+        if let Some(key) = self.queue.state().keys.get_mut(&self.key) {
+            key.row_awaited = true;
+        }
+        RowWait { queue: Arc::clone(&self.queue), key: self.key }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        if let Some(key) = state.keys.get_mut(&self.key) {
+            key.let_go();
+        }
+        state.go_on(&self.queue, self.key);
+        self.queue.launch(state, None);
+    }
+}
+
+impl Drop for RowWait {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        if let Some(key) = state.keys.get_mut(&self.key) {
+            key.row_awaited = false;
+            while let Some(call) = key.behind_row.pop_back() {
+                key.behind.push_front(call);
+            }
+        }
+        state.go_on(&self.queue, self.key);
+        self.queue.launch(state, None);
+    }
+}
+
+impl Flight {
+    /// Where it is under way.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Notes that it is under way.
+    pub fn begin(&mut self) {
+        self.begun = true;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        state.flights -= 1;
+        // One that has never begun was on a runtime that is shutting down: so would the next be.
+        if self.begun {
+            self.queue.launch(state, Some(&self.runtime));
+        }
+    }
+}
+
+fn hash(statement: &Statement) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match statement {
+        Statement::Create(columns) => match &columns.idempotency_key {
+            Field::Set(key) => key.as_deref().hash(&mut hasher),
+            Field::Absent => {}
+        },
+        other => other.key().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// About how many bytes a statement sends.
+fn size(statement: &Statement) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let columns = match statement {
+        Statement::Create(columns)
+        | Statement::FindOrCreate { columns, .. }
+        | Statement::Update { columns, .. } => columns,
+        Statement::Initialize(new) | Statement::TakeOver(new) => {
+            return new.key.len() + text(&new.request.path) + text(&new.request.params);
+        }
+        other => return other.key().map_or(0, str::len),
+    };
+    let fields = columns.by_order().into_iter();
+    fields
+        .map(|field| match field {
+            Field::Set(value) => text(value),
+            Field::Absent => 0,
+        })
+        .sum()
+}

@@ -1,0 +1,844 @@
+//! Group commit against PostgreSQL: many callers' statements in one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[allow(dead_code)] // other tests use more of it
+mod support;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use medusa_idempotency_key::engine::error::{DatabaseError, Error};
+use medusa_idempotency_key::engine::group_commit::{GroupCommit, Limits};
+use medusa_idempotency_key::engine::key::{Columns, Field};
+use medusa_idempotency_key::engine::operations;
+use medusa_idempotency_key::engine::pool::{Connection, PoolSession};
+use medusa_idempotency_key::engine::session::Session;
+use medusa_idempotency_key::engine::statement::{
+    Fence, LeaseChange, NewRequest, Request, Row, Statement, Token,
+};
+use sqlx::{AssertSqlSafe, FromRow};
+use support::{Database, finished, recovery_point, text};
+use tokio::task::JoinHandle;
+
+const LEASE: Duration = Duration::from_secs(10);
+
+fn group(database: &Database) -> GroupCommit {
+    GroupCommit::join(database.session().clone(), Limits::default())
+}
+
+fn group_within(database: &Database, limits: Limits) -> GroupCommit {
+    GroupCommit::join(database.session().clone(), limits)
+}
+
+/// Calls in their order, none of which waits for the one before it.
+fn at_once<T, F>(calls: impl IntoIterator<Item = F>) -> Vec<JoinHandle<T>>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    calls.into_iter().map(tokio::spawn).collect()
+}
+
+async fn all<T>(calls: Vec<JoinHandle<T>>) -> Vec<T> {
+    let mut results = Vec::new();
+    for call in calls {
+        results.push(call.await.unwrap());
+    }
+    results
+}
+
+fn run(
+    group: &GroupCommit,
+    statement: Statement,
+) -> impl Future<Output = Result<Vec<Row>, Error>> + Send + 'static {
+    let group = group.clone();
+    async move { group.run(statement).await }
+}
+
+async fn run_all(group: &GroupCommit, statements: Vec<Statement>) -> Vec<Result<Vec<Row>, Error>> {
+    all(at_once(statements.into_iter().map(|statement| run(group, statement)))).await
+}
+
+fn key_named(key: &str) -> Columns {
+    Columns {
+        id: text(&format!("id_{key}")),
+        idempotency_key: text(key),
+        // Some errors tell the whole row.
+        created_at: text("2020-01-01T00:00:00Z"),
+        request_method: text("POST"),
+        ..Columns::default()
+    }
+}
+
+fn create(key: &str) -> Statement {
+    Statement::Create(key_named(key))
+}
+
+fn find(key: &str) -> Statement {
+    Statement::Find(key.to_owned())
+}
+
+fn update(key: &str, columns: Columns) -> Statement {
+    Statement::Update {
+        key: key.to_owned(),
+        columns,
+        lease: LeaseChange::Keep,
+        place: None,
+        fence: None,
+    }
+}
+
+fn lock(key: &str) -> Statement {
+    Statement::Lock { key: key.to_owned(), hold: LEASE, own: None }
+}
+
+fn request(id: &str, key: &str, path: &str) -> NewRequest {
+    NewRequest {
+        id: id.to_owned(),
+        key: key.to_owned(),
+        request: Request {
+            method: Some("POST".to_owned()),
+            path: Some(path.to_owned()),
+            params: Some("{\"a\": 1}".to_owned()),
+            fingerprint: None,
+        },
+        lease: LEASE,
+    }
+}
+
+async fn connect(session: &PoolSession) -> Connection {
+    session.pool.connection().await.unwrap()
+}
+
+async fn execute(session: &PoolSession, sql: &str) {
+    connect(session).await.execute(sql.to_owned()).await.unwrap();
+}
+
+async fn select<T>(session: &PoolSession, sql: &str) -> Vec<T>
+where
+    T: Send + Unpin + for<'r> FromRow<'r, sqlx::postgres::PgRow>,
+{
+    let mut connection = connect(session).await;
+    let rows = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection.start().unwrap()).await;
+    connection.end(rows).unwrap()
+}
+
+/// Notes each statement that inserts or updates keys: its text, and how many rows it wrote.
+async fn log_statements(session: &PoolSession) {
+    execute(
+        session,
+        "CREATE TABLE log (sql text, rows bigint, bytes bigint); \
+         CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log \
+         SELECT current_query(), count(*), sum(octet_length(response_body::text)) FROM new; \
+         RETURN NULL; END $$; \
+         CREATE TRIGGER log_insert AFTER INSERT ON idempotency_key \
+         REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION log(); \
+         CREATE TRIGGER log_update AFTER UPDATE ON idempotency_key \
+         REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION log()",
+    )
+    .await;
+}
+
+async fn logged(session: &PoolSession) -> Vec<(String, i64)> {
+    select(session, "SELECT sql, rows FROM log WHERE rows > 0").await
+}
+
+/// Another transaction, which holds what it has locked until it is committed or dropped.
+async fn transaction(session: &PoolSession, sql: &str) -> Connection {
+    let mut connection = connect(session).await;
+    connection.in_transaction = true;
+    connection.execute(format!("BEGIN; {sql}")).await.unwrap();
+    connection
+}
+
+async fn commit(mut connection: Connection) {
+    connection.execute("COMMIT".to_owned()).await.unwrap();
+    connection.in_transaction = false;
+}
+
+#[tokio::test]
+async fn a_lone_caller_sends_the_plain_statement_at_once() {
+    let database = Database::new().await;
+    log_statements(database.session()).await;
+    let group = group(&database);
+    for number in 0..5 {
+        group.run(create(&format!("k{number}"))).await.unwrap();
+        group.run(update(&format!("k{number}"), recovery_point("paid"))).await.unwrap();
+    }
+    let logged = logged(database.session()).await;
+    assert_eq!(logged.len(), 10);
+    assert!(logged.iter().all(|(sql, _)| !sql.contains("unnest")), "{logged:?}");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_callers_share_few_commits() {
+    let database = Database::new().await;
+    log_statements(database.session()).await;
+    let group = group(&database);
+    let names: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
+    for statement in [create, |key: &str| update(key, recovery_point("paid")), lock] {
+        let statements = names.iter().map(|name| statement(name)).collect();
+        for (answer, name) in run_all(&group, statements).await.into_iter().zip(&names) {
+            let rows = answer.unwrap();
+            assert_eq!(rows.len(), 1);
+            assert_eq!(&rows[0].key.idempotency_key, name);
+            assert!(rows[0].won);
+        }
+        let logged = logged(database.session()).await;
+        assert!(logged.len() <= 10, "{logged:?}");
+        execute(database.session(), "TRUNCATE log").await;
+    }
+    let found = run_all(&group, names.iter().map(|name| find(name)).collect()).await;
+    for (found, name) in found.into_iter().zip(&names) {
+        let row = found.unwrap().remove(0);
+        assert_eq!(row.key.recovery_point, "paid");
+        assert_eq!(&row.key.idempotency_key, name);
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn services_of_one_pool_and_schema_share_a_group() {
+    let database = Database::new().await;
+    log_statements(database.session()).await;
+    let (a, b) = (group(&database), group(&database));
+    let calls = (0..100)
+        .map(|number| run(if number % 2 == 0 { &a } else { &b }, create(&format!("k{number}"))));
+    assert!(all(at_once(calls)).await.iter().all(Result::is_ok));
+    assert!(logged(database.session()).await.len() <= 3);
+    database.drop().await;
+}
+
+fn database_error(result: Result<Vec<Row>, Error>) -> DatabaseError {
+    match result {
+        Err(Error::Database(error)) => *error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Everything a user sees of an error.
+fn told(error: &DatabaseError) -> String {
+    format!("{error:?}")
+}
+
+#[tokio::test]
+async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
+    let database = Database::new().await;
+    let session = database.session();
+    execute(
+        session,
+        "ALTER TABLE idempotency_key ADD CONSTRAINT known_method \
+         CHECK (request_method <> 'BREW'); \
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.request_path = '/refused' THEN RAISE 'refused' USING ERRCODE = 'XY123', \
+         DETAIL = 'a detail', HINT = 'a hint'; END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON idempotency_key \
+         FOR EACH ROW EXECUTE FUNCTION refuse(); \
+         CREATE FUNCTION refuse_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.request_path = '/late' THEN RAISE 'late' USING ERRCODE = 'XY124'; END IF; \
+         RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER refuse_late AFTER INSERT OR UPDATE ON idempotency_key \
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_late()",
+    )
+    .await;
+    session.run(create("known")).await.unwrap();
+    let bad: Vec<(&str, Columns)> = vec![
+        ("22021", Columns { request_path: text("a\0b"), ..Columns::default() }),
+        ("22P05", Columns { response_body: text("\"\\u0000\""), ..Columns::default() }),
+        ("22P02", Columns { response_body: text("\"\\ud800\""), ..Columns::default() }),
+        ("22P02", Columns { request_params: text("{"), ..Columns::default() }),
+        ("22P02", Columns { response_code: text("2.5"), ..Columns::default() }),
+        ("22003", Columns { response_code: text("99999999999"), ..Columns::default() }),
+        ("22007", Columns { created_at: text("yesterdayish"), ..Columns::default() }),
+        ("23502", Columns { recovery_point: Field::Set(None), ..Columns::default() }),
+        ("23514", Columns { request_method: text("BREW"), ..Columns::default() }),
+        ("XY123", Columns { request_path: text("/refused"), ..Columns::default() }),
+        ("XY124", Columns { request_path: text("/late"), ..Columns::default() }),
+    ];
+    let group = group(&database);
+    let mut statements = vec![create("first"), create("known")];
+    for (index, (_, columns)) in bad.iter().enumerate() {
+        statements.push(create(&format!("good{index}")));
+        let named = key_named(&format!("bad{index}"));
+        statements.push(Statement::Create(Columns {
+            id: named.id,
+            idempotency_key: named.idempotency_key,
+            created_at: match &columns.created_at {
+                Field::Absent => named.created_at,
+                given => given.clone(),
+            },
+            ..columns.clone()
+        }));
+    }
+    let mut answers = run_all(&group, statements.clone()).await.into_iter();
+    answers.next().unwrap().unwrap();
+    let duplicate = database_error(answers.next().unwrap());
+    assert_eq!(told(&duplicate), told(&database_error(session.run(create("known")).await)));
+    assert_eq!(duplicate.code, "23505");
+    assert!(duplicate.constraint.is_some() && duplicate.table.is_some(), "{duplicate:?}");
+    for (index, (code, _)) in bad.iter().enumerate() {
+        answers.next().unwrap().unwrap();
+        let error = database_error(answers.next().unwrap());
+        assert_eq!(error.code, *code);
+        let alone = database_error(session.run(statements[2 * index + 3].clone()).await);
+        assert_eq!(told(&error), told(&alone));
+    }
+
+    // The same of updates, of one kind and of several.
+    let mut statements = vec![update("known", recovery_point("paid"))];
+    for (index, (_, columns)) in bad.iter().enumerate() {
+        statements.push(update(&format!("good{index}"), columns.clone()));
+    }
+    let answers = run_all(&group, statements.clone()).await.into_iter().skip(1);
+    for ((answer, (code, _)), statement) in answers.zip(&bad).zip(&statements[1..]) {
+        let error = database_error(answer);
+        assert_eq!(error.code, *code);
+        assert_eq!(told(&error), told(&database_error(session.run(statement.clone()).await)));
+    }
+    let code = |key: usize, code: &str| {
+        let columns = Columns { response_code: text(code), ..Columns::default() };
+        update(&format!("good{key}"), columns)
+    };
+    let codes = ["200", "200", "x", "201", "y", "202"];
+    let statements = codes.iter().enumerate().map(|(index, text)| code(index, text)).collect();
+    for (answer, text) in run_all(&group, statements).await.into_iter().zip(codes) {
+        assert_eq!(answer.is_ok(), text.parse::<i32>().is_ok(), "{text}: {answer:?}");
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_poisoned_batch_is_halved_not_taken_apart() {
+    let database = Database::new().await;
+    log_statements(database.session()).await;
+    let group = group(&database);
+    let statements = (0..256)
+        .map(|number| {
+            let mut columns = key_named(&format!("k{number:03}"));
+            if number == 100 {
+                columns.response_code = text("x");
+            }
+            Statement::Create(columns)
+        })
+        .collect();
+    let answers = run_all(&group, statements).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
+    assert!(answers[100].is_err());
+    assert!(logged(database.session()).await.len() <= 12);
+    // The next ones go together again.
+    execute(database.session(), "TRUNCATE log").await;
+    let more = (0..256).map(|number| create(&format!("more{number}"))).collect();
+    assert!(run_all(&group, more).await.iter().all(Result::is_ok));
+    assert!(logged(database.session()).await.len() <= 8);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn calls_about_one_key_keep_their_order() {
+    let database = Database::new().await;
+    let group = group(&database);
+    let mut statements = Vec::new();
+    for number in 0..100 {
+        let key = format!("k{number}");
+        statements.extend([
+            find(&key),
+            create(&key),
+            update(&key, recovery_point("one")),
+            find(&key),
+            update(&key, Columns { response_code: text("201"), ..recovery_point("two") }),
+            lock(&key),
+            lock(&key),
+            update(&key, recovery_point("three")),
+            find(&key),
+            create(&key),
+        ]);
+    }
+    let mut answers = run_all(&group, statements).await.into_iter();
+    for _ in 0..100 {
+        let mut next = || answers.next().unwrap();
+        assert!(next().unwrap().is_empty());
+        assert_eq!(next().unwrap()[0].key.recovery_point, "started");
+        assert_eq!(next().unwrap()[0].key.recovery_point, "one");
+        assert_eq!(next().unwrap()[0].key.recovery_point, "one");
+        assert_eq!(next().unwrap()[0].key.recovery_point, "two");
+        let locked = next().unwrap();
+        assert!(locked[0].won && locked[0].key.recovery_point == "two");
+        assert!(!next().unwrap()[0].won);
+        assert_eq!(next().unwrap()[0].key.recovery_point, "three");
+        assert_eq!(next().unwrap()[0].key.recovery_point, "three");
+        assert_eq!(database_error(next()).code, "23505");
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn of_many_who_lock_a_key_the_first_wins() {
+    let database = Database::new().await;
+    let group = group(&database);
+    for round in 0..10 {
+        let key = format!("k{round}");
+        // Something else is under way, so that the locks go together.
+        let mut statements = vec![create(&key), create(&format!("other{round}"))];
+        statements.extend((0..64).map(|_| lock(&key)));
+        let answers = run_all(&group, statements).await;
+        let won: Vec<bool> =
+            answers.into_iter().skip(2).map(|answer| answer.unwrap()[0].won).collect();
+        assert!(won[0]);
+        assert_eq!(won.iter().filter(|won| **won).count(), 1);
+    }
+    // Somebody whose earlier lock holds for no time locks it again.
+    let free = |key: &str| Statement::Lock { key: key.to_owned(), hold: Duration::ZERO, own: None };
+    let answers = run_all(&group, (0..8).map(|_| free("k0")).collect()).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap()[0].won));
+    let answers = run_all(&group, (0..3).map(|_| lock("nowhere")).collect()).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().is_empty()));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn of_many_who_begin_a_request_one_wins_and_the_others_meet_it() {
+    let database = Database::new().await;
+    let group = group(&database);
+    for fingerprint in [None, Some("print".to_owned())] {
+        let prefix = fingerprint.as_deref().unwrap_or("no");
+        let mut statements = vec![create(&format!("{prefix}-other"))];
+        for number in 0..30 {
+            let path = if number % 3 == 0 { "/a" } else { "/b" };
+            let mut new = request(&format!("{prefix}{number}"), prefix, path);
+            new.request.fingerprint.clone_from(&fingerprint);
+            statements.push(Statement::Initialize(new));
+        }
+        let mut other_print = request(&format!("{prefix}x"), prefix, "/a");
+        other_print.request.fingerprint = fingerprint.as_ref().map(|_| "another".to_owned());
+        statements.push(Statement::Initialize(other_print));
+        let answers: Vec<Row> = run_all(&group, statements)
+            .await
+            .into_iter()
+            .skip(1)
+            .map(|answer| answer.unwrap().remove(0))
+            .collect();
+        for (number, row) in answers.iter().take(30).enumerate() {
+            assert_eq!(row.won, number == 0, "{number}");
+            assert!(row.live);
+            assert_eq!(row.same, number % 3 == 0, "{number}");
+            assert_eq!(row.key.id, format!("{prefix}0"));
+            assert_eq!(row.token, answers[0].token);
+        }
+        assert_eq!(answers[30].same, fingerprint.is_none());
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn of_many_who_take_a_request_over_the_first_gets_it() {
+    let database = Database::new().await;
+    let group = group(&database);
+    let session = database.session();
+    for key in ["free", "held", "done", "locked"] {
+        session.run(Statement::Initialize(request(key, key, "/a"))).await.unwrap();
+    }
+    execute(
+        session,
+        "UPDATE idempotency_key SET locked_at = NULL WHERE idempotency_key IN ('free', 'locked'); \
+         UPDATE idempotency_key SET locked_at = NULL, recovery_point = 'finished' \
+         WHERE idempotency_key = 'done'",
+    )
+    .await;
+    let held =
+        transaction(session, "SELECT FROM idempotency_key WHERE id = 'locked' FOR UPDATE").await;
+    let mut statements = vec![find("free")];
+    for key in ["free", "held", "done", "locked", "nowhere"] {
+        statements.extend((0..8).map(|_| Statement::TakeOver(request("unused", key, "/b"))));
+    }
+    let started = Instant::now();
+    let answers: Vec<Vec<Row>> =
+        run_all(&group, statements).await.into_iter().skip(1).map(Result::unwrap).collect();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!(answers[0].len(), 1);
+    assert!(answers[0][0].won && !answers[0][0].same);
+    assert!(answers[1..].iter().all(Vec::is_empty), "{answers:?}");
+    commit(held).await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn updates_answer_as_they_do_alone() {
+    let database = Database::new().await;
+    let group = group(&database);
+    let session = database.session();
+    let row = |key: &str| session.run(Statement::Initialize(request(key, key, "/a")));
+    let mut tokens = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        tokens.push(row(key).await.unwrap().remove(0).token.unwrap());
+    }
+    let fenced = |key: &str, tokens: Vec<Token>, lease| Statement::Update {
+        key: key.to_owned(),
+        columns: recovery_point("paid"),
+        lease,
+        place: None,
+        fence: Some(Fence { tokens, recovery_point: None, lease: LEASE }),
+    };
+    let foreign = Token("0000000000000000".to_owned());
+    let both = vec![foreign.clone(), tokens[2].clone()];
+    let answers = run_all(
+        &group,
+        vec![
+            find("a"),
+            fenced("a", vec![tokens[0].clone()], LeaseChange::Renew),
+            fenced("b", vec![foreign], LeaseChange::Renew),
+            fenced("c", both, LeaseChange::Renew),
+            fenced("nowhere", vec![tokens[3].clone()], LeaseChange::Renew),
+            fenced("d", vec![tokens[3].clone()], LeaseChange::End),
+        ],
+    )
+    .await;
+    let answers: Vec<Vec<Row>> = answers.into_iter().map(Result::unwrap).collect();
+    let counts: Vec<usize> = answers.iter().map(Vec::len).collect();
+    assert_eq!(counts, [1, 1, 0, 1, 0, 1]);
+    assert_eq!(answers[1][0].key.recovery_point, "paid");
+    assert_ne!(answers[1][0].token.as_ref(), Some(&tokens[0]));
+    assert_eq!(answers[5][0].key.locked_at, None);
+
+    let empty = |key: &str| update(key, Columns::default());
+    let cleared = Columns { request_params: Field::Set(None), ..Columns::default() };
+    let renamed = Columns { idempotency_key: text("e"), ..Columns::default() };
+    let answers = run_all(
+        &group,
+        vec![
+            find("a"),
+            empty("a"),
+            empty("nowhere"),
+            update("a", cleared.clone()),
+            update("b", cleared.clone()),
+            update("nowhere", cleared),
+            update("c", renamed),
+            find("c"),
+        ],
+    )
+    .await;
+    let answers: Vec<Vec<Row>> = answers.into_iter().map(Result::unwrap).collect();
+    let counts: Vec<usize> = answers.iter().map(Vec::len).collect();
+    assert_eq!(counts, [1, 1, 0, 1, 1, 0, 1, 0]);
+    assert_eq!(answers[3][0].key.request_params, None);
+    assert_eq!(answers[6][0].key.idempotency_key, "e");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn known_keys_are_found_and_others_are_created() {
+    let database = Database::new().await;
+    let group = group(&database);
+    let statement = |key: &str, new: &str| Statement::FindOrCreate {
+        key: key.to_owned(),
+        columns: key_named(new),
+    };
+    let mut statements = vec![create("known")];
+    for number in 0..20 {
+        statements.push(statement("known", &format!("unused{number}")));
+        statements.push(statement("unknown", &format!("new{number}")));
+    }
+    let answers = run_all(&group, statements).await.into_iter().skip(1);
+    for (number, answer) in answers.enumerate() {
+        let expected =
+            if number % 2 == 0 { "known".to_owned() } else { format!("new{}", number / 2) };
+        assert_eq!(answer.unwrap()[0].key.idempotency_key, expected);
+    }
+    let count: Vec<(i64,)> =
+        select(database.session(), "SELECT count(*) FROM idempotency_key").await;
+    assert_eq!(count[0].0, 21);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_fails_its_batch_which_is_not_repeated() {
+    let database = Database::new().await;
+    let session = database.session();
+    execute(
+        session,
+        "CREATE SEQUENCE tries; \
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.idempotency_key = 'slow' THEN PERFORM nextval('tries'), pg_sleep(5); END IF; \
+         RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON idempotency_key \
+         FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    .await;
+    let group = group(&database);
+    let mut statements = vec![create("first")];
+    statements.extend((0..20).map(|number| create(&format!("k{number}"))));
+    statements.push(create("slow"));
+    let calls = at_once(statements.into_iter().map(|statement| run(&group, statement)));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Others go on meanwhile.
+    let started = Instant::now();
+    group.run(create("meanwhile")).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    execute(
+        session,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+             AND query LIKE '%unnest%' AND query LIKE '%' || current_schema || '%'",
+    )
+    .await;
+    let mut answers = all(calls).await.into_iter();
+    answers.next().unwrap().unwrap();
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+        assert_eq!(error.code(), Some("57P01"));
+    }
+    let kept: Vec<(String,)> =
+        select(session, "SELECT idempotency_key FROM idempotency_key ORDER BY 1").await;
+    assert_eq!(kept, [("first".to_owned(),), ("meanwhile".to_owned(),)]);
+    let tries: Vec<(i64,)> = select(session, "SELECT last_value FROM tries").await;
+    assert_eq!(tries, [(1,)]);
+    group.run(create("after")).await.unwrap();
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn batches_keep_their_limits() {
+    let database = Database::new().await;
+    let session = database.session();
+    log_statements(session).await;
+    let limits =
+        Limits { max_batch_rows: 10, max_batch_bytes: 250_000, max_queued: 8, ..Limits::default() };
+    let group = group_within(&database, limits);
+    let statements = (0..200).map(|number| create(&format!("k{number}"))).collect();
+    assert!(run_all(&group, statements).await.iter().all(Result::is_ok));
+    let rows: Vec<(i64,)> = select(session, "SELECT rows FROM log WHERE rows > 0").await;
+    assert_eq!(rows.iter().map(|(rows,)| rows).sum::<i64>(), 200);
+    assert!(rows.iter().all(|(rows,)| *rows <= 10), "{rows:?}");
+
+    execute(session, "TRUNCATE log").await;
+    let body = format!("\"{}\"", "x".repeat(100_000));
+    let statements = (0..20)
+        .map(|number| {
+            let columns = Columns { response_body: text(&body), ..Columns::default() };
+            update(&format!("k{number}"), columns)
+        })
+        .collect();
+    assert!(run_all(&group, statements).await.iter().all(Result::is_ok));
+    let bytes: Vec<(i64,)> = select(session, "SELECT bytes::bigint FROM log WHERE rows > 0").await;
+    assert!(bytes.len() >= 10 && bytes.iter().all(|(bytes,)| *bytes <= 250_000), "{bytes:?}");
+    // Those outside of the queue keep their order too.
+    let statements = (0..100)
+        .map(|number| update("k0", recovery_point(&number.to_string())))
+        .chain([find("k0")])
+        .collect();
+    let answers = run_all(&group, statements).await;
+    assert_eq!(answers[100].as_ref().unwrap()[0].key.recovery_point, "99");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
+    for max_connections in [4, 1] {
+        let database = Database::with_connections(max_connections).await;
+        let session = database.session();
+        let group = group(&database);
+        let names: Vec<String> = (0..50).map(|number| format!("k{number}")).collect();
+        run_all(&group, names.iter().map(|name| create(name)).collect()).await;
+        // Alone, and in a batch.
+        for first in ["k7", "k0"] {
+            let held = match max_connections {
+                1 => None,
+                _ => Some(
+                    transaction(
+                        session,
+                        "SELECT FROM idempotency_key \
+                     WHERE idempotency_key IN ('k7', 'k8') FOR UPDATE",
+                    )
+                    .await,
+                ),
+            };
+            let done = Arc::new(tokio::sync::Notify::new());
+            let stage = {
+                let (database, done) = (database.session().clone(), Arc::clone(&done));
+                let stage = held.is_none();
+                tokio::spawn(async move {
+                    if stage {
+                        let turn = medusa_idempotency_key::engine::stage::Turn::Anybody;
+                        let work = |_| async {
+                            done.notified().await;
+                            Ok(finished("200"))
+                        };
+                        medusa_idempotency_key::engine::stage::run_in_transaction(
+                            &database, "k7", &turn, 0, work,
+                        )
+                        .await
+                        .unwrap();
+                    }
+                })
+            };
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let mut order = vec![first.to_owned()];
+            order.extend(names.iter().filter(|name| *name != first).cloned());
+            let started = Instant::now();
+            let mut calls =
+                at_once(order.iter().map(|name| run(&group, update(name, recovery_point("paid")))));
+            let waiting = order.iter().position(|name| name == "k7").unwrap();
+            let waiting = calls.remove(waiting);
+            let other = match max_connections {
+                1 => None,
+                _ => {
+                    let index = order.iter().filter(|name| *name != "k7");
+                    let index = index.clone().position(|name| name == "k8").unwrap();
+                    Some(calls.remove(index))
+                }
+            };
+            for answer in all(calls).await {
+                assert_eq!(answer.unwrap()[0].key.recovery_point, "paid");
+            }
+            // Calls about the very key pass too, but for those that write it.
+            assert_eq!(group.run(find("k7")).await.unwrap().len(), 1);
+            assert!(!group.run(lock("k7")).await.unwrap()[0].won);
+            let behind = tokio::spawn(run(&group, update("k7", recovery_point("last"))));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+            assert!(!waiting.is_finished() && !behind.is_finished());
+            done.notify_one();
+            if let Some(held) = held {
+                commit(held).await;
+            }
+            stage.await.unwrap();
+            assert_eq!(waiting.await.unwrap().unwrap()[0].key.recovery_point, "paid");
+            assert_eq!(behind.await.unwrap().unwrap()[0].key.recovery_point, "last");
+            if let Some(other) = other {
+                other.await.unwrap().unwrap();
+            }
+        }
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_another_transaction_inserts_does_not_hold_up_its_neighbours() {
+    let database = Database::new().await;
+    let session = database.session();
+    let group = group(&database);
+    let held = transaction(
+        session,
+        "INSERT INTO idempotency_key (id, idempotency_key) VALUES ('taken', 'k7')",
+    )
+    .await;
+    let started = Instant::now();
+    let mut calls = at_once((0..50).map(|number| run(&group, create(&format!("k{number}")))));
+    let waiting = calls.remove(7);
+    let answers = tokio::time::timeout(Duration::from_secs(5), all(calls)).await;
+    assert!(answers.unwrap().iter().all(Result::is_ok));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(!waiting.is_finished());
+    commit(held).await;
+    assert_eq!(database_error(waiting.await.unwrap()).code, "23505");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn batches_do_not_deadlock() {
+    let database = Database::new().await;
+    let limits = Limits { max_flights: 3, min_further_batch: 2, ..Limits::default() };
+    let (a, b) = (group_within(&database, limits), group(&database));
+    let names: Vec<String> = (0..40).map(|number| format!("k{number}")).collect();
+    for round in 0..20 {
+        let forth = names.iter().map(|name| create(&format!("{round}{name}")));
+        let back = names.iter().rev().map(|name| create(&format!("{round}{name}")));
+        let forth = at_once(forth.map(|statement| run(&a, statement)));
+        let back = at_once(back.map(|statement| run(&b, statement)));
+        let mut created = 0;
+        for answer in all(forth).await.into_iter().chain(all(back).await) {
+            match answer {
+                Ok(_) => created += 1,
+                error => assert_eq!(database_error(error).code, "23505"),
+            }
+        }
+        assert_eq!(created, 40);
+        let updates = |group: &GroupCommit, names: Vec<String>| {
+            let columns = recovery_point("paid");
+            at_once(
+                names
+                    .into_iter()
+                    .map(|name| run(group, update(&format!("{round}{name}"), columns.clone()))),
+            )
+        };
+        let forth = updates(&a, names.clone());
+        let back = updates(&b, names.iter().rev().cloned().collect());
+        for answer in all(forth).await.into_iter().chain(all(back).await) {
+            assert_eq!(answer.unwrap()[0].key.recovery_point, "paid");
+        }
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_takes_nobody_with_it() {
+    let database = Database::new().await;
+    let group = group(&database);
+    for round in 0..30 {
+        let calls = (0..20).map(|number| run(&group, create(&format!("k{round}-{number}"))));
+        let mut calls = at_once(calls);
+        // The one that is alone under way, one in the queue, and one in a batch.
+        tokio::time::sleep(Duration::from_micros(round * 100)).await;
+        for gone in [calls.remove(0), calls.remove(5), calls.remove(9)] {
+            gone.abort();
+        }
+        let answered = tokio::time::timeout(Duration::from_secs(5), all(calls)).await;
+        assert!(answered.unwrap().iter().all(Result::is_ok));
+        // The keys of those that have gone are not blocked.
+        for number in [0, 6, 11] {
+            let key = format!("k{round}-{number}");
+            let found = tokio::time::timeout(Duration::from_secs(5), group.run(find(&key))).await;
+            found.unwrap().unwrap();
+        }
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_changed_table_is_no_error() {
+    let database = Database::new().await;
+    let group = group(&database);
+    let round = |prefix: &str| (0..20).map(|n| create(&format!("{prefix}{n}"))).collect();
+    assert!(run_all(&group, round("a")).await.iter().all(Result::is_ok));
+    execute(
+        database.session(),
+        "ALTER TABLE idempotency_key ALTER COLUMN recovery_point TYPE varchar(200); \
+         ALTER TABLE idempotency_key ALTER COLUMN request_path TYPE text",
+    )
+    .await;
+    assert!(run_all(&group, round("b")).await.iter().all(Result::is_ok));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_told_to_each_caller() {
+    let user = support::join("postgres://me@127.0.0.1:1/shop", 1).unwrap();
+    let sql = Arc::new(medusa_idempotency_key::engine::sql::Sql::new(None));
+    let session = PoolSession { pool: Arc::clone(user.pool()), sql };
+    let group = GroupCommit::join(session, Limits::default());
+    let answers = run_all(&group, (0..20).map(|n| create(&format!("k{n}"))).collect()).await;
+    for answer in answers {
+        assert_eq!(answer.unwrap_err().code(), Some("ECONNREFUSED"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_no_more_does_not_hang_a_batch() {
+    let database = Database::new().await;
+    let frozen = support::FrozenServer::start(database.url()).await;
+    let user = support::join(frozen.url(), 1).unwrap();
+    let sql = Arc::clone(&database.session().sql);
+    let session = PoolSession { pool: Arc::clone(user.pool()), sql };
+    let group = GroupCommit::join(session, Limits::default());
+    operations::create(&group, Columns::default()).await.unwrap();
+    frozen.freeze();
+    tokio::time::pause();
+    let answers = run_all(&group, (0..20).map(|n| create(&format!("k{n}"))).collect()).await;
+    tokio::time::resume();
+    for answer in answers {
+        assert_eq!(answer.unwrap_err().code(), Some("ETIMEDOUT"));
+    }
+    database.drop().await;
+}
