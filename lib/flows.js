@@ -74,18 +74,18 @@ function listOf(row) {
 
 /** A row as `pg` gives it, as the engine answers keys. */
 function keyOf(row) {
-  return {
-    id: row.id,
-    idempotencyKey: row.idempotency_key,
-    createdAt: millisecondsOf(row.created_at),
-    lockedAt: millisecondsOf(row.locked_at),
-    requestMethod: row.request_method,
-    requestParams: row.request_params,
-    requestPath: row.request_path,
-    responseCode: row.response_code,
-    responseBody: row.response_body,
-    recoveryPoint: row.recovery_point,
-  };
+  return [
+    row.id,
+    row.idempotency_key,
+    millisecondsOf(row.created_at),
+    millisecondsOf(row.locked_at),
+    row.request_method,
+    row.request_params,
+    row.request_path,
+    row.response_code,
+    row.response_body,
+    row.recovery_point,
+  ];
 }
 
 /** A Date; a number where it is infinite; text where a project has set a parser of its own. */

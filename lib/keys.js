@@ -40,16 +40,33 @@ function textFor(column, value) {
 }
 
 /**
- * The columns that an object gives, in the engine's order. Its other properties are ignored.
+ * The columns that an object gives, for the engine: a bit for each, in the order of the table's, and
+ * their texts. Its other properties are ignored.
  *
- * @param {string} method whose argument it is, for the message
- * @param {unknown} payload
+ * @param {object} payload
+ * @param {string} [key] the key itself, in place of the payload's
+ * @returns {[number, (string | null)[]]}
  */
-function columnsOf(method, payload) {
+function columnsOf(payload, key) {
+  let named = 0;
+  const texts = [];
+  for (let index = 0; index < COLUMNS.length; index += 1) {
+    const column = COLUMNS[index];
+    const isKey = key !== undefined && column === "idempotency_key";
+    const text = isKey ? key : textFor(column, payload[column]);
+    if (text !== undefined) {
+      named |= 1 << index;
+      texts.push(text);
+    }
+  }
+  return [named, texts];
+}
+
+/** @param {string} method whose argument it is, for the message */
+function requireColumns(method, payload) {
   if (typeof payload !== "object" || payload === null || Array.isArray(payload)) {
     throw medusaError("invalid_data", `${method} takes an object with the key's columns`);
   }
-  return COLUMNS.map((column) => textFor(column, payload[column]));
 }
 
 /** What tells a request from others, for the engine. */
@@ -76,24 +93,32 @@ function jsonFrom(text) {
 /**
  * A key, as Medusa's service resolves to it.
  *
- * @param {object} row as the engine answers it
+ * @param {unknown[]} row as the engine answers it: the columns in their order
  * @param {object} [own] the caller's own JSON values, which the key carries instead of copies:
  *   Medusa's serialisers depend on it
  */
 function keyFrom(row, own = {}) {
-  const json = (column, text) => (own[column] === undefined ? jsonFrom(text) : own[column]);
+  const { request_params = jsonFrom(row[5]), response_body = jsonFrom(row[8]) } = own;
   return {
-    id: row.id,
-    idempotency_key: row.idempotencyKey,
-    created_at: timeFrom(row.createdAt),
-    locked_at: timeFrom(row.lockedAt),
-    request_method: row.requestMethod ?? null,
-    request_params: json("request_params", row.requestParams),
-    request_path: row.requestPath ?? null,
-    response_code: row.responseCode ?? null,
-    response_body: json("response_body", row.responseBody),
-    recovery_point: row.recoveryPoint,
+    id: row[0],
+    idempotency_key: row[1],
+    created_at: timeFrom(row[2]),
+    locked_at: timeFrom(row[3]),
+    request_method: row[4] ?? null,
+    request_params,
+    request_path: row[6] ?? null,
+    response_code: row[7] ?? null,
+    response_body,
+    recovery_point: row[9],
   };
 }
 
-module.exports = { COLUMNS, JSON_COLUMNS, textFor, columnsOf, keyFrom, requestFrom };
+module.exports = {
+  COLUMNS,
+  JSON_COLUMNS,
+  textFor,
+  columnsOf,
+  keyFrom,
+  requestFrom,
+  requireColumns,
+};

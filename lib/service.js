@@ -1,6 +1,7 @@
 "use strict";
 
-const { Session, newKey, stageKey } = require("../binding");
+const { randomUUID } = require("node:crypto");
+const { Session, stageKey } = require("../binding");
 const {
   headerText,
   keyText,
@@ -9,12 +10,13 @@ const {
   recoveryPointOf,
   requireFunction,
 } = require("./arguments");
+const { NOBODY, ask } = require("./calls");
 const { projectConfigOf, registered, warn } = require("./container");
 const { Database } = require("./database");
 const { millisecondsFrom } = require("./durations");
 const { medusaError, unwrap } = require("./errors");
 const { drive } = require("./flows");
-const { columnsOf, keyFrom, requestFrom } = require("./keys");
+const { columnsOf, keyFrom, requestFrom, requireColumns } = require("./keys");
 const { NO_LEASE, leaseOf, leaseOfRequest, untilReleased } = require("./leases");
 const { isTransactional, opensTransactions, placeOf } = require("./managers");
 const { settingsFrom } = require("./options");
@@ -72,13 +74,17 @@ class IdempotencyKeyService {
   }
 
   async create(payload) {
-    columnsOf("create", payload);
-    if (payload.idempotency_key === undefined || payload.idempotency_key === null) {
+    requireColumns("create", payload);
+    const isNew = payload.idempotency_key === undefined || payload.idempotency_key === null;
+    const key = isNew ? randomUUID() : undefined;
+    const [named, texts] = columnsOf(payload, key);
+    if (isNew) {
       // Before the insert, so that a caller who repeats it repeats the same key.
-      Reflect.set(payload, "idempotency_key", newKey());
+      Reflect.set(payload, "idempotency_key", key);
     }
-    const columns = columnsOf("create", payload);
-    const answer = await IdempotencyKeyService.#run(this, (session) => session.create(columns));
+    const answer = await IdempotencyKeyService.#run(this, (session, to) =>
+      session.create(...to, named, texts),
+    );
     return keyFrom(unwrap(answer).key, payload);
   }
 
@@ -101,8 +107,8 @@ class IdempotencyKeyService {
     const text = keyText(key);
     const lease = IdempotencyKeyService.#leaseFor(this, key);
     return lease.use(async (native) => {
-      const answer = await IdempotencyKeyService.#run(this, (session) =>
-        session.lock(text, this.#settings.lockTimeout, native),
+      const answer = await IdempotencyKeyService.#run(this, (session, to) =>
+        session.lock(...to, text, this.#settings.lockTimeout, native),
       );
       return lease.keep(keyFrom(unwrap(answer).key));
     });
@@ -111,11 +117,12 @@ class IdempotencyKeyService {
   async update(key, update) {
     requireService(this, #settings in Object(this));
     const text = keyText(key);
-    const columns = columnsOf("update", update);
+    requireColumns("update", update);
+    const [named, texts] = columnsOf(update);
     const lease = IdempotencyKeyService.#leaseOfFlow(this, key);
     return lease.use(async (native) => {
-      const answer = await IdempotencyKeyService.#run(this, (session) =>
-        session.update(text, columns, native),
+      const answer = await IdempotencyKeyService.#run(this, (session, to) =>
+        session.update(...to, text, named, texts, native),
       );
       return lease.keep(keyFrom(unwrap(answer).key, update));
     });
@@ -227,7 +234,8 @@ class IdempotencyKeyService {
     requireService(service, #settings in Object(service));
     const manager = service.transactionManager_;
     if (!placeOf(manager)) {
-      return operation(IdempotencyKeyService.#open(service).session);
+      const { session } = IdempotencyKeyService.#open(service);
+      return ask((to) => operation(session, to));
     }
     return IdempotencyKeyService.#runIn(service, manager, operation);
   }
@@ -235,15 +243,16 @@ class IdempotencyKeyService {
   /** Runs an operation in the transaction of a manager. */
   static #runIn(service, manager, operation) {
     if (TransactionManager.isTransactionManager(manager)) {
-      return operation(TransactionManager.sessionOf(manager));
+      const session = TransactionManager.sessionOf(manager);
+      return ask((to) => operation(session, to));
     }
-    return drive(operation(foreignSession(service.#schemaOf(manager))), manager);
+    return drive(operation(foreignSession(service.#schemaOf(manager)), NOBODY), manager);
   }
 
   /** The key of a request, with Medusa's semantics. */
   static async #findOrCreate(service, header, request) {
-    const answer = await IdempotencyKeyService.#run(service, (session) =>
-      session.initializeRequest(header, request),
+    const answer = await IdempotencyKeyService.#run(service, (session, to) =>
+      session.initializeRequest(...to, header, request),
     );
     return keyFrom(unwrap(answer).key);
   }
@@ -258,8 +267,8 @@ class IdempotencyKeyService {
     // A bound call does not wait: it would hold its caller's connection.
     const wait = placeOf(service.transactionManager_) ? 0 : service.#settings.waitTimeout;
     const begin = async (native) => {
-      const answer = await IdempotencyKeyService.#run(service, (session) =>
-        session.initialize(native, header, { ...request, fingerprint }, wait),
+      const answer = await IdempotencyKeyService.#run(service, (session, to) =>
+        session.initialize(...to, native, header, { ...request, fingerprint }, wait),
       );
       return lease.keep(keyFrom(unwrap(answer).key));
     };
@@ -340,7 +349,8 @@ class IdempotencyKeyService {
     const point = recoveryPointOf(key);
     if (TransactionManager.isTransactionManager(manager)) {
       const session = TransactionManager.sessionOf(manager);
-      return work.keyFrom(await session.workStage(text, work.forEngine(), lease, point));
+      const stage = (to) => session.workStage(...to, text, work.forEngine(), lease, point);
+      return work.keyFrom(await ask(stage));
     }
     const flow = foreignSession(service.#schemaOf(manager)).stageFlow(text, lease, point);
     return work.keyFrom(await drive(flow, manager, work));
@@ -437,11 +447,11 @@ function foreignSession(schema) {
 function lookUp(keyOrSelector) {
   if (typeof keyOrSelector !== "object" || keyOrSelector === null) {
     const key = keyText(keyOrSelector);
-    return (session) => session.retrieve(key);
+    return (session, to) => session.retrieve(...to, key);
   }
   const constraints = JSON.stringify(keyOrSelector);
   const alternatives = JSON.stringify(alternativesOf(keyOrSelector));
-  return (session) => session.select(constraints, alternatives);
+  return (session, to) => session.select(...to, constraints, alternatives);
 }
 
 function duration(signature, value) {

@@ -15,6 +15,8 @@ const UNFINISHED_TEMPLATE = "medusa_v1_template_unfinished";
 const TEMPLATE_LOCK = 0x6d6564757361;
 const COMMAND_TIMEOUT = 180_000;
 const SEED = path.join("data", "seed.json");
+/** What a template is made of. */
+const SOURCES = ["package-lock.json", SEED, ...migrations()];
 
 /** Installs the packages and compiles the routes, where that is not done yet. */
 function prepare() {
@@ -83,7 +85,7 @@ async function dropTemplate(serverUrl) {
 
 /** A template that another seed or another Medusa made is made anew. */
 async function ensureTemplate(client, serverUrl, signal) {
-  const fingerprint = fingerprintOf(["package-lock.json", SEED]);
+  const fingerprint = fingerprintOf(SOURCES);
   const { rows } = await client.query(
     "SELECT shobj_description(oid, 'pg_database') AS fingerprint FROM pg_database WHERE datname = $1",
     [TEMPLATE],
@@ -99,6 +101,12 @@ async function ensureTemplate(client, serverUrl, signal) {
   await client.query(`ALTER DATABASE ${UNFINISHED_TEMPLATE} ALLOW_CONNECTIONS false`);
   await client.query(`COMMENT ON DATABASE ${UNFINISHED_TEMPLATE} IS '${fingerprint}'`);
   await client.query(`ALTER DATABASE ${UNFINISHED_TEMPLATE} RENAME TO ${TEMPLATE}`);
+}
+
+/** This package's own, as Medusa finds them in a plugin. */
+function migrations() {
+  const folder = path.join("..", "..", "migrations");
+  return fs.readdirSync(path.join(__dirname, folder)).map((file) => path.join(folder, file));
 }
 
 function fingerprintOf(files) {
@@ -127,12 +135,15 @@ function withDatabase(url, name) {
   return changed.href;
 }
 
-/** The tables are those of Medusa's own migrations, whichever service keeps the keys later. */
+/**
+ * Whichever service keeps the keys later: the column that the plugin's migration adds is nothing to
+ * Medusa's own.
+ */
 function medusaCommand(databaseUrl, args, signal) {
   const medusa = path.join("node_modules", "@medusajs", "medusa", "cli.js");
   const options = {
     cwd: __dirname,
-    env: { ...process.env, ...medusaEnvironment({ databaseUrl, service: "medusa" }) },
+    env: { ...process.env, ...medusaEnvironment({ databaseUrl, service: "ours" }) },
     // `medusa seed` does not end when it fails.
     timeout: COMMAND_TIMEOUT,
     signal,

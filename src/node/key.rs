@@ -1,33 +1,29 @@
 //! Keys as they cross the door.
 
-use napi::bindgen_prelude::{Array, Either3, Null, Undefined};
+use napi::bindgen_prelude::Array;
 use napi_derive::napi;
 
 use super::error::Failure;
 use crate::engine::error::Error;
-use crate::engine::key::{Columns, Field, IdempotencyKey};
+use crate::engine::key::{Columns, Field, IdempotencyKey, Timestamp};
 use crate::engine::operations;
 use crate::engine::stage::Staged;
 use crate::engine::statement::{Place, Row, Token};
 
-/// A column as JavaScript gives it: text, `null` for SQL `NULL`, `undefined` where it is not given.
-pub type Given = Either3<String, Null, Undefined>;
-
-/// Reads the columns that JavaScript gives, in the order of the table's.
+/// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and
+/// their texts, `null` for SQL `NULL`.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] unless there are ten.
-pub fn columns(given: Vec<Given>) -> Result<Columns, Error> {
-    let fields: Vec<Field> = given.into_iter().map(field).collect();
-    let fields = <[Field; 10]>::try_from(fields);
-    let fields = fields.map_err(|_| Error::InvalidArgument("ten columns were expected".into()))?;
-    Ok(Columns::from_order(fields))
-}
-
-/// A key for a request that came without one.
-#[napi(catch_unwind)]
-pub fn new_key() -> String {
-    operations::new_key()
+/// [`Error::InvalidArgument`] unless there is a text for each bit.
+pub fn columns(named: u32, texts: Vec<Option<String>>) -> Result<Columns, Error> {
+    if named.count_ones() as usize != texts.len() {
+        return Err(Error::InvalidArgument("there has to be a text for each column".to_owned()));
+    }
+    let mut texts = texts.into_iter();
+    Ok(Columns::from_order(std::array::from_fn(|index| match named & (1 << index) {
+        0 => Field::Absent,
+        _ => Field::Set(texts.next().flatten()),
+    })))
 }
 
 /// A key for the calls that a stage makes to others.
@@ -36,28 +32,20 @@ pub fn stage_key(key: String, stage: String) -> String {
     operations::stage_key(&key, &stage)
 }
 
-fn field(given: Given) -> Field {
-    match given {
-        Either3::A(text) => Field::Set(Some(text)),
-        Either3::B(Null) => Field::Set(None),
-        Either3::C(()) => Field::Absent,
-    }
-}
-
-/// A row of the table: times in milliseconds since 1970, JSON as text.
-#[napi(object, object_from_js = false)]
-pub struct KeyRow {
-    pub id: String,
-    pub idempotency_key: String,
-    pub created_at: f64,
-    pub locked_at: Option<f64>,
-    pub request_method: Option<String>,
-    pub request_params: Option<String>,
-    pub request_path: Option<String>,
-    pub response_code: Option<i32>,
-    pub response_body: Option<String>,
-    pub recovery_point: String,
-}
+/// A row of the table, its columns in the table's order: times in milliseconds since 1970, JSON as
+/// text. A list, as the names of properties cost more than what they name.
+pub type KeyRow = (
+    String,
+    String,
+    f64,
+    Option<f64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i32>,
+    Option<String>,
+    String,
+);
 
 /// The answer of a call that resolves to a key.
 #[napi(object, object_from_js = false)]
@@ -72,7 +60,7 @@ pub struct KeyAnswer {
 impl From<Result<Staged, Error>> for KeyAnswer {
     fn from(result: Result<Staged, Error>) -> Self {
         match result {
-            Ok(Staged { key, ran }) => Self { key: Some(key.into()), ran, failure: None },
+            Ok(Staged { key, ran }) => Self { key: Some(row_of(key)), ran, failure: None },
             Err(error) => Self { failure: Some(error.into()), ..Self::default() },
         }
     }
@@ -89,7 +77,7 @@ pub struct KeysAnswer {
 impl From<Result<Vec<IdempotencyKey>, Error>> for KeysAnswer {
     fn from(result: Result<Vec<IdempotencyKey>, Error>) -> Self {
         match result {
-            Ok(keys) => Self { keys: keys.into_iter().map(KeyRow::from).collect(), failure: None },
+            Ok(keys) => Self { keys: keys.into_iter().map(row_of).collect(), failure: None },
             Err(error) => Self { failure: Some(error.into()), ..Self::default() },
         }
     }
@@ -123,19 +111,18 @@ fn missing(column: u32) -> napi::Error {
     napi::Error::new(napi::Status::InvalidArg, message)
 }
 
-impl From<IdempotencyKey> for KeyRow {
-    fn from(key: IdempotencyKey) -> Self {
-        Self {
-            id: key.id,
-            idempotency_key: key.idempotency_key,
-            created_at: key.created_at.milliseconds(),
-            locked_at: key.locked_at.map(|time| time.milliseconds()),
-            request_method: key.request_method,
-            request_params: key.request_params,
-            request_path: key.request_path,
-            response_code: key.response_code,
-            response_body: key.response_body,
-            recovery_point: key.recovery_point,
-        }
-    }
+/// A key as it crosses the door.
+pub fn row_of(key: IdempotencyKey) -> KeyRow {
+    (
+        key.id,
+        key.idempotency_key,
+        key.created_at.milliseconds(),
+        key.locked_at.map(Timestamp::milliseconds),
+        key.request_method,
+        key.request_params,
+        key.request_path,
+        key.response_code,
+        key.response_body,
+        key.recovery_point,
+    )
 }

@@ -7,6 +7,7 @@
 //! Every function catches panics: one that unwound into Node would end the process. What runs on the
 //! runtime's thread is caught there, and rejects.
 
+mod answers;
 mod callback;
 mod connection;
 mod error;

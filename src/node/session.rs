@@ -6,13 +6,13 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use napi::Env;
-use napi::bindgen_prelude::{Either, PromiseRaw, within_runtime_if_available};
+use napi::bindgen_prelude::within_runtime_if_available;
 use napi_derive::napi;
 
+use super::answers::Answers;
 use super::callback::{self, Work};
 use super::flow::Flow;
-use super::key::{Given, KeyAnswer, columns};
+use super::key::columns;
 use super::lease::Lease;
 use crate::engine::error::Error;
 use crate::engine::group_commit::GroupCommit;
@@ -40,8 +40,9 @@ pub enum Place {
     Foreign(Arc<Sql>),
 }
 
-/// A promise of the answer, or, in a transaction that JavaScript holds, the flow that leads to it.
-type Answer<'env> = napi::Result<Either<PromiseRaw<'env, KeyAnswer>, Flow>>;
+/// Nothing, as the answer goes to [`Answers`]; or, in a transaction that JavaScript holds, the flow
+/// that leads to it.
+type Begun = napi::Result<Option<Flow>>;
 
 type EngineSession = Box<dyn session::Session>;
 
@@ -51,7 +52,7 @@ impl Session {
         Self { place }
     }
 
-    fn answer<'env, O, F, A>(&self, env: &'env Env, operation: O) -> Answer<'env>
+    fn answer<O, F, A>(&self, answers: &Answers, call: u32, operation: O) -> Begun
     where
         O: FnOnce(EngineSession) -> F + Send + 'static,
         F: Future<Output = Result<A, Error>> + Send + 'static,
@@ -63,34 +64,28 @@ impl Session {
             Place::Transaction(transaction, scope) => enter(transaction, *scope),
             Place::Foreign(sql) => {
                 let flow = Flow::new(Arc::clone(sql), |session| operation(Box::new(session)));
-                return Ok(Either::B(flow));
+                return Ok(Some(flow));
             }
         };
-        let mut answer: Answering = Box::pin(async move {
-            let key = match session {
-                Ok(session) => operation(session).await,
-                Err(error) => Err(error),
-            };
-            KeyAnswer::from(key)
-        });
+        let mut answer: Answering = Box::pin(async move { operation(session?).await });
         let begun = match self.place {
             Place::Pool(_) => begin(&mut answer),
             _ => Poll::Pending,
         };
-        let promise = match begun {
-            Poll::Ready(answer) => env.spawn_future(async move { Ok(answer) })?,
-            Poll::Pending => env.spawn_future(async move { Ok(answer.await) })?,
-        };
-        Ok(Either::A(promise))
+        match begun {
+            Poll::Ready(result) => answers.answer(call, async move { result }),
+            Poll::Pending => answers.answer(call, answer),
+        }
+        Ok(None)
     }
 }
 
 /// An operation under way.
-type Answering = Pin<Box<dyn Future<Output = KeyAnswer> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Staged, Error>> + Send>>;
 
 /// Begins an operation at the moment of the call, so that calls queue up in their order: the runtime
 /// may begin its tasks in another one.
-fn begin(answer: &mut Answering) -> Poll<KeyAnswer> {
+fn begin(answer: &mut Answering) -> Poll<Result<Staged, Error>> {
     // The runtime polls it again at once.
     let mut context = Context::from_waker(Waker::noop());
     within_runtime_if_available(|| answer.as_mut().poll(&mut context))
@@ -106,22 +101,28 @@ fn enter(transaction: &Weak<Transaction>, scope: usize) -> Result<EngineSession,
 impl Session {
     /// Inserts a key.
     #[napi(catch_unwind)]
-    pub fn create<'env>(&self, env: &'env Env, given: Vec<Given>) -> Answer<'env> {
-        self.answer(
-            env,
-            |session| async move { operations::create(&*session, columns(given)?).await },
-        )
+    pub fn create(
+        &self,
+        answers: &Answers,
+        call: u32,
+        named: u32,
+        texts: Vec<Option<String>>,
+    ) -> Begun {
+        self.answer(answers, call, move |session| async move {
+            operations::create(&*session, columns(named, texts)?).await
+        })
     }
 
     /// Finds the key of a request or inserts a new one, with Medusa's semantics.
     #[napi(catch_unwind)]
-    pub fn initialize_request<'env>(
+    pub fn initialize_request(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         header_key: Option<String>,
         request: GivenRequest,
-    ) -> Answer<'env> {
-        self.answer(env, |session| async move {
+    ) -> Begun {
+        self.answer(answers, call, |session| async move {
             operations::initialize_request(&*session, header_key, request.into()).await
         })
     }
@@ -129,17 +130,18 @@ impl Session {
     /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
     /// one in progress.
     #[napi(catch_unwind)]
-    pub fn initialize<'env>(
+    pub fn initialize(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         lease: &Lease,
         header_key: Option<String>,
         request: GivenRequest,
         wait: u32,
-    ) -> Answer<'env> {
+    ) -> Begun {
         let lease = lease.shared();
         let wait = Duration::from_millis(wait.into());
-        self.answer(env, move |session| async move {
+        self.answer(answers, call, move |session| async move {
             let key = request::client_key(header_key.as_deref())?;
             request::initialize(&*session, &lease, key, request.into(), wait).await
         })
@@ -147,20 +149,25 @@ impl Session {
 
     /// Finds a key.
     #[napi(catch_unwind)]
-    pub fn retrieve<'env>(&self, env: &'env Env, key: String) -> Answer<'env> {
-        self.answer(env, |session| async move { operations::retrieve(&*session, key).await })
+    pub fn retrieve(&self, answers: &Answers, call: u32, key: String) -> Begun {
+        self.answer(
+            answers,
+            call,
+            |session| async move { operations::retrieve(&*session, key).await },
+        )
     }
 
     /// Finds the one key that a selector describes; `constraints` is the selector as its caller
     /// wrote it, `alternatives` what it means, both as JSON text.
     #[napi(catch_unwind)]
-    pub fn select<'env>(
+    pub fn select(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         constraints: String,
         alternatives: String,
-    ) -> Answer<'env> {
-        self.answer(env, |session| async move {
+    ) -> Begun {
+        self.answer(answers, call, |session| async move {
             let selector = Selector::from_json(constraints, &alternatives)?;
             operations::select(&*session, selector).await
         })
@@ -168,51 +175,55 @@ impl Session {
 
     /// Locks a key for so many milliseconds.
     #[napi(catch_unwind)]
-    pub fn lock<'env>(
+    pub fn lock(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         key: String,
         hold: u32,
         lease: Option<&Lease>,
-    ) -> Answer<'env> {
+    ) -> Begun {
         let hold = Duration::from_millis(hold.into());
         let lease = lease.map(Lease::shared);
-        self.answer(env, move |session| async move {
+        self.answer(answers, call, move |session| async move {
             operations::lock(&*session, key, hold, lease.as_deref()).await
         })
     }
 
     /// Changes columns of a key.
     #[napi(catch_unwind)]
-    pub fn update<'env>(
+    pub fn update(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         key: String,
-        given: Vec<Given>,
+        named: u32,
+        texts: Vec<Option<String>>,
         lease: Option<&Lease>,
-    ) -> Answer<'env> {
+    ) -> Begun {
         let lease = lease.map(Lease::shared);
-        self.answer(env, |session| async move {
-            operations::update(&*session, key, columns(given)?, lease.as_deref()).await
+        self.answer(answers, call, move |session| async move {
+            operations::update(&*session, key, columns(named, texts)?, lease.as_deref()).await
         })
     }
 
     /// Runs a stage of a key's request inside the transaction that the session is in.
     #[napi(catch_unwind)]
-    pub fn work_stage<'env>(
+    pub fn work_stage(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         key: String,
         work: Work,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
-    ) -> Answer<'env> {
+    ) -> Begun {
         let Place::Transaction(transaction, _) = &self.place else {
             return Err(napi::Error::from_reason("a stage needs a transaction of the engine's"));
         };
         let transaction = transaction.clone();
         let turn = turn(lease, recovery_point);
-        self.answer(env, move |session| async move {
+        self.answer(answers, call, move |session| async move {
             let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
             stage::run(&*session, &key, &turn, callback::run(&work, &transaction)).await
         })
