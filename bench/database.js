@@ -56,11 +56,18 @@ function dropAll(url, names) {
   });
 }
 
-/** Creates the table, in a schema if one is named. */
+/**
+ * Creates the table, in a schema if one is named: with the columns that Medusa's has, which is what all
+ * peers read and write.
+ */
 async function migrate(url, schema) {
   const service = new IdempotencyKeyService({}, { databaseUrl: url, schema });
   await service.migrate();
   await service.close();
+  const table = schema ? `"${schema}".idempotency_key` : "idempotency_key";
+  await withClient(url, (client) =>
+    client.query(`ALTER TABLE ${table} DROP COLUMN request_fingerprint`),
+  );
 }
 
 /** @returns {Promise<{ version: string, settings: Record<string, string> }>} */

@@ -6,7 +6,9 @@ const { randomUUID } = require("node:crypto");
 const { REQUEST } = require("./keys");
 
 /** More than any peer locks in a second. */
-const LOCKS_PER_SECOND = 50_000;
+const LOCKS_PER_SECOND = 60_000;
+/** More stages than that. */
+const STAGES_PER_SECOND = 10_000;
 
 const request = () => ({ ...REQUEST });
 
@@ -93,7 +95,9 @@ function scenariosOn(keys) {
       name: "workStage",
       operation: "workStage",
       callers: [1, 64],
-      input: () => keys.open(),
+      prepare: (seconds) => keys.stock(Math.ceil(STAGES_PER_SECOND * seconds)),
+      // Each request's first stage: a later one would be somebody else's, who has the lease.
+      input: () => keys.fresh(),
       call: (peer, key) => peer.workStage(key, change),
     },
   ];
@@ -115,7 +119,8 @@ function boundStagesOn(keys) {
       callers: [1, 16, 64],
       compared: "throughput",
       targets: { 1: { medusa: 1.6 }, 16: { medusa: 1.6 }, 64: { medusa: 1.6 } },
-      input: () => keys.open(),
+      prepare: (seconds) => keys.stock(Math.ceil(STAGES_PER_SECOND * seconds)),
+      input: () => keys.fresh(),
       call: (peer, key) => peer.boundStage(key, change),
     },
   ];
