@@ -664,7 +664,7 @@ describe("lock", () => {
 
   test("of 64 callers at once one wins", async () => {
     const others = database.service({ maxConnections: 8 });
-    for (let round = 0; round < 100; round += 1) {
+    for (let round = 0; round < 300; round += 1) {
       // Every second key has a lease that its flow may take over, once.
       const { idempotency_key: key } = await (round % 2 === 0
         ? service.create({})

@@ -340,18 +340,16 @@ describe("the end of a stage", () => {
       kept = manager;
       return {};
     });
+    const key = await newKey();
     const uses = [
       kept.query("SELECT 1"),
       kept.transaction(async () => {}),
       kept.queryRunner.rollbackTransaction(),
       service.withTransaction(kept).create({}),
-      service.withTransaction(kept).workStage(await newKey(), () => ({})),
+      service.withTransaction(kept).workStage(key, () => ({})),
     ];
-    for (const use of uses) {
-      expect(await rejection(use)).toMatchObject({
-        type: "unexpected_state",
-        code: "transaction_ended",
-      });
+    for (const error of await Promise.all(uses.map(rejection))) {
+      expect(error).toMatchObject({ type: "unexpected_state", code: "transaction_ended" });
     }
     expect(kept.queryRunner.isTransactionActive).toBe(false);
   });

@@ -4,7 +4,7 @@ const { Pool } = require("pg");
 const { startBackendProcess } = require("../../examples/medusa-v1/backend");
 const { createShopDatabase, dropShopDatabase } = require("../../examples/medusa-v1/prepare");
 const { logIn } = require("../../examples/medusa-v1/shop");
-const { IdempotencyKeyService } = require("../..");
+const { useEndings } = require("./endings");
 const { makeProject } = require("./shop-project");
 
 /** Migrating and seeding the first database of a server included, on a busy machine. */
@@ -27,7 +27,7 @@ const SHOPS = {
  */
 function useShops({ project = false } = {}) {
   const shops = {};
-  const endings = [];
+  const endings = useEndings(START_TIMEOUT);
 
   beforeAll(async () => {
     let directory;
@@ -46,17 +46,6 @@ function useShops({ project = false } = {}) {
     }
   }, START_TIMEOUT);
 
-  // A database goes after those who are connected to it, and each goes even where another one fails.
-  afterAll(async () => {
-    const failures = [];
-    for (const end of endings.reverse()) {
-      await Promise.resolve(end()).catch((error) => failures.push(error));
-    }
-    if (failures.length > 0) {
-      throw failures[0];
-    }
-  }, START_TIMEOUT);
-
   return shops;
 }
 
@@ -66,9 +55,6 @@ async function openShop(name, directory, endings) {
   endings.push(() => dropShopDatabase(databaseUrl));
   const pool = new Pool({ connectionString: databaseUrl, max: 2, application_name: "jest" });
   endings.push(() => pool.end());
-  if (name === "ours") {
-    await addColumns(databaseUrl);
-  }
   const backend = await startBackendProcess({
     databaseUrl,
     service,
@@ -79,13 +65,6 @@ async function openShop(name, directory, endings) {
   const { url, log } = backend;
   const { body } = await logIn(url);
   return { name, url, log, pool, token: body.access_token };
-}
-
-/** What this package's migration adds to Medusa's. */
-async function addColumns(databaseUrl) {
-  const service = new IdempotencyKeyService({}, { databaseUrl });
-  await service.migrate();
-  await service.close();
 }
 
 module.exports = { useShops };

@@ -4,6 +4,7 @@ const { Pool } = require("pg");
 const { startBackendProcess } = require("../../examples/medusa-v1/backend");
 const { createShopDatabase, dropShopDatabase } = require("../../examples/medusa-v1/prepare");
 const { logIn } = require("../../examples/medusa-v1/shop");
+const { useEndings } = require("./endings");
 
 /** Migrating and seeding the first database of a server included, on a busy machine. */
 const START_TIMEOUT = 180_000;
@@ -18,7 +19,7 @@ const START_TIMEOUT = 180_000;
  */
 function useShop(options) {
   const shop = {};
-  const endings = [];
+  const endings = useEndings(START_TIMEOUT);
 
   beforeAll(async () => {
     const databaseUrl = await createShopDatabase(process.env.TEST_DATABASE_URL);
@@ -36,17 +37,6 @@ function useShop(options) {
     endings.push(() => shop.stop());
     const { body } = await logIn(shop.url);
     Object.assign(shop, { databaseUrl, pool, start, token: body.access_token });
-  }, START_TIMEOUT);
-
-  // A database goes after those who are connected to it, and each goes even where another one fails.
-  afterAll(async () => {
-    const failures = [];
-    for (const end of endings.reverse()) {
-      await Promise.resolve(end()).catch((error) => failures.push(error));
-    }
-    if (failures.length > 0) {
-      throw failures[0];
-    }
   }, START_TIMEOUT);
 
   return shop;

@@ -8,7 +8,8 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use tokio::time::{sleep, timeout};
 
-use super::queue::{Answer, Batch, Call, Flight};
+use super::call::{Answer, Call};
+use super::queue::{Batch, Flight};
 use super::{Group, PATIENCE};
 use crate::engine::batch_sql::{Array, Kind, arrays};
 use crate::engine::error::Error;

@@ -9,6 +9,9 @@
 //! connection was lost is not repeated: whether it was committed is unknown.
 
 mod batch;
+mod call;
+mod key;
+mod lane;
 mod queue;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,7 +20,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 
-use self::queue::{Answer, Flight, Queue, RowWait, Ticket, Turn};
+use self::call::Answer;
+use self::queue::{Flight, Queue, RowWait, Ticket, Turn};
 use super::batch_sql::{self, Kind};
 use super::error::Error;
 use super::pool::{Pool, PoolSession};

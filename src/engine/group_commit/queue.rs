@@ -1,47 +1,19 @@
 //! Who is next: calls about one key take turns, and those whose turn it is wait in the lane of their
 //! kind for the next batch.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Limits;
+use super::call::{Answer, Call, hash, size};
+use super::key::{Key, Manner};
+use super::lane::Lane;
 use crate::engine::batch_sql::Kind;
-use crate::engine::error::Error;
-use crate::engine::key::Field;
-use crate::engine::statement::{Row, Statement};
-
-/// A call that waits for its answer.
-pub struct Call {
-    /// What it asks for.
-    pub statement: Statement,
-    /// Its turn at its key; none for a call that has given it up to wait for the key's row.
-    pub turn: Option<Turn>,
-    /// Whether it must not wait for its row: it goes as a batch even if it is the only one.
-    pub skips: bool,
-    /// Its size in bytes.
-    pub bytes: usize,
-    /// When it came, as a number.
-    pub number: u64,
-    /// Where the answer goes.
-    pub reply: oneshot::Sender<Answer>,
-    /// Its room in the queue.
-    pub room: Option<OwnedSemaphorePermit>,
-}
-
-/// What becomes of a call.
-pub enum Answer {
-    /// It is answered.
-    Done(Result<Vec<Row>, Error>),
-    /// A batch is no place for it: its caller runs it alone, while it is its turn.
-    Alone(Statement, Option<Turn>, Option<Flight>),
-    /// Somebody has locked its key's row.
-    RowLocked(Statement, Option<Turn>),
-}
+use crate::engine::statement::Statement;
 
 /// Calls of one kind whose turn it is, to be answered by one statement.
 pub struct Batch {
@@ -51,75 +23,6 @@ pub struct Batch {
     pub text: Arc<str>,
     /// The calls, at least one.
     pub calls: Vec<Call>,
-}
-
-/// Which calls about one key get along with each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// Any number at once.
-    Read,
-    /// Any number in one statement, which has one winner: the kind they have in common.
-    Compete(Kind),
-    /// One at a time, and it may wait for the row.
-    Write,
-    /// One at a time.
-    Insert,
-}
-
-impl Manner {
-    fn of(kind: Kind, statement: &Statement) -> Self {
-        match (kind, statement) {
-            // Somebody whose lock holds for no time is no rival.
-            (_, Statement::Lock { hold, .. }) if *hold == Duration::ZERO => Self::Insert,
-            (Kind::Find | Kind::FindOrCreate, _) => Self::Read,
-            (Kind::Lock | Kind::Initialize(_) | Kind::TakeOver(_), _) => Self::Compete(kind),
-            (Kind::Update { .. } | Kind::Single, _) => Self::Write,
-            (Kind::Create, _) => Self::Insert,
-        }
-    }
-}
-
-/// The calls about one key: those whose turn it is, and those behind them.
-#[derive(Default)]
-struct Key {
-    holders: usize,
-    manner: Option<Manner>,
-    /// Whether the statement of those who compete is under way: it is too late to join them.
-    sent: bool,
-    behind: VecDeque<(Kind, Manner, Call)>,
-    /// Whether a write waits for the row, and those that follow it. Others pass.
-    row_awaited: bool,
-    behind_row: VecDeque<(Kind, Manner, Call)>,
-}
-
-impl Key {
-    fn admits(&self, manner: Manner) -> bool {
-        match (self.manner, manner) {
-            (None, _) => true,
-            (Some(Manner::Read), Manner::Read) => true,
-            (Some(Manner::Compete(held)), Manner::Compete(kind)) => held == kind && !self.sent,
-            _ => false,
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.holders == 0
-            && self.behind.is_empty()
-            && !self.row_awaited
-            && self.behind_row.is_empty()
-    }
-}
-
-/// The calls of one kind whose turn it is.
-struct Lane {
-    kind: Kind,
-    text: Arc<str>,
-    calls: VecDeque<Call>,
-    /// How many may go in one batch: fewer after a failure, so that one poisoned call after the
-    /// other does not slow all of them down.
-    cap: usize,
-    /// About how many bytes it answers to each.
-    answered: usize,
 }
 
 // The keys are hashes already.
@@ -338,7 +241,7 @@ impl State {
     fn lane(&mut self, kind: Kind, cap: usize, text: impl FnOnce() -> String) {
         if !self.lanes.iter().any(|lane| lane.kind == kind) {
             let text = text().into();
-            self.lanes.push(Lane { kind, text, calls: VecDeque::new(), cap, answered: 0 });
+            self.lanes.push(Lane::new(kind, text, cap));
         }
     }
 
@@ -373,46 +276,6 @@ impl State {
         if self.keys.get(&hash).is_some_and(Key::is_idle) {
             self.keys.remove(&hash);
         }
-    }
-}
-
-impl Key {
-    fn hold(&mut self, manner: Manner) {
-        self.manner = Some(manner);
-        self.holders += 1;
-    }
-
-    fn let_go(&mut self) {
-        self.holders = self.holders.saturating_sub(1);
-        if self.holders == 0 {
-            self.manner = None;
-            self.sent = false;
-        }
-    }
-}
-
-impl Lane {
-    /// Takes as many calls as may go in one batch. Those that nobody waits for any more are given up.
-    fn take(&mut self, max_bytes: usize, given_up: &mut Vec<Call>) -> Vec<Call> {
-        let most = if self.kind == Kind::Single { 1 } else { self.cap };
-        let mut calls = Vec::with_capacity(most.min(self.calls.len()));
-        let mut bytes = 0;
-        while let Some(call) = self.calls.pop_front() {
-            if call.reply.is_closed() {
-                given_up.push(call);
-                continue;
-            }
-            bytes += call.bytes + self.answered;
-            if !calls.is_empty() && bytes > max_bytes {
-                self.calls.push_front(call);
-                break;
-            }
-            calls.push(call);
-            if calls.len() == most {
-                break;
-            }
-        }
-        calls
     }
 }
 
@@ -472,37 +335,4 @@ impl Drop for Flight {
             self.queue.launch(state, Some(&self.runtime));
         }
     }
-}
-
-fn hash(statement: &Statement) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match statement {
-        Statement::Create(columns) => match &columns.idempotency_key {
-            Field::Set(key) => key.as_deref().hash(&mut hasher),
-            Field::Absent => {}
-        },
-        other => other.key().hash(&mut hasher),
-    }
-    hasher.finish()
-}
-
-/// About how many bytes a statement sends.
-fn size(statement: &Statement) -> usize {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let columns = match statement {
-        Statement::Create(columns)
-        | Statement::FindOrCreate { columns, .. }
-        | Statement::Update { columns, .. } => columns,
-        Statement::Initialize(new) | Statement::TakeOver(new) => {
-            return new.key.len() + text(&new.request.path) + text(&new.request.params);
-        }
-        other => return other.key().map_or(0, str::len),
-    };
-    let fields = columns.by_order().into_iter();
-    fields
-        .map(|field| match field {
-            Field::Set(value) => text(value),
-            Field::Absent => 0,
-        })
-        .sum()
 }

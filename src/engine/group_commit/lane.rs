@@ -1,0 +1,52 @@
+//! The calls of one kind whose turn it is, of which the next batch is made.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::call::Call;
+use crate::engine::batch_sql::Kind;
+
+/// The calls of one kind whose turn it is.
+pub struct Lane {
+    /// Which kind.
+    pub kind: Kind,
+    /// Its SQL.
+    pub text: Arc<str>,
+    /// The calls, in their order.
+    pub calls: VecDeque<Call>,
+    /// How many may go in one batch: fewer after a failure, so that one poisoned call after the
+    /// other does not slow all of them down.
+    pub cap: usize,
+    /// About how many bytes it answers to each.
+    pub answered: usize,
+}
+
+impl Lane {
+    /// A lane without calls, of which so many may go in one batch.
+    pub fn new(kind: Kind, text: Arc<str>, cap: usize) -> Self {
+        Self { kind, text, calls: VecDeque::new(), cap, answered: 0 }
+    }
+
+    /// Takes as many calls as may go in one batch. Those that nobody waits for any more are given up.
+    pub fn take(&mut self, max_bytes: usize, given_up: &mut Vec<Call>) -> Vec<Call> {
+        let most = if self.kind == Kind::Single { 1 } else { self.cap };
+        let mut calls = Vec::with_capacity(most.min(self.calls.len()));
+        let mut bytes = 0;
+        while let Some(call) = self.calls.pop_front() {
+            if call.reply.is_closed() {
+                given_up.push(call);
+                continue;
+            }
+            bytes += call.bytes + self.answered;
+            if !calls.is_empty() && bytes > max_bytes {
+                self.calls.push_front(call);
+                break;
+            }
+            calls.push(call);
+            if calls.len() == most {
+                break;
+            }
+        }
+        calls
+    }
+}
