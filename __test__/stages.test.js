@@ -192,6 +192,8 @@ describe("workStage", () => {
     const slow = await quick.initializeRequest("", "POST", {}, "/");
     const retry = await quick.initializeRequest(slow.idempotency_key, "POST", {}, "/");
     await quick.workStage(retry, () => ({ recovery_point: "a" }));
+    // While the other's lease holds, the answer is that it was lost.
+    await sleep(50);
     const callback = jest.fn();
     expect((await quick.workStage(slow, callback)).recovery_point).toBe("a");
     expect(callback).not.toHaveBeenCalled();
