@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use medusa_idempotency_key::engine::key::{IdempotencyKey, Timestamp};
+use medusa_idempotency_key::engine::key::IdempotencyKey;
 use medusa_idempotency_key::engine::lease::Holding;
 use medusa_idempotency_key::engine::request;
 use medusa_idempotency_key::engine::stage::{self, Verdict};
@@ -191,16 +191,8 @@ impl Stored {
     fn answered(&self) -> Row {
         Row {
             key: IdempotencyKey {
-                id: String::new(),
-                idempotency_key: String::new(),
-                created_at: Timestamp(0),
-                locked_at: None,
-                request_method: None,
-                request_params: None,
-                request_path: None,
-                response_code: None,
-                response_body: None,
                 recovery_point: POINTS[self.point].to_owned(),
+                ..IdempotencyKey::default()
             },
             place: Place(String::new()),
             token: Some(self.token.clone()),
@@ -352,7 +344,10 @@ impl State {
                 match (model.judge)(&caller.holding, &answered, point) {
                     _ if locked && row.point == FINISHED => caller.told(row),
                     _ if locked => caller.fails(model),
-                    Verdict::Run => caller.phase = Phase::Working,
+                    Verdict::Run => {
+                        caller.holding.claimed(&answered);
+                        caller.phase = Phase::Working;
+                    }
                     Verdict::Pass => {
                         caller.holding.saw(&answered);
                         if !model.bound {
