@@ -10,14 +10,11 @@ let last = 0;
 /** Keeps the process alive as long as somebody waits: the engine's threads do not. */
 const keepAlive = timers.setInterval(() => {}, 2 ** 30).unref();
 
-const answers = new Answers((settled) => {
-  for (const answer of settled) {
-    const resolve = waiting.get(answer.call);
-    waiting.delete(answer.call);
-    resolve?.(answer);
-  }
-  if (waiting.size === 0) {
-    keepAlive.unref();
+const answers = new Answers((texts) => {
+  for (const text of texts) {
+    for (const [call, value, failure] of JSON.parse(text)) {
+      take(call)?.({ value, failure });
+    }
   }
 });
 
@@ -25,7 +22,7 @@ const answers = new Answers((settled) => {
  * Makes a native call whose answer comes together with those of others.
  *
  * @param {(to: [object, number]) => void} begin passes on where the answer is to go
- * @returns {Promise<object>} the answer
+ * @returns {Promise<{ value?: unknown, failure?: object }>} the answer
  */
 function ask(begin) {
   return new Promise((resolve) => {
@@ -38,10 +35,20 @@ function ask(begin) {
     try {
       begin([answers, call]);
     } catch (error) {
-      waiting.delete(call);
+      take(call);
       throw error;
     }
   });
+}
+
+/** What settles a call, which is under way no more. */
+function take(call) {
+  const resolve = waiting.get(call);
+  waiting.delete(call);
+  if (waiting.size === 0) {
+    keepAlive.unref();
+  }
+  return resolve;
 }
 
 /** For a call that answers at once. */

@@ -1,6 +1,7 @@
 "use strict";
 
 const { Service } = require("../binding");
+const { ask } = require("./calls");
 const { connectionOf } = require("./connections");
 const { warn } = require("./container");
 const { Lease, NO_LEASE } = require("./leases");
@@ -76,7 +77,7 @@ class Database {
     if (seen && (seen.has || Date.now() - seen.at < LOOK_AGAIN)) {
       return seen.has;
     }
-    const has = await this.native.hasFingerprints();
+    const { value: has } = await ask((to) => this.native.hasFingerprints(...to));
     if (typeof has === "boolean") {
       fingerprintColumns.set(this.table, { has, at: Date.now() });
     }

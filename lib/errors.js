@@ -53,12 +53,12 @@ function errorFrom(failure) {
   }
 }
 
-/** The answer of a native call, or its failure as an Error thrown. */
-function unwrap(answer) {
-  if (answer.failure) {
-    throw errorFrom(answer.failure);
+/** What a native call resolves to, or its failure as an Error thrown. */
+function unwrap({ value, failure }) {
+  if (failure) {
+    throw errorFrom(failure);
   }
-  return answer;
+  return value;
 }
 
 module.exports = { medusaError, errorFrom, unwrap };

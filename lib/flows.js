@@ -28,7 +28,7 @@ async function drive(flow, manager, work) {
   }
   const { failure, ran } = step;
   if (!failure) {
-    return { key: keyOf(answer.rows[0]), ran };
+    return { value: { key: answer.rows[0], ran } };
   }
   if (failure.kind === "work" && !answer.rows) {
     throw answer.error;
@@ -70,30 +70,6 @@ function listOf(row) {
     row.live,
     row.same,
   ];
-}
-
-/** A row as `pg` gives it, as the engine answers keys. */
-function keyOf(row) {
-  return [
-    row.id,
-    row.idempotency_key,
-    millisecondsOf(row.created_at),
-    millisecondsOf(row.locked_at),
-    row.request_method,
-    row.request_params,
-    row.request_path,
-    row.response_code,
-    row.response_body,
-    row.recovery_point,
-  ];
-}
-
-/** A Date; a number where it is infinite; text where a project has set a parser of its own. */
-function millisecondsOf(time) {
-  if (time === null || time === undefined) {
-    return undefined;
-  }
-  return Number(typeof time === "string" ? new Date(time) : time);
 }
 
 module.exports = { drive, transactionEnded };

@@ -80,37 +80,66 @@ function requestFrom({ method, params, path }) {
 
 /** PostgreSQL's infinite times stay what they are: no Date can hold them. */
 function timeFrom(milliseconds) {
-  if (milliseconds === null || milliseconds === undefined) {
+  if (milliseconds === null) {
     return null;
   }
   return Number.isFinite(milliseconds) ? new Date(milliseconds) : milliseconds;
 }
 
-function jsonFrom(text) {
-  return text === null || text === undefined ? null : JSON.parse(text);
-}
-
 /**
  * A key, as Medusa's service resolves to it.
  *
- * @param {unknown[]} row as the engine answers it: the columns in their order
+ * @param {unknown[] | object} row as the engine answers it: a list of the columns in their order; or as
+ *   `pg` does
  * @param {object} [own] the caller's own JSON values, which the key carries instead of copies:
  *   Medusa's serialisers depend on it
  */
 function keyFrom(row, own = {}) {
-  const { request_params = jsonFrom(row[5]), response_body = jsonFrom(row[8]) } = own;
+  return Array.isArray(row) ? keyFromList(row, own) : keyFromRow(row, own);
+}
+
+function keyFromList(row, { request_params = row[5], response_body = row[8] }) {
   return {
     id: row[0],
     idempotency_key: row[1],
     created_at: timeFrom(row[2]),
     locked_at: timeFrom(row[3]),
-    request_method: row[4] ?? null,
+    request_method: row[4],
     request_params,
-    request_path: row[6] ?? null,
-    response_code: row[7] ?? null,
+    request_path: row[6],
+    response_code: row[7],
     response_body,
     recovery_point: row[9],
   };
+}
+
+function keyFromRow(row, own) {
+  const { request_params = jsonFrom(row.request_params) } = own;
+  const { response_body = jsonFrom(row.response_body) } = own;
+  return {
+    id: row.id,
+    idempotency_key: row.idempotency_key,
+    created_at: timeFrom(millisecondsOf(row.created_at)),
+    locked_at: timeFrom(millisecondsOf(row.locked_at)),
+    request_method: row.request_method,
+    request_params,
+    request_path: row.request_path,
+    response_code: row.response_code,
+    response_body,
+    recovery_point: row.recovery_point,
+  };
+}
+
+/** A Date; a number where it is infinite; text where a project has set a parser of its own. */
+function millisecondsOf(time) {
+  if (time === null) {
+    return null;
+  }
+  return Number(typeof time === "string" ? new Date(time) : time);
+}
+
+function jsonFrom(text) {
+  return text === null ? null : JSON.parse(text);
 }
 
 module.exports = {

@@ -1,6 +1,7 @@
 "use strict";
 
 const { setTimeout: sleep } = require("node:timers/promises");
+const { ask } = require("./calls");
 const { currentRequest } = require("./request-context");
 
 /** How much of a lease passes until it is renewed while its request is open. */
@@ -105,7 +106,7 @@ class Lease {
       return;
     }
     const ofTable = leasesOf(releases, this.#table);
-    const release = this.#alone(() => this.#native.release());
+    const release = this.#alone((to) => this.#native.release(...to));
     ofTable.set(this.#name, release);
     await release;
     if (ofTable.get(this.#name) === release) {
@@ -117,7 +118,7 @@ class Lease {
     if (!this.#native.isHeld) {
       this.stopRenewing();
     } else if (this.#uses === 0 && !this.#pending) {
-      void this.#alone(() => this.#native.renew());
+      void this.#alone((to) => this.#native.renew(...to));
     }
   }
 
@@ -126,7 +127,7 @@ class Lease {
     const pending = (async () => {
       await earlier;
       // What fails is answered as data; a closed service has no leases to care for.
-      await change().catch(() => {});
+      await ask(change).catch(() => {});
     })();
     this.#pending = pending;
     await pending;

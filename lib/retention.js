@@ -1,5 +1,6 @@
 "use strict";
 
+const { ask } = require("./calls");
 const { errorFrom } = require("./errors");
 
 /** Milliseconds between two rounds: often enough that a round is short, seldom enough to be cheap. */
@@ -33,7 +34,7 @@ function keepPruning(table, native, retention, failed) {
       clearInterval(timer);
       return;
     }
-    const { failure } = await native.prune(retention, BATCH);
+    const { failure } = await ask((to) => native.prune(...to, retention, BATCH));
     if (failure && native.isPoolOpen) {
       failed(errorFrom(failure));
     }

@@ -167,12 +167,13 @@ class IdempotencyKeyService {
       "limit",
     ]);
     const { leaseTimeout } = this.#settings;
-    const answer = await native.stalled(
+    const given = [
       duration(LIST_STALLED, olderThan ?? leaseTimeout),
       leaseTimeout,
       positiveInteger(`${LIST_STALLED}: limit`, limit, LISTED_AT_MOST),
-    );
-    return Array.from(unwrap(answer).keys, (row) => keyFrom(row));
+    ];
+    const rows = unwrap(await ask((to) => native.stalled(...to, ...given)));
+    return rows.map((row) => keyFrom(row));
   }
 
   async prune(options) {
@@ -181,11 +182,11 @@ class IdempotencyKeyService {
       "olderThan",
       "batchSize",
     ]);
-    const answer = await native.prune(
+    const given = [
       duration(PRUNE, olderThan ?? this.#settings.retention),
       positiveInteger(`${PRUNE}: batchSize`, batchSize, PRUNED_AT_ONCE),
-    );
-    return unwrap(answer).count;
+    ];
+    return unwrap(await ask((to) => native.prune(...to, ...given)));
   }
 
   shouldRetryTransaction_(error) {
@@ -215,7 +216,7 @@ class IdempotencyKeyService {
 
   async migrate() {
     const database = IdempotencyKeyService.#open(this);
-    unwrap(await database.native.migrate());
+    unwrap(await ask((to) => database.native.migrate(...to)));
     database.forgetColumns();
   }
 
@@ -225,7 +226,7 @@ class IdempotencyKeyService {
     const database = this.#database;
     this.#database = undefined;
     if (database) {
-      unwrap(await database.native.close());
+      unwrap(await ask((to) => database.native.close(...to)));
     }
   }
 
@@ -339,8 +340,9 @@ class IdempotencyKeyService {
     }
     const { native } = IdempotencyKeyService.#open(service);
     const work = workWith();
+    const given = [keyText(key), work.forEngine()];
     const stage = (held) =>
-      native.workStage(keyText(key), work.forEngine(), held, recoveryPointOf(key));
+      ask((to) => native.workStage(...to, ...given, held, recoveryPointOf(key)));
     return work.keyFrom(await lease.useLater(stage));
   }
 
@@ -383,8 +385,11 @@ class IdempotencyKeyService {
     }
     const phase = new Work(undefined, async (given) => ({ result: await work(given) }));
     const { native } = IdempotencyKeyService.#open(service);
-    const done = await native.atomicPhase(isolation, Boolean(isolation), phase.forEngine());
-    phase.unwrap(done);
+    phase.unwrap(
+      await ask((to) =>
+        native.atomicPhase(...to, isolation, Boolean(isolation), phase.forEngine()),
+      ),
+    );
     return phase.result.result;
   }
 

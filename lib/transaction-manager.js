@@ -1,6 +1,7 @@
 "use strict";
 
 const types = require("pg-types");
+const { ask } = require("./calls");
 const { medusaError, unwrap } = require("./errors");
 const { parameterFrom } = require("./parameters");
 
@@ -45,7 +46,8 @@ class TransactionManager {
     if (!Array.isArray(parameters)) {
       throw medusaError("invalid_argument", "query(sql, parameters?): parameters are an array");
     }
-    return rowsFrom(unwrap(await this.#native.query(sql, parameters.map(parameterFrom))));
+    const given = parameters.map(parameterFrom);
+    return rowsFrom(unwrap(await ask((to) => this.#native.query(...to, sql, given))));
   }
 
   async transaction(isolationOrWork, maybeWork) {
@@ -56,17 +58,17 @@ class TransactionManager {
     if (maybeWork !== undefined) {
       checkIsolation(isolationOrWork);
     }
-    const { scope } = unwrap(await this.#native.savepoint());
+    const scope = unwrap(await ask((to) => this.#native.savepoint(...to)));
     const native = this.#native.nested(scope);
     let result;
     try {
       result = await work(new TransactionManager(native));
     } catch (error) {
       // What the work failed with is what the caller wants to know.
-      await native.rollBack();
+      await ask((to) => native.rollBack(...to));
       throw error;
     }
-    unwrap(await native.release());
+    unwrap(await ask((to) => native.release(...to)));
     return result;
   }
 }
@@ -77,7 +79,7 @@ function queryRunnerOf(native) {
       return native.isActive;
     },
     async rollbackTransaction() {
-      unwrap(await native.rollBack());
+      unwrap(await ask((to) => native.rollBack(...to)));
     },
   };
 }
@@ -91,16 +93,16 @@ function checkIsolation(isolation) {
 
 /** Rows as `pg` gives them: the same parsers, and those that a project has set in their place. */
 function rowsFrom({ names, types: oids, rows }) {
-  const parsers = Array.from(oids, (oid) => types.getTypeParser(oid, "text"));
-  return Array.from(rows, (texts) => {
-    const values = Array.from(texts, (text, index) => parsed(text, parsers[index]));
+  const parsers = oids.map((oid) => types.getTypeParser(oid, "text"));
+  return rows.map((texts) => {
+    const values = texts.map((text, index) => parsed(text, parsers[index]));
     // Defined one by one, so that a column may be called __proto__.
     return Object.fromEntries(values.map((value, index) => [names[index], value]));
   });
 }
 
 function parsed(text, parser) {
-  return text === null || text === undefined ? null : parser(text);
+  return text === null ? null : parser(text);
 }
 
 module.exports = { TransactionManager };

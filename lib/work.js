@@ -46,13 +46,12 @@ class Work {
     return keyFrom(key, ran ? this.result.own : {});
   }
 
-  /** The answer of the call that the work was done in, or what it failed with, thrown. */
-  unwrap(answer) {
-    const { failure } = answer;
+  /** What the call that the work was done in resolves to, or what it failed with, thrown. */
+  unwrap({ value, failure }) {
     if (failure) {
       throw failure.kind === "work" && this.#failed ? this.#error : errorFrom(failure);
     }
-    return answer;
+    return value;
   }
 }
 

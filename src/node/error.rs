@@ -1,27 +1,39 @@
 //! How an engine error becomes JavaScript: as data, which `lib/errors.js` makes an `Error` of.
 
 use napi_derive::napi;
+use serde::Serialize;
 
 use crate::engine::error::{DatabaseError, Error};
 
 /// Why a call failed.
 #[napi(object, object_from_js = false)]
-#[derive(Default)]
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// What `lib/errors.js` makes of it.
     #[napi(ts_type = "'medusa' | 'database' | 'connection' | 'work' | 'plain'")]
     pub kind: &'static str,
     /// Type of a MedusaError.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub r#type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub constraint: Option<String>,
 }
 
@@ -64,18 +76,5 @@ fn kind(error: &Error) -> &'static str {
         Error::Work { .. } => "work",
         Error::SeveralSelected(_) => "plain",
         _ => "medusa",
-    }
-}
-
-/// The answer of a call that has nothing to tell but that it is done.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct Done {
-    pub failure: Option<Failure>,
-}
-
-impl From<Result<(), Error>> for Done {
-    fn from(result: Result<(), Error>) -> Self {
-        Self { failure: result.err().map(Failure::from) }
     }
 }

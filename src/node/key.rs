@@ -2,10 +2,11 @@
 
 use napi::bindgen_prelude::Array;
 use napi_derive::napi;
+use serde::{Serialize, Serializer, ser};
+use serde_json::value::RawValue;
 
-use super::error::Failure;
 use crate::engine::error::Error;
-use crate::engine::key::{Columns, Field, IdempotencyKey, Timestamp};
+use crate::engine::key::{Columns, Field, IdempotencyKey, Text, Timestamp};
 use crate::engine::operations;
 use crate::engine::stage::Staged;
 use crate::engine::statement::{Place, Row, Token};
@@ -32,55 +33,80 @@ pub fn stage_key(key: String, stage: String) -> String {
     operations::stage_key(&key, &stage)
 }
 
-/// A row of the table, its columns in the table's order: times in milliseconds since 1970, JSON as
-/// text. A list, as the names of properties cost more than what they name.
-pub type KeyRow = (
-    String,
-    String,
-    f64,
-    Option<f64>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<i32>,
-    Option<String>,
-    String,
-);
-
-/// The answer of a call that resolves to a key.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
+/// What a call that resolves to a key is answered with.
+#[derive(Serialize)]
 pub struct KeyAnswer {
-    pub key: Option<KeyRow>,
+    key: KeyRow,
     /// Whether the work of a stage was done.
-    pub ran: bool,
-    pub failure: Option<Failure>,
+    ran: bool,
 }
 
-impl From<Result<Staged, Error>> for KeyAnswer {
-    fn from(result: Result<Staged, Error>) -> Self {
-        match result {
-            Ok(Staged { key, ran }) => Self { key: Some(row_of(key)), ran, failure: None },
-            Err(error) => Self { failure: Some(error.into()), ..Self::default() },
+impl From<Staged> for KeyAnswer {
+    fn from(Staged { key, ran }: Staged) -> Self {
+        Self { key: KeyRow(key), ran }
+    }
+}
+
+impl From<IdempotencyKey> for KeyAnswer {
+    fn from(key: IdempotencyKey) -> Self {
+        Self { key: KeyRow(key), ran: false }
+    }
+}
+
+/// A row of the table as it crosses the door: a list of its columns in the table's order. Times are
+/// milliseconds since 1970.
+pub struct KeyRow(pub IdempotencyKey);
+
+impl Serialize for KeyRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let key = &self.0;
+        let columns = (
+            &key.id,
+            &key.idempotency_key,
+            Time(key.created_at),
+            key.locked_at.map(Time),
+            &key.request_method,
+            json(&key.request_params)?,
+            &key.request_path,
+            key.response_code,
+            json(&key.response_body)?,
+            &key.recovery_point,
+        );
+        columns.serialize(serializer)
+    }
+}
+
+/// JSON text as it is.
+fn json<E: ser::Error>(text: &Text) -> Result<Option<&RawValue>, E> {
+    text.as_deref().map(raw).transpose()
+}
+
+struct Time(Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let milliseconds = self.0.milliseconds();
+        // JSON has no infinity, but numbers that are read as such.
+        match milliseconds {
+            f64::INFINITY => raw("1e999")?.serialize(serializer),
+            f64::NEG_INFINITY => raw("-1e999")?.serialize(serializer),
+            _ => milliseconds.serialize(serializer),
         }
     }
 }
 
-/// The answer of a call that resolves to keys.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct KeysAnswer {
-    pub keys: Vec<KeyRow>,
-    pub failure: Option<Failure>,
+fn raw<E: ser::Error>(text: &str) -> Result<&RawValue, E> {
+    serde_json::from_str(text).map_err(E::custom)
 }
 
-impl From<Result<Vec<IdempotencyKey>, Error>> for KeysAnswer {
-    fn from(result: Result<Vec<IdempotencyKey>, Error>) -> Self {
-        match result {
-            Ok(keys) => Self { keys: keys.into_iter().map(row_of).collect(), failure: None },
-            Err(error) => Self { failure: Some(error.into()), ..Self::default() },
+/// A key as JavaScript needs it that has given some of its columns: it has their JSON already.
+pub fn without_given(mut key: IdempotencyKey, named: u32) -> IdempotencyKey {
+    for (column, text) in [(5, &mut key.request_params), (8, &mut key.response_body)] {
+        if named & (1 << column) != 0 {
+            *text = None;
         }
     }
+    key
 }
 
 /// Reads a row that a query in the caller's transaction has answered, as `lib/flows.js` lists it: what
@@ -109,20 +135,4 @@ pub fn given_row(row: &Array) -> napi::Result<Row> {
 fn missing(column: u32) -> napi::Error {
     let message = format!("column {column} of an idempotency key is missing");
     napi::Error::new(napi::Status::InvalidArg, message)
-}
-
-/// A key as it crosses the door.
-pub fn row_of(key: IdempotencyKey) -> KeyRow {
-    (
-        key.id,
-        key.idempotency_key,
-        key.created_at.milliseconds(),
-        key.locked_at.map(Timestamp::milliseconds),
-        key.request_method,
-        key.request_params,
-        key.request_path,
-        key.response_code,
-        key.response_body,
-        key.recovery_point,
-    )
 }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use napi::Env;
-use napi::bindgen_prelude::PromiseRaw;
 use napi_derive::napi;
 
-use super::error::Done;
+use super::answers::Answers;
 use crate::engine::lease;
 use crate::engine::pool::PoolSession;
 
@@ -40,16 +38,16 @@ impl Lease {
 
     /// Renews the lease, on a connection of the pool.
     #[napi(catch_unwind)]
-    pub fn renew<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+    pub fn renew(&self, answers: &Answers, call: u32) {
         let (session, lease) = (self.session.clone(), self.shared());
-        env.spawn_future(async move { Ok(Done::from(lease::renew(&session, &lease).await)) })
+        answers.answer(call, async move { lease::renew(&session, &lease).await });
     }
 
     /// Ends the lease, on a connection of the pool; tries again for a while if the row is locked.
     #[napi(catch_unwind)]
-    pub fn release<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+    pub fn release(&self, answers: &Answers, call: u32) {
         let (session, lease) = (self.session.clone(), self.shared());
-        env.spawn_future(async move { Ok(Done::from(lease::release(&session, &lease).await)) })
+        answers.answer(call, async move { lease::release(&session, &lease).await });
     }
 
     /// Makes a release that is under way come to its end.

@@ -3,14 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use napi::Env;
-use napi::bindgen_prelude::PromiseRaw;
 use napi_derive::napi;
 
+use super::answers::Answers;
 use super::callback::{self, Work};
 use super::connection::ConnectionParts;
-use super::error::{Done, Failure};
-use super::key::{KeyAnswer, KeysAnswer};
+use super::key::{KeyAnswer, KeyRow};
 use super::lease::Lease;
 use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
@@ -80,52 +78,51 @@ impl Service {
 
     /// Runs a stage of a key's request in a transaction of its own.
     #[napi(catch_unwind)]
-    pub fn work_stage<'env>(
+    pub fn work_stage(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         key: String,
         work: Work,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
-    ) -> napi::Result<PromiseRaw<'env, KeyAnswer>> {
+    ) {
         let session = self.session.clone();
         let max_retries = self.max_retries;
         let work = Arc::new(work);
         let turn = turn(lease, recovery_point);
-        env.spawn_future(async move {
+        answers.answer(call, async move {
             let work = |transaction| {
                 let work = Arc::clone(&work);
                 async move { callback::run(&work, &transaction).await }
             };
-            let key = stage::run_in_transaction(&session, &key, &turn, max_retries, work);
-            Ok(KeyAnswer::from(key.await))
-        })
+            let staged = stage::run_in_transaction(&session, &key, &turn, max_retries, work);
+            staged.await.map(KeyAnswer::from)
+        });
     }
 
     /// Runs work in a transaction of its own, repeated once after a serialization failure if
     /// `repeat` says so.
     #[napi(catch_unwind)]
-    pub fn atomic_phase<'env>(
+    pub fn atomic_phase(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         isolation: Option<String>,
         repeat: bool,
         work: Work,
-    ) -> napi::Result<PromiseRaw<'env, Done>> {
+    ) {
         let session = self.session.clone();
         let work = Arc::new(work);
-        env.spawn_future(async move {
-            let done = async {
-                let isolation =
-                    isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
-                stage::in_transaction(&session, isolation, repeat.into(), |transaction| {
-                    let work = Arc::clone(&work);
-                    async move { callback::run(&work, &transaction).await.map(drop) }
-                })
-                .await
-            };
-            Ok(Done::from(done.await))
-        })
+        answers.answer(call, async move {
+            let isolation =
+                isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
+            stage::in_transaction(&session, isolation, repeat.into(), |transaction| {
+                let work = Arc::clone(&work);
+                async move { callback::run(&work, &transaction).await.map(drop) }
+            })
+            .await
+        });
     }
 
     /// What a flow knows of a key that it has just met. A lease holds for so many milliseconds.
@@ -134,31 +131,23 @@ impl Service {
         Lease::new(self.session.clone(), Duration::from_millis(duration.into()))
     }
 
-    /// Whether the table has the column for fingerprints; `undefined` if that cannot be told now.
+    /// Whether the table has the column for fingerprints; `null` if that cannot be told now.
     #[napi(catch_unwind)]
-    pub fn has_fingerprints<'env>(
-        &self,
-        env: &'env Env,
-    ) -> napi::Result<PromiseRaw<'env, Option<bool>>> {
+    pub fn has_fingerprints(&self, answers: &Answers, call: u32) {
         let session = self.session.clone();
-        env.spawn_future(async move { Ok(session.has_fingerprints().await.ok()) })
+        answers.answer(call, async move { Ok(session.has_fingerprints().await.ok()) });
     }
 
     /// Finds unfinished keys that nobody works on; durations in milliseconds.
     #[napi(catch_unwind)]
-    pub fn stalled<'env>(
-        &self,
-        env: &'env Env,
-        older_than: f64,
-        lease: u32,
-        limit: u32,
-    ) -> napi::Result<PromiseRaw<'env, KeysAnswer>> {
+    pub fn stalled(&self, answers: &Answers, call: u32, older_than: f64, lease: u32, limit: u32) {
         let session = self.session.clone();
         let lease = Duration::from_millis(lease.into());
-        env.spawn_future(async move {
+        answers.answer(call, async move {
             let older_than = milliseconds(older_than);
-            Ok(operations::stalled(&session, older_than, lease, limit).await.into())
-        })
+            let keys = operations::stalled(&session, older_than, lease, limit).await?;
+            Ok(keys.into_iter().map(KeyRow).collect::<Vec<_>>())
+        });
     }
 
     /// Whether this service or another one uses the pool.
@@ -167,40 +156,30 @@ impl Service {
         self.session.pool.is_open()
     }
 
-    /// Deletes finished keys that are older than so many milliseconds.
+    /// Deletes finished keys that are older than so many milliseconds; answers how many.
     #[napi(catch_unwind)]
-    pub fn prune<'env>(
-        &self,
-        env: &'env Env,
-        older_than: f64,
-        batch: u32,
-    ) -> napi::Result<PromiseRaw<'env, CountAnswer>> {
+    pub fn prune(&self, answers: &Answers, call: u32, older_than: f64, batch: u32) {
         let session = self.session.clone();
-        env.spawn_future(async move {
-            Ok(match session.prune(milliseconds(older_than), batch).await {
-                Ok(count) => CountAnswer { count: count as f64, failure: None },
-                Err(error) => CountAnswer { count: 0.0, failure: Some(error.into()) },
-            })
-        })
+        answers.answer(call, async move { session.prune(milliseconds(older_than), batch).await });
     }
 
     /// Creates the table where it is missing.
     #[napi(catch_unwind)]
-    pub fn migrate<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+    pub fn migrate(&self, answers: &Answers, call: u32) {
         let session = self.session.clone();
-        env.spawn_future(async move { Ok(Done::from(session.migrate().await)) })
+        answers.answer(call, async move { session.migrate().await });
     }
 
     /// Leaves the pool; the last user ends it.
     #[napi(catch_unwind)]
-    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+    pub fn close(&self, answers: &Answers, call: u32) {
         let user = self.user.lock().unwrap_or_else(PoisonError::into_inner).take();
-        env.spawn_future(async move {
-            Ok(Done::from(match user {
+        answers.answer(call, async move {
+            match user {
                 Some(user) => user.leave().await,
                 None => Ok(()),
-            }))
-        })
+            }
+        });
     }
 }
 
@@ -213,13 +192,6 @@ fn limits(settings: &Settings) -> Limits {
         max_queued: given(settings.max_queued, default.max_queued),
         ..default
     }
-}
-
-/// The answer of a call that resolves to a number.
-#[napi(object, object_from_js = false)]
-pub struct CountAnswer {
-    pub count: f64,
-    pub failure: Option<Failure>,
 }
 
 /// JavaScript's milliseconds; `lib/` has checked that they are a duration.

@@ -1,18 +1,15 @@
 //! The operations on keys, wherever they run.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use napi::bindgen_prelude::within_runtime_if_available;
 use napi_derive::napi;
 
 use super::answers::Answers;
 use super::callback::{self, Work};
 use super::flow::Flow;
-use super::key::columns;
+use super::key::{KeyAnswer, columns, without_given};
 use super::lease::Lease;
 use crate::engine::error::Error;
 use crate::engine::group_commit::GroupCommit;
@@ -56,39 +53,21 @@ impl Session {
     where
         O: FnOnce(EngineSession) -> F + Send + 'static,
         F: Future<Output = Result<A, Error>> + Send + 'static,
-        A: Into<Staged>,
+        A: Into<Staged> + Send + 'static,
     {
-        let operation = |session| async move { operation(session).await.map(A::into) };
         let session: Result<EngineSession, Error> = match &self.place {
             Place::Pool(pool) => Ok(Box::new(pool.clone())),
             Place::Transaction(transaction, scope) => enter(transaction, *scope),
             Place::Foreign(sql) => {
-                let flow = Flow::new(Arc::clone(sql), |session| operation(Box::new(session)));
-                return Ok(Some(flow));
+                let operation = |session| async { operation(Box::new(session)).await.map(A::into) };
+                return Ok(Some(Flow::new(Arc::clone(sql), operation)));
             }
         };
-        let mut answer: Answering = Box::pin(async move { operation(session?).await });
-        let begun = match self.place {
-            Place::Pool(_) => begin(&mut answer),
-            _ => Poll::Pending,
-        };
-        match begun {
-            Poll::Ready(result) => answers.answer(call, async move { result }),
-            Poll::Pending => answers.answer(call, answer),
-        }
+        answers.answer(call, async move {
+            operation(session?).await.map(|answer| KeyAnswer::from(answer.into()))
+        });
         Ok(None)
     }
-}
-
-/// An operation under way.
-type Answering = Pin<Box<dyn Future<Output = Result<Staged, Error>> + Send>>;
-
-/// Begins an operation at the moment of the call, so that calls queue up in their order: the runtime
-/// may begin its tasks in another one.
-fn begin(answer: &mut Answering) -> Poll<Result<Staged, Error>> {
-    // The runtime polls it again at once.
-    let mut context = Context::from_waker(Waker::noop());
-    within_runtime_if_available(|| answer.as_mut().poll(&mut context))
 }
 
 /// Enters a transaction at the moment of the call, so that it waits for the call's end.
@@ -109,7 +88,8 @@ impl Session {
         texts: Vec<Option<String>>,
     ) -> Begun {
         self.answer(answers, call, move |session| async move {
-            operations::create(&*session, columns(named, texts)?).await
+            let key = operations::create(&*session, columns(named, texts)?).await?;
+            Ok(without_given(key, named))
         })
     }
 
@@ -203,7 +183,9 @@ impl Session {
     ) -> Begun {
         let lease = lease.map(Lease::shared);
         self.answer(answers, call, move |session| async move {
-            operations::update(&*session, key, columns(named, texts)?, lease.as_deref()).await
+            let columns = columns(named, texts)?;
+            let key = operations::update(&*session, key, columns, lease.as_deref()).await?;
+            Ok(without_given(key, named))
         })
     }
 

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::sync::{Arc, Weak};
 
-use napi::Env;
-use napi::bindgen_prelude::{Either4, Null, PromiseRaw, Uint8Array};
+use napi::bindgen_prelude::{Either4, Null, Uint8Array};
 use napi_derive::napi;
+use serde::Serialize;
 
-use super::error::{Done, Failure};
+use super::answers::Answers;
 use super::session::{Place, Session};
 use crate::engine::error::Error;
 use crate::engine::transaction::{ROOT, Transaction, Use};
@@ -32,21 +32,11 @@ pub struct GivenList {
 }
 
 /// The answer of a query: each column's name and type, and the rows' values as text.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct RowsAnswer {
-    pub names: Vec<String>,
-    pub types: Vec<u32>,
-    pub rows: Vec<Vec<Option<String>>>,
-    pub failure: Option<Failure>,
-}
-
-/// The answer of opening a savepoint.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct ScopeAnswer {
-    pub scope: Option<u32>,
-    pub failure: Option<Failure>,
+#[derive(Serialize)]
+struct RowsAnswer {
+    names: Vec<String>,
+    types: Vec<u32>,
+    rows: Vec<Vec<Option<String>>>,
 }
 
 impl StageManager {
@@ -78,34 +68,27 @@ impl StageManager {
 
     /// Runs a statement of the user's.
     #[napi(catch_unwind)]
-    pub fn query<'env>(
+    pub fn query(
         &self,
-        env: &'env Env,
+        answers: &Answers,
+        call: u32,
         sql: String,
         parameters: Vec<GivenParameter>,
-    ) -> napi::Result<PromiseRaw<'env, RowsAnswer>> {
+    ) {
         let entered = self.enter();
         let parameters = parameters.into_iter().map(parameter).collect();
-        env.spawn_future(async move {
-            let rows = match entered {
-                Ok(entered) => entered.query(sql, parameters).await,
-                Err(error) => Err(error),
-            };
-            Ok(RowsAnswer::from(rows))
-        })
+        answers.answer(call, async move {
+            let Rows { columns, rows } = entered?.query(sql, parameters).await?;
+            let (names, types) = columns.into_iter().unzip();
+            Ok(RowsAnswer { names, types, rows })
+        });
     }
 
     /// Opens a savepoint and answers the number of its scope.
     #[napi(catch_unwind)]
-    pub fn savepoint<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ScopeAnswer>> {
+    pub fn savepoint(&self, answers: &Answers, call: u32) {
         let entered = self.enter();
-        env.spawn_future(async move {
-            let scope = match entered {
-                Ok(entered) => entered.savepoint().await,
-                Err(error) => Err(error),
-            };
-            Ok(ScopeAnswer::from(scope))
-        })
+        answers.answer(call, async move { entered?.savepoint().await });
     }
 
     /// The manager of a scope that [`Self::savepoint`] opened.
@@ -116,38 +99,34 @@ impl StageManager {
 
     /// Ends a savepoint's scope and keeps its effects.
     #[napi(catch_unwind)]
-    pub fn release<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+    pub fn release(&self, answers: &Answers, call: u32) {
         let scope = self.scope;
-        self.end(
-            env,
-            move |transaction| async move { transaction.end_savepoint(scope, true).await },
-        )
+        self.end(answers, call, move |transaction| async move {
+            transaction.end_savepoint(scope, true).await
+        });
     }
 
     /// Undoes the scope: back to its savepoint, or the whole transaction.
     #[napi(catch_unwind)]
-    pub fn roll_back<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, Done>> {
+    pub fn roll_back(&self, answers: &Answers, call: u32) {
         let scope = self.scope;
-        self.end(env, move |transaction| async move {
+        self.end(answers, call, move |transaction| async move {
             match scope {
                 ROOT => transaction.roll_back().await,
                 savepoint => transaction.end_savepoint(savepoint, false).await,
             }
-        })
+        });
     }
 
-    fn end<'env, E, F>(&self, env: &'env Env, end: E) -> napi::Result<PromiseRaw<'env, Done>>
+    fn end<E, F>(&self, answers: &Answers, call: u32, end: E)
     where
         E: FnOnce(Arc<Transaction>) -> F + Send + 'static,
         F: Future<Output = Result<(), Error>> + Send,
     {
         let transaction = self.transaction.upgrade();
-        env.spawn_future(async move {
-            Ok(Done::from(match transaction {
-                Some(transaction) => end(transaction).await,
-                None => Err(Error::transaction_ended()),
-            }))
-        })
+        answers.answer(call, async move {
+            end(transaction.ok_or_else(Error::transaction_ended)?).await
+        });
     }
 }
 
@@ -157,26 +136,5 @@ fn parameter(given: GivenParameter) -> Parameter {
         Either4::B(Null) => Parameter::Null,
         Either4::C(bytes) => Parameter::Binary(bytes.to_vec()),
         Either4::D(GivenList { json, literal }) => Parameter::List { json, literal },
-    }
-}
-
-impl From<Result<Rows, Error>> for RowsAnswer {
-    fn from(result: Result<Rows, Error>) -> Self {
-        match result {
-            Ok(Rows { columns, rows }) => {
-                let (names, types) = columns.into_iter().unzip();
-                Self { names, types, rows, failure: None }
-            }
-            Err(error) => Self { failure: Some(error.into()), ..Self::default() },
-        }
-    }
-}
-
-impl From<Result<usize, Error>> for ScopeAnswer {
-    fn from(result: Result<usize, Error>) -> Self {
-        match result {
-            Ok(scope) => Self { scope: u32::try_from(scope).ok(), failure: None },
-            Err(error) => Self { scope: None, failure: Some(error.into()) },
-        }
     }
 }

@@ -151,20 +151,20 @@ impl Group {
             self.queue.enter(kind, statement, Some(room), || self.text(kind))
         };
         match ticket {
+            // Boxed, as a call that a batch answers needs no room for it.
             Ticket::Alone(statement, turn, flight) => {
-                self.alone(kind, statement, Some(turn), flight).await
+                Box::pin(self.alone(kind, statement, Some(turn), flight)).await
             }
-            Ticket::Queued(answer) => self.answered(kind, answer).await,
+            Ticket::Queued(answer) => match received(answer).await? {
+                Answer::Done(result) => result,
+                left => Box::pin(self.left(kind, left)).await,
+            },
         }
     }
 
-    /// What a batch answers, or what it leaves to the caller.
-    async fn answered(
-        &self,
-        kind: Kind,
-        answer: oneshot::Receiver<Answer>,
-    ) -> Result<Vec<Row>, Error> {
-        match received(answer).await? {
+    /// What a batch leaves to the caller.
+    async fn left(&self, kind: Kind, answer: Answer) -> Result<Vec<Row>, Error> {
+        match answer {
             Answer::Done(result) => result,
             Answer::Alone(statement, turn, Some(flight)) => {
                 self.alone(kind, statement, turn, flight).await
@@ -208,8 +208,8 @@ impl Group {
                 // The last connection is not for one that may have to wait for its row.
                 None => {
                     drop(place);
-                    let answer = self.again(kind, statement, turn);
-                    Box::pin(self.answered(kind, answer)).await
+                    let answer = received(self.again(kind, statement, turn)).await?;
+                    Box::pin(self.left(kind, answer)).await
                 }
             };
         }
