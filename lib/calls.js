@@ -18,6 +18,9 @@ const answers = new Answers((texts) => {
   }
 });
 
+/** The calls that others may join, by the session that they go through. */
+const gatherings = new Map();
+
 /**
  * Makes a native call whose answer comes together with those of others.
  *
@@ -25,20 +28,83 @@ const answers = new Answers((texts) => {
  * @returns {Promise<{ value?: unknown, failure?: object }>} the answer
  */
 function ask(begin) {
+  return new Promise((resolve) => beginCall(begin, numberFor(resolve)));
+}
+
+/**
+ * The same for a call on the pool. Callers whose answers came together ask again together: their calls
+ * share a statement, which is sent as soon as nobody makes another call.
+ *
+ * @param {object} session native
+ * @param {(to: [object, number]) => void} begin
+ */
+function askTogether(session, begin) {
   return new Promise((resolve) => {
-    last = (last + 1) >>> 0;
-    const call = last;
-    if (waiting.size === 0) {
-      keepAlive.ref();
-    }
-    waiting.set(call, resolve);
-    try {
-      begin([answers, call]);
-    } catch (error) {
-      take(call);
-      throw error;
+    const call = numberFor(resolve);
+    const gathering = gatherings.get(session);
+    if (gathering) {
+      gathering.join(begin, call);
+    } else {
+      gatherings.set(session, new Gathering(session, begin, call));
     }
   });
+}
+
+/** Calls that go together. */
+class Gathering {
+  #session;
+  #size = 1;
+  /** Begins the first call, as long as it is alone: one that nobody joins is not held back. */
+  #first;
+
+  constructor(session, begin, call) {
+    this.#session = session;
+    this.#first = () => beginCall(begin, call);
+    void this.#end();
+  }
+
+  join(begin, call) {
+    this.#size += 1;
+    if (this.#first) {
+      this.#session.hold();
+      this.#first();
+      this.#first = undefined;
+    }
+    beginCall(begin, call);
+  }
+
+  async #end() {
+    let seen;
+    do {
+      seen = this.#size;
+      // Those who can go on now do so before this does. A timer would have a lone caller wait.
+      await undefined;
+    } while (this.#size > seen);
+    gatherings.delete(this.#session);
+    if (this.#first) {
+      this.#first();
+    } else {
+      this.#session.letGo();
+    }
+  }
+}
+
+function beginCall(begin, call) {
+  try {
+    begin([answers, call]);
+  } catch (error) {
+    take(call)(Promise.reject(error));
+  }
+}
+
+/** A number for a call under way. */
+function numberFor(resolve) {
+  if (waiting.size === 0) {
+    keepAlive.ref();
+  }
+  last = (last + 1) >>> 0;
+  waiting.set(last, resolve);
+  return last;
 }
 
 /** What settles a call, which is under way no more. */
@@ -54,4 +120,4 @@ function take(call) {
 /** For a call that answers at once. */
 const NOBODY = [answers, 0];
 
-module.exports = { NOBODY, ask };
+module.exports = { NOBODY, ask, askTogether };

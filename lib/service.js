@@ -10,7 +10,7 @@ const {
   recoveryPointOf,
   requireFunction,
 } = require("./arguments");
-const { NOBODY, ask } = require("./calls");
+const { NOBODY, ask, askTogether } = require("./calls");
 const { projectConfigOf, registered, warn } = require("./container");
 const { Database } = require("./database");
 const { millisecondsFrom } = require("./durations");
@@ -226,7 +226,9 @@ class IdempotencyKeyService {
     const database = this.#database;
     this.#database = undefined;
     if (database) {
-      unwrap(await ask((to) => database.native.close(...to)));
+      const { session, native } = database;
+      // After the calls that have been made before.
+      unwrap(await askTogether(session, (to) => native.close(...to)));
     }
   }
 
@@ -236,7 +238,7 @@ class IdempotencyKeyService {
     const manager = service.transactionManager_;
     if (!placeOf(manager)) {
       const { session } = IdempotencyKeyService.#open(service);
-      return ask((to) => operation(session, to));
+      return askTogether(session, (to) => operation(session, to));
     }
     return IdempotencyKeyService.#runIn(service, manager, operation);
   }

@@ -201,6 +201,56 @@ async fn a_thousand_callers_share_few_commits() {
 }
 
 #[tokio::test]
+async fn calls_that_are_held_go_together_when_the_hold_ends() {
+    let database = Database::new().await;
+    log_statements(database.session()).await;
+    let group = group(&database);
+    let (hold, longer) = (group.hold(), group.hold());
+    let calls = at_once((0..10).map(|number| run(&group, create(&format!("k{number}")))));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(logged(database.session()).await, []);
+    drop(hold);
+    // Whoever holds for ever holds nobody up: what is there goes when any hold ends.
+    assert!(all(calls).await.iter().all(Result::is_ok));
+    let rows: Vec<i64> =
+        logged(database.session()).await.into_iter().map(|(_, rows)| rows).collect();
+    assert_eq!(rows, [10]);
+    drop(longer);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn where_the_disk_is_slow_the_first_call_goes_at_once_and_others_catch_up() {
+    let database = Database::new().await;
+    let session = database.session();
+    execute(
+        session,
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_sleep(0.005); RETURN NULL; END $$; \
+         CREATE TRIGGER wait AFTER INSERT ON idempotency_key FOR EACH STATEMENT \
+         EXECUTE FUNCTION wait()",
+    )
+    .await;
+    let group = group(&database);
+    for round in 0..100 {
+        let statements = (0..3).map(|number| create(&format!("k{round}-{number}"))).collect();
+        assert!(run_all(&group, statements).await.iter().all(Result::is_ok));
+    }
+    log_statements(session).await;
+    // What was under way may still be about to end.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let hold = group.hold();
+    let mut calls = at_once((0..10).map(|number| run(&group, create(&format!("k{number}")))));
+    calls.remove(0).await.unwrap().unwrap();
+    assert_eq!(logged(session).await.len(), 1);
+    drop(hold);
+    assert!(all(calls).await.iter().all(Result::is_ok));
+    let rows: Vec<i64> = logged(session).await.into_iter().map(|(_, rows)| rows).collect();
+    assert_eq!(rows, [1, 9]);
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn services_of_one_pool_and_schema_share_a_group() {
     let database = Database::new().await;
     log_statements(database.session()).await;

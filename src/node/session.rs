@@ -1,9 +1,10 @@
 //! The operations on keys, wherever they run.
 
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use napi::bindgen_prelude::within_runtime_if_available;
 use napi_derive::napi;
 
 use super::answers::Answers;
@@ -12,7 +13,7 @@ use super::flow::Flow;
 use super::key::{KeyAnswer, columns, without_given};
 use super::lease::Lease;
 use crate::engine::error::Error;
-use crate::engine::group_commit::GroupCommit;
+use crate::engine::group_commit::{GroupCommit, Hold};
 use crate::engine::selector::Selector;
 use crate::engine::sql::Sql;
 use crate::engine::stage::{Staged, Turn};
@@ -24,6 +25,7 @@ use crate::engine::{operations, request, session, stage};
 #[napi]
 pub struct Session {
     place: Place,
+    hold: Mutex<Option<Hold>>,
 }
 
 /// Where the operations run.
@@ -46,7 +48,11 @@ type EngineSession = Box<dyn session::Session>;
 impl Session {
     /// Operations that run at `place`.
     pub fn new(place: Place) -> Self {
-        Self { place }
+        Self { place, hold: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Hold>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answer<O, F, A>(&self, answers: &Answers, call: u32, operation: O) -> Begun
@@ -78,6 +84,21 @@ fn enter(transaction: &Weak<Transaction>, scope: usize) -> Result<EngineSession,
 
 #[napi]
 impl Session {
+    /// Has the calls on the pool wait for those that are to come.
+    #[napi(catch_unwind)]
+    pub fn hold(&self) {
+        if let Place::Pool(pool) = &self.place {
+            *self.held() = Some(pool.hold());
+        }
+    }
+
+    /// Has those calls go.
+    #[napi(catch_unwind)]
+    pub fn let_go(&self) {
+        let hold = self.held().take();
+        within_runtime_if_available(|| drop(hold));
+    }
+
     /// Inserts a key.
     #[napi(catch_unwind)]
     pub fn create(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::Arguments as _;
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::call::{Answer, Call};
 use super::queue::{Batch, Flight};
@@ -50,7 +50,7 @@ impl Group {
                 Err(error) => fail(batch.calls, &error),
                 Ok(connection) if is_single(&batch.calls) => {
                     drop(connection);
-                    self.queue.answered(batch.kind, None);
+                    self.queue.goes_alone(batch.kind);
                     if let Some(Call { statement, turn, reply, room, .. }) = batch.calls.pop() {
                         drop(room);
                         // A caller that has gone gives the flight back with the answer.
@@ -117,11 +117,12 @@ impl Group {
                 }
             };
             let rows = calls.len();
+            let start = Instant::now();
             let found = self.fetch(kind, &text, &calls, connection).await;
             match found {
                 Ok(found) => {
                     let bytes: usize = found.iter().map(Found::bytes).sum();
-                    self.queue.answered(kind, Some(bytes / rows));
+                    self.queue.answered(kind, bytes, rows, start.elapsed());
                     calls.into_iter().zip(found).for_each(|(call, found)| answer(call, found));
                 }
                 Err(Error::Database(_)) if rows > 1 => {

@@ -27,6 +27,11 @@ impl Lane {
         Self { kind, text, calls: VecDeque::new(), cap, answered: 0 }
     }
 
+    /// Lets more go in one batch, after one has succeeded.
+    pub fn grow(&mut self, most: usize) {
+        self.cap = (self.cap * 2).min(most);
+    }
+
     /// Takes as many calls as may go in one batch. Those that nobody waits for any more are given up.
     pub fn take(&mut self, max_bytes: usize, given_up: &mut Vec<Call>) -> Vec<Call> {
         let most = if self.kind == Kind::Single { 1 } else { self.cap };

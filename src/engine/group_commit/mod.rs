@@ -12,6 +12,7 @@ mod batch;
 mod call;
 mod key;
 mod lane;
+mod pace;
 mod queue;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 
 use self::call::Answer;
+pub use self::queue::Hold;
 use self::queue::{Flight, Queue, RowWait, Ticket, Turn};
 use super::batch_sql::{self, Kind};
 use super::error::Error;
@@ -53,6 +55,10 @@ pub struct Limits {
     pub max_flights: usize,
     /// How many callers have to wait for a statement to be sent while another is under way.
     pub min_further_batch: usize,
+    /// How many statements are under way at once where the server mostly waits for its disk.
+    pub max_slow_flights: usize,
+    /// How many callers have to wait there for a statement to be sent while another is under way.
+    pub min_slow_batch: usize,
 }
 
 impl Default for Limits {
@@ -63,6 +69,8 @@ impl Default for Limits {
             max_queued: 16_384,
             max_flights: 2,
             min_further_batch: 256,
+            max_slow_flights: 3,
+            min_slow_batch: 16,
         }
     }
 }
@@ -101,6 +109,11 @@ impl GroupCommit {
         let group = Group::new(session, limits);
         groups.push(Arc::downgrade(&group));
         Self(group)
+    }
+
+    /// Has calls wait for those that are to come before the hold is dropped, and go with them.
+    pub fn hold(&self) -> Hold {
+        self.0.queue.hold()
     }
 
     /// The pool.

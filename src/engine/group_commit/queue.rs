@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -12,6 +13,7 @@ use super::Limits;
 use super::call::{Answer, Call, hash, size};
 use super::key::{Key, Manner};
 use super::lane::Lane;
+use super::pace::Pace;
 use crate::engine::batch_sql::Kind;
 use crate::engine::statement::Statement;
 
@@ -48,6 +50,9 @@ struct State {
     lanes: Vec<Lane>,
     flights: usize,
     calls: u64,
+    /// How many have more to come, so that what they have brought does not go yet.
+    holds: usize,
+    pace: Pace,
 }
 
 /// The calls of all callers.
@@ -76,6 +81,9 @@ pub struct RowWait {
     queue: Arc<Queue>,
     key: u64,
 }
+
+/// While it is there, what is taken in waits for what else is to come.
+pub struct Hold(Arc<Queue>);
 
 /// How a call begins.
 #[allow(clippy::large_enum_variant)] // it is taken apart where it is made
@@ -109,6 +117,7 @@ impl Queue {
         let behind_row = known.row_awaited && manner == Manner::Write;
         let admitted = !behind_row && known.behind.is_empty() && known.admits(manner);
         if admitted
+            && !state.waits_for_more()
             && state.flights == 0
             && state.nobody_waits()
             && let Ok(runtime) = Handle::try_current()
@@ -131,13 +140,19 @@ impl Queue {
             known.hold(manner);
             call.turn = Some(Turn { queue: Arc::clone(self), key });
             state.push(kind, call);
-            self.launch(guard, None);
+            self.launch(guard, None, false);
         } else if behind_row {
             known.behind_row.push_back((kind, manner, call));
         } else {
             known.behind.push_back((kind, manner, call));
         }
         Ticket::Queued(answer)
+    }
+
+    /// Has what is taken in wait until the hold is dropped, and go then.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        self.state().holds += 1;
+        Hold(Arc::clone(self))
     }
 
     /// Takes in a call that has been in before, and is not to wait for its row.
@@ -156,7 +171,7 @@ impl Queue {
         let call = Call { statement, turn, skips: true, bytes, number, reply, room: None };
         state.lane(kind, self.limits.max_batch_rows, text);
         state.push(kind, call);
-        self.launch(state, None);
+        self.launch(state, None, false);
         answer
     }
 
@@ -185,13 +200,22 @@ impl Queue {
         Some(batch)
     }
 
-    /// Notes that a batch of a kind was answered, with so many bytes to each; unknown, if it was sent
-    /// as a single statement.
-    pub fn answered(&self, kind: Kind, bytes: Option<usize>) {
-        let most = self.limits.max_batch_rows;
+    /// Notes that a call of a kind goes alone.
+    pub fn goes_alone(&self, kind: Kind) {
         if let Some(lane) = self.state().lane_of(kind) {
-            lane.cap = (lane.cap * 2).min(most);
-            lane.answered = bytes.unwrap_or(lane.answered);
+            lane.grow(self.limits.max_batch_rows);
+        }
+    }
+
+    /// Notes that a batch of a kind was answered, with so many bytes to each of so many, after a time.
+    pub fn answered(&self, kind: Kind, bytes: usize, rows: usize, took: Duration) {
+        let mut state = self.state();
+        if kind != Kind::Find {
+            state.pace.note(took, rows);
+        }
+        if let Some(lane) = state.lane_of(kind) {
+            lane.grow(self.limits.max_batch_rows);
+            lane.answered = bytes / rows;
         }
     }
 
@@ -203,8 +227,13 @@ impl Queue {
     }
 
     /// Launches a flight if there are calls for one.
-    fn launch(self: &Arc<Self>, mut state: MutexGuard<'_, State>, runtime: Option<&Handle>) {
-        if !state.has_flight(&self.limits) {
+    fn launch(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        runtime: Option<&Handle>,
+        all: bool,
+    ) {
+        if !state.has_flight(&self.limits, all) {
             return;
         }
         // Without a runtime nothing is under way; the next call brings one.
@@ -225,16 +254,26 @@ impl State {
         self.lanes.iter().all(|lane| lane.calls.is_empty())
     }
 
-    /// Whether one more statement under way is worth it: the first always is, a further one if it
-    /// would be a large batch. Many small ones are slower than few large ones.
-    fn has_flight(&self, limits: &Limits) -> bool {
+    /// Whether more is to come that may as well go with what is there. Where the server mostly waits
+    /// for its disk it may not: what goes at once has the disk begin, and the rest catches up with it.
+    fn waits_for_more(&self) -> bool {
+        self.holds > 0 && !self.pace.is_slow()
+    }
+
+    /// Whether one more statement under way is worth it. The first always is. A further one is if it
+    /// would be a large batch: many small ones are slower than few large ones. While the server mostly
+    /// waits for its disk, a smaller one is, or `all` that came together.
+    fn has_flight(&self, limits: &Limits, all: bool) -> bool {
+        let waiting: usize = self.lanes.iter().map(|lane| lane.calls.len()).sum();
+        let (most, batch) = match self.pace.is_slow() {
+            true if all => (limits.max_slow_flights, 1),
+            true if self.holds > 0 => (1, 1),
+            true => (limits.max_slow_flights, limits.min_slow_batch),
+            false => (limits.max_flights, limits.min_further_batch),
+        };
         match self.flights {
-            0 => !self.nobody_waits(),
-            flights if flights < limits.max_flights => {
-                let waiting: usize = self.lanes.iter().map(|lane| lane.calls.len()).sum();
-                waiting >= limits.min_further_batch
-            }
-            _ => false,
+            0 => waiting > 0 && (all || !self.waits_for_more()),
+            flights => flights < most && waiting >= batch,
         }
     }
 
@@ -296,7 +335,7 @@ impl Drop for Turn {
             key.let_go();
         }
         state.go_on(&self.queue, self.key);
-        self.queue.launch(state, None);
+        self.queue.launch(state, None, false);
     }
 }
 
@@ -310,7 +349,15 @@ impl Drop for RowWait {
             }
         }
         state.go_on(&self.queue, self.key);
-        self.queue.launch(state, None);
+        self.queue.launch(state, None, false);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.holds -= 1;
+        self.0.launch(state, None, true);
     }
 }
 
@@ -332,7 +379,7 @@ impl Drop for Flight {
         state.flights -= 1;
         // One that has never begun was on a runtime that is shutting down: so would the next be.
         if self.begun {
-            self.queue.launch(state, Some(&self.runtime));
+            self.queue.launch(state, Some(&self.runtime), false);
         }
     }
 }
