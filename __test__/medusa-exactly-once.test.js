@@ -50,7 +50,9 @@ function watchPredicateLocks({ pool }) {
   const watching = (async () => {
     while (!isOver) {
       const { rows } = await pool.query(
-        `SELECT DISTINCT locktype FROM pg_locks WHERE mode = 'SIReadLock' AND relation IN (
+        // Shops of one template have relations of the same numbers.
+        `SELECT DISTINCT locktype FROM pg_locks JOIN pg_database ON pg_database.oid = database
+         WHERE datname = current_database() AND mode = 'SIReadLock' AND relation IN (
            SELECT 'idempotency_key'::regclass UNION ALL
            SELECT indexrelid FROM pg_index WHERE indrelid = 'idempotency_key'::regclass)`,
       );
