@@ -212,6 +212,16 @@ describe("while the response is open", () => {
   });
 });
 
+test("a key in quotes is the request's own as it is without", async () => {
+  const url = await serve(async (req, res) => {
+    const key = req.get("Idempotency-Key");
+    const keys = [await begin(service, `"${key}"`), await begin(service, key)];
+    res.json(keys.map(({ idempotency_key }) => idempotency_key));
+  });
+  const key = randomUUID();
+  expect((await post(`${url}/complete`, key)).body).toEqual([key, key]);
+});
+
 describe("when the response closes", () => {
   test("an unfinished request can be tried again at once", async () => {
     let failing = true;

@@ -4,6 +4,7 @@ const { AsyncLocalStorage } = require("node:async_hooks");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { TransactionManager } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
+const { eventually } = require("./helpers/flows");
 
 const database = useDatabase();
 let service;
@@ -193,7 +194,7 @@ describe("workStage", () => {
     const retry = await quick.initializeRequest(slow.idempotency_key, "POST", {}, "/");
     await quick.workStage(retry, () => ({ recovery_point: "a" }));
     // While the other's lease holds, the answer is that it was lost.
-    await sleep(50);
+    await eventually(async () => (await quick.listStalled({ olderThan: 1 })).length > 0);
     const callback = jest.fn();
     expect((await quick.workStage(slow, callback)).recovery_point).toBe("a");
     expect(callback).not.toHaveBeenCalled();

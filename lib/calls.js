@@ -18,6 +18,9 @@ const answers = new Answers((texts) => {
   }
 });
 
+/** As many calls as go in one statement by default: more are not waited for. */
+const MOST = 512;
+
 /** The calls that others may join, by the session that they go through. */
 const gatherings = new Map();
 
@@ -79,7 +82,7 @@ class Gathering {
       seen = this.#size;
       // Those who can go on now do so before this does. A timer would have a lone caller wait.
       await undefined;
-    } while (this.#size > seen);
+    } while (this.#size > seen && this.#size < MOST);
     gatherings.delete(this.#session);
     if (this.#first) {
       this.#first();

@@ -7,24 +7,33 @@ const { codeOf } = require("./work");
  * Drives an operation of the engine's through a manager that JavaScript holds: runs the queries it
  * asks for, and the work of a stage when its time has come.
  *
- * @param {object} flow the native operation
+ * @param {object} session native
+ * @param {object} first step of the operation
  * @param {{ query(sql: string, parameters: unknown[]): Promise<object[]> }} manager
  * @param {import("./work").Work} [work]
  * @returns the native answer; what a query failed with is thrown as it is
  */
-async function drive(flow, manager, work) {
+async function drive(session, first, manager, work) {
+  const { flow } = first;
   let answer = {};
-  let step = flow.begin();
-  for (;;) {
-    if (step.sql) {
-      answer = await query(manager, step);
-      const { rows, error } = answer;
-      step = rows ? flow.withRows(rows.map(listOf)) : flow.withFailedQuery(codeOf(error));
-    } else if (step.work) {
-      step = flow.withWork(await work.perform());
-    } else {
-      break;
+  let step = first;
+  try {
+    for (;;) {
+      if (step.sql) {
+        answer = await query(manager, step);
+        const { rows, error } = answer;
+        step = rows
+          ? session.withRows(flow, rows.map(listOf))
+          : session.withFailedQuery(flow, codeOf(error));
+      } else if (step.work) {
+        step = session.withWork(flow, await work.perform());
+      } else {
+        break;
+      }
     }
+  } catch (error) {
+    session.giveUp(flow);
+    throw error;
   }
   const { failure, ran } = step;
   if (!failure) {
@@ -60,16 +69,8 @@ function transactionEnded() {
 }
 
 /** What the engine decides by of a row as `pg` gives it. */
-function listOf(row) {
-  return [
-    row.idempotency_key,
-    row.recovery_point,
-    row.place,
-    row.token,
-    row.won,
-    row.live,
-    row.same,
-  ];
+function listOf({ recovery_point, place, token, live, idempotency_key, won, same }) {
+  return [recovery_point, place, token, live, idempotency_key, won, same];
 }
 
 module.exports = { drive, transactionEnded };

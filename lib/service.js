@@ -1,7 +1,7 @@
 "use strict";
 
 const { randomUUID } = require("node:crypto");
-const { Session, stageKey } = require("../binding");
+const { Session, clientKey, stageKey } = require("../binding");
 const {
   headerText,
   keyText,
@@ -90,11 +90,8 @@ class IdempotencyKeyService {
 
   async initializeRequest(headerKey, method, params, path) {
     requireService(this, #settings in Object(this));
-    const header = headerText(headerKey);
     const request = requestFrom({ method, params, path });
-    return this.#settings.mode === "medusa"
-      ? IdempotencyKeyService.#findOrCreate(this, header, request)
-      : IdempotencyKeyService.#begin(this, header, request);
+    return IdempotencyKeyService.#initialize(this, headerText(headerKey), request);
   }
 
   async retrieve(keyOrSelector) {
@@ -119,7 +116,7 @@ class IdempotencyKeyService {
     const text = keyText(key);
     requireColumns("update", update);
     const [named, texts] = columnsOf(update);
-    const lease = IdempotencyKeyService.#leaseOfFlow(this, key);
+    const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
     return lease.use(async (native) => {
       const answer = await IdempotencyKeyService.#run(this, (session, to) =>
         session.update(...to, text, named, texts, native),
@@ -138,7 +135,13 @@ class IdempotencyKeyService {
   async runStages(request, stages) {
     requireService(this, #settings in Object(this));
     checkStages(stages);
-    const key = await IdempotencyKeyService.#beginStages(this, requestOf(request));
+    const { key: header, fingerprint, ...given } = requestOf(request);
+    const key = await IdempotencyKeyService.#initialize(
+      this,
+      headerText(header),
+      requestFrom(given),
+      fingerprint,
+    );
     const lease = IdempotencyKeyService.#leaseFor(this, key);
     lease.keepAlive();
     try {
@@ -249,7 +252,14 @@ class IdempotencyKeyService {
       const session = TransactionManager.sessionOf(manager);
       return ask((to) => operation(session, to));
     }
-    return drive(operation(foreignSession(service.#schemaOf(manager)), NOBODY), manager);
+    const session = foreignSession(service.#schemaOf(manager));
+    return drive(session, operation(session, NOBODY), manager);
+  }
+
+  static #initialize(service, header, request, fingerprint) {
+    return service.#settings.mode === "medusa"
+      ? IdempotencyKeyService.#findOrCreate(service, header, request)
+      : IdempotencyKeyService.#begin(service, unwrap(clientKey(header)), request, fingerprint);
   }
 
   /** The key of a request, with Medusa's semantics. */
@@ -261,17 +271,17 @@ class IdempotencyKeyService {
   }
 
   /** Begins the request of a key, takes it over, or finds its answer. */
-  static async #begin(service, header, request, ofStages) {
+  static async #begin(service, key, request, ofStages) {
     const database = IdempotencyKeyService.#open(service);
     const fingerprint = await database.fingerprint(ofStages, service.__container__);
-    const known = header && leaseOfRequest(database.table, header);
+    const known = key && leaseOfRequest(database.table, key);
     const lease = known ?? database.newLease();
-    await untilReleased(database.table, header);
+    await untilReleased(database.table, key);
     // A bound call does not wait: it would hold its caller's connection.
     const wait = placeOf(service.transactionManager_) ? 0 : service.#settings.waitTimeout;
     const begin = async (native) => {
       const answer = await IdempotencyKeyService.#run(service, (session, to) =>
-        session.initialize(...to, native, header, { ...request, fingerprint }, wait),
+        session.initialize(...to, native, key, { ...request, fingerprint }, wait),
       );
       return lease.keep(keyFrom(unwrap(answer).key));
     };
@@ -285,29 +295,13 @@ class IdempotencyKeyService {
     }
   }
 
-  static #beginStages(service, { key, fingerprint, ...request }) {
-    const header = headerText(key);
-    return service.#settings.mode === "medusa"
-      ? IdempotencyKeyService.#findOrCreate(service, header, requestFrom(request))
-      : IdempotencyKeyService.#begin(service, header, requestFrom(request), fingerprint);
-  }
-
-  /** The lease that the running flow has of a key, or will have. */
-  static #leaseFor(service, key) {
+  /** The lease that the running flow has of a key, or what the flow uses `otherwise`. */
+  static #leaseFor(service, key, otherwise = (database) => database.newLease()) {
     if (service.#settings.mode === "medusa") {
       return NO_LEASE;
     }
     const database = IdempotencyKeyService.#open(service);
-    return leaseOf(database.table, keyText(key), key) ?? database.newLease();
-  }
-
-  /** The lease that the running flow has of a key, if it has one. */
-  static #leaseOfFlow(service, key) {
-    if (service.#settings.mode === "medusa") {
-      return NO_LEASE;
-    }
-    const database = IdempotencyKeyService.#open(service);
-    return leaseOf(database.table, keyText(key), key) ?? database.nobody;
+    return leaseOf(database.table, keyText(key), key) ?? otherwise(database);
   }
 
   /** Runs a stage as the flow that the key is of; if it fails, the request can be tried again. */
@@ -356,8 +350,9 @@ class IdempotencyKeyService {
       const stage = (to) => session.workStage(...to, text, work.forEngine(), lease, point);
       return work.keyFrom(await ask(stage));
     }
-    const flow = foreignSession(service.#schemaOf(manager)).stageFlow(text, lease, point);
-    return work.keyFrom(await drive(flow, manager, work));
+    const session = foreignSession(service.#schemaOf(manager));
+    const first = session.beginStage(text, lease, point);
+    return work.keyFrom(await drive(session, first, manager, work));
   }
 
   /**

@@ -522,7 +522,7 @@ async fn updates_answer_as_they_do_alone() {
     let row = |key: &str| session.run(Statement::Initialize(request(key, key, "/a")));
     let mut tokens = Vec::new();
     for key in ["a", "b", "c", "d"] {
-        tokens.push(row(key).await.unwrap().remove(0).token.unwrap());
+        tokens.push(row(key).await.unwrap().remove(0).token);
     }
     let fenced = |key: &str, tokens: Vec<Token>, lease| Statement::Update {
         key: key.to_owned(),
@@ -549,7 +549,7 @@ async fn updates_answer_as_they_do_alone() {
     let counts: Vec<usize> = answers.iter().map(Vec::len).collect();
     assert_eq!(counts, [1, 1, 0, 1, 0, 1]);
     assert_eq!(answers[1][0].key.recovery_point, "paid");
-    assert_ne!(answers[1][0].token.as_ref(), Some(&tokens[0]));
+    assert_ne!(answers[1][0].token, tokens[0]);
     assert_eq!(answers[5][0].key.locked_at, None);
 
     let empty = |key: &str| update(key, Columns::default());

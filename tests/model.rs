@@ -195,7 +195,7 @@ impl Stored {
                 ..IdempotencyKey::default()
             },
             place: Place(String::new()),
-            token: Some(self.token.clone()),
+            token: self.token.clone(),
             won: false,
             live: self.term == Term::Live,
             same: true,

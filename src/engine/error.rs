@@ -256,8 +256,9 @@ impl fmt::Display for Error {
             ),
             Self::LeaseLost(key) => write!(
                 f,
-                "The request with the idempotency key {key} took longer than its lease between two \
-                 stages, and a retry has taken it over: leave it to that one"
+                "The request with the idempotency key {key} has gone on without this caller: its lease \
+                 ran out and a retry has taken it over, or a commit was not heard of. Ask again with \
+                 initializeRequest, as a retry does"
             ),
             Self::Reused(key) => write!(
                 f,

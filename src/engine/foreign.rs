@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::engine::key::{IdempotencyKey, Timestamp};
     use crate::engine::stage::{self, Turn};
-    use crate::engine::statement::Place;
+    use crate::engine::statement::{Place, Token};
 
     fn row() -> Row {
         let key = IdempotencyKey {
@@ -153,7 +153,7 @@ mod tests {
             recovery_point: "started".to_owned(),
         };
         let place = Place("(0,1)".to_owned());
-        Row { key, place, token: None, won: true, live: false, same: true }
+        Row { key, place, token: Token("x1".to_owned()), won: true, live: false, same: true }
     }
 
     fn stage() -> Flow {

@@ -250,7 +250,7 @@ impl Holding {
     }
 
     fn has(&self, row: &Row) -> bool {
-        row.token.as_ref().is_some_and(|token| self.tokens.contains(token))
+        self.tokens.contains(&row.token)
     }
 
     fn noted(&mut self, row: &Row) {
@@ -261,10 +261,8 @@ impl Holding {
 
     fn owns(&mut self, row: &Row) {
         self.place = Some(row.place.clone());
-        if let Some(token) = &row.token {
-            self.tokens.insert(0, token.clone());
-            self.tokens.truncate(REMEMBERED);
-        }
+        self.tokens.insert(0, row.token.clone());
+        self.tokens.truncate(REMEMBERED);
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! An *operation* ([`operations`], [`stage`]) decides what has to happen to a key and says so as a
 //! [`statement::Statement`]. A *session* ([`session::Session`]) is where statements run: on the pool
-//! ([`pool`]) or inside a transaction ([`transaction`]). [`sql`] alone knows how a statement is
-//! written.
+//! ([`pool`]), there together with those of other callers ([`group_commit`]), inside a transaction of
+//! the engine's ([`transaction`]), or in one that somebody else holds ([`foreign`]). [`sql`] and
+//! [`batch_sql`] alone know how a statement is written.
 
-mod batch_sql;
+pub mod batch_sql;
 pub mod error;
 pub mod foreign;
 pub mod group_commit;

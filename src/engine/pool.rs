@@ -479,8 +479,20 @@ pub fn unanswered(target: &Target) -> Error {
 /// # Errors
 /// [`Error::Connection`] when the table's columns have other types than Medusa's.
 pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
-    let rows = rows.iter().map(|row| read_row(row, 0)).collect::<Result<_, _>>();
+    let read = |row: &PgRow| match row.len() {
+        CLAIMED => read_claim(row),
+        _ => read_row(row, 0),
+    };
+    let rows = rows.iter().map(read).collect::<Result<_, _>>();
     rows.map_err(|error| Error::from_sqlx(error, target))
+}
+
+/// How many columns the row of a claim has.
+const CLAIMED: usize = 4;
+
+fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let (place, token) = (Place(row.try_get(1)?), Token(row.try_get(2)?));
+    Ok(Row::claimed(row.try_get(0)?, place, token, row.try_get(3)?))
 }
 
 /// Reads the row of a statement whose first `first` columns are something else.
@@ -508,7 +520,7 @@ pub fn read_row(row: &PgRow, first: usize) -> Result<Row, sqlx::Error> {
     Ok(Row {
         key,
         place: Place(row.try_get(first + 10)?),
-        token: row.try_get::<Option<String>, _>(first + 11)?.map(Token),
+        token: Token(row.try_get(first + 11)?),
         won: answer(12, true)?,
         live: answer(13, false)?,
         same: answer(14, true)?,

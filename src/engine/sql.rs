@@ -28,6 +28,11 @@ pub(super) const ROW: &str = "id, idempotency_key, created_at, locked_at, reques
                    coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text) \
                    AS token";
 
+/// The columns of a row that is claimed: what it is judged by. With them comes whether its lease is live.
+const CLAIM: &str = "recovery_point, ctid::text AS place, \
+                     coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text) \
+                     AS token";
+
 /// How a transaction is isolated from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the levels of the SQL standard
@@ -121,10 +126,7 @@ impl Sql {
              AND NOT EXISTS (SELECT FROM won)",
             live = live(&cast(2, "interval")),
         );
-        let claim_row = format!(
-            "SELECT {ROW}, true AS won, {} AS live, true AS same",
-            live(&cast(2, "interval"))
-        );
+        let claim_row = format!("SELECT {CLAIM}, {} AS live", live(&cast(2, "interval")));
         let locking = "FOR UPDATE SKIP LOCKED";
         Self {
             schema: schema.map(str::to_owned),

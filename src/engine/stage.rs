@@ -104,6 +104,8 @@ async fn claim(
             Ok(Claim::Granted(row.place))
         }
         Verdict::Pass => {
+            let rows = session.run(Statement::Find(key.to_owned())).await?;
+            let row = rows.into_iter().next().ok_or_else(|| Error::NotFound(key.to_owned()))?;
             lease.saw(&row);
             Ok(Claim::Passed(row.into()))
         }

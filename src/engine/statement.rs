@@ -52,8 +52,8 @@ pub enum Statement {
     },
     /// Lock a key's row until the transaction ends. Answers the row, or none.
     LockRow(String),
-    /// Lock a key's row until the transaction ends, unless somebody else has. Answers the row with
-    /// [`Row::live`], or none.
+    /// Lock a key's row until the transaction ends, unless somebody else has. Answers what it is judged
+    /// by ([`Row::claimed`]), or none.
     ClaimRow {
         /// The key.
         key: String,
@@ -176,12 +176,20 @@ pub struct Row {
     pub key: IdempotencyKey,
     /// Where it is.
     pub place: Place,
-    /// Its lease, if it has had one.
-    pub token: Option<Token>,
+    /// What tells its lease from others, or, without one, this version of it.
+    pub token: Token,
     /// Whether the statement got what it competed for.
     pub won: bool,
     /// Whether its lease still holds.
     pub live: bool,
     /// Whether it is of the request that the statement asked for.
     pub same: bool,
+}
+
+impl Row {
+    /// A row of which no more is known than what a claim is judged by.
+    pub fn claimed(recovery_point: String, place: Place, token: Token, live: bool) -> Self {
+        let key = IdempotencyKey { recovery_point, ..IdempotencyKey::default() };
+        Self { key, place, token, won: true, live, same: true }
+    }
 }

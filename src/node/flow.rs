@@ -1,23 +1,27 @@
-//! An operation in a transaction that JavaScript holds: step by step, on the JavaScript thread.
+//! Operations in a transaction that JavaScript holds: step by step, on the JavaScript thread.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use napi::bindgen_prelude::Array;
 use napi_derive::napi;
 
-use super::callback::WorkDone;
 use super::error::Failure;
-use super::key::given_row;
 use crate::engine::error::Error;
-use crate::engine::foreign::{self, ForeignSession, Need, Step};
+use crate::engine::foreign::{Flow, ForeignSession, Need, Step};
 use crate::engine::sql::Sql;
 use crate::engine::stage::Staged;
 
-/// An operation under way. Each step says what it needs next, until it has ended.
-#[napi]
-pub struct Flow {
-    flow: foreign::Flow,
+/// The operations under way, by their numbers: objects of JavaScript's would cost more than the steps.
+pub struct Flows {
+    sql: Arc<Sql>,
+    underway: Mutex<UnderWay>,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    flows: HashMap<u32, Flow>,
+    last: u32,
 }
 
 /// What a flow has come to: it needs a query's rows, or the stage's work, or it has ended with a
@@ -25,6 +29,8 @@ pub struct Flow {
 #[napi(object, object_from_js = false)]
 #[derive(Default)]
 pub struct FlowStep {
+    /// The flow's number, with its first step.
+    pub flow: Option<u32>,
     pub sql: Option<String>,
     pub parameters: Option<Vec<Option<String>>>,
     pub work: Option<bool>,
@@ -33,42 +39,50 @@ pub struct FlowStep {
     pub failure: Option<Failure>,
 }
 
-impl Flow {
-    /// The flow of what `operation` does with its session.
-    pub fn new<O, F>(sql: Arc<Sql>, operation: O) -> Self
+impl Flows {
+    /// None yet, on the table that the statements are for.
+    pub fn new(sql: Arc<Sql>) -> Self {
+        Self { sql, underway: Mutex::default() }
+    }
+
+    /// Begins the flow of what `operation` does with its session.
+    pub fn begin<O, F>(&self, operation: O) -> FlowStep
     where
         O: FnOnce(ForeignSession) -> F,
         F: Future<Output = Result<Staged, Error>> + Send + 'static,
     {
-        Self { flow: foreign::Flow::new(sql, operation) }
-    }
-}
-
-#[napi]
-impl Flow {
-    /// The first step.
-    #[napi(catch_unwind)]
-    pub fn begin(&mut self) -> FlowStep {
-        self.flow.go_on().into()
-    }
-
-    /// Goes on with the rows of the query.
-    #[napi(catch_unwind)]
-    pub fn with_rows(&mut self, rows: Vec<Array>) -> napi::Result<FlowStep> {
-        let rows = rows.iter().map(given_row).collect::<napi::Result<_>>()?;
-        Ok(self.flow.answer_rows(Ok(rows)).into())
+        let mut flow = Flow::new(Arc::clone(&self.sql), operation);
+        let step = flow.go_on();
+        if matches!(step, Step::Ended(_)) {
+            return step.into();
+        }
+        let mut underway = self.underway();
+        underway.last = underway.last.wrapping_add(1);
+        let number = underway.last;
+        underway.flows.insert(number, flow);
+        FlowStep { flow: Some(number), ..step.into() }
     }
 
-    /// Goes on after the query has failed. What it failed with stays in JavaScript.
-    #[napi(catch_unwind)]
-    pub fn with_failed_query(&mut self, code: Option<String>) -> FlowStep {
-        self.flow.answer_rows(Err(Error::Work { code })).into()
+    /// Has a flow go on.
+    pub fn go_on(&self, number: u32, answer: impl FnOnce(&mut Flow) -> Step) -> FlowStep {
+        let mut underway = self.underway();
+        let step = match underway.flows.get_mut(&number) {
+            Some(flow) => answer(flow),
+            None => Step::Ended(Err(Error::transaction_ended())),
+        };
+        if matches!(step, Step::Ended(_)) {
+            underway.flows.remove(&number);
+        }
+        step.into()
     }
 
-    /// Goes on after the work has ended.
-    #[napi(catch_unwind)]
-    pub fn with_work(&mut self, done: WorkDone) -> FlowStep {
-        self.flow.answer_work(done.into()).into()
+    /// Gives a flow up.
+    pub fn give_up(&self, number: u32) {
+        self.underway().flows.remove(&number);
+    }
+
+    fn underway(&self) -> MutexGuard<'_, UnderWay> {
+        self.underway.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,11 +5,12 @@ use napi_derive::napi;
 use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
+use super::error::Failure;
 use crate::engine::error::Error;
 use crate::engine::key::{Columns, Field, IdempotencyKey, Text, Timestamp};
-use crate::engine::operations;
 use crate::engine::stage::Staged;
 use crate::engine::statement::{Place, Row, Token};
+use crate::engine::{operations, request};
 
 /// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and
 /// their texts, `null` for SQL `NULL`.
@@ -31,6 +32,22 @@ pub fn columns(named: u32, texts: Vec<Option<String>>) -> Result<Columns, Error>
 #[napi(catch_unwind)]
 pub fn stage_key(key: String, stage: String) -> String {
     operations::stage_key(&key, &stage)
+}
+
+/// The key in an `Idempotency-Key` header, or why there is none.
+#[napi(object, object_from_js = false)]
+pub struct ClientKey {
+    pub value: Option<String>,
+    pub failure: Option<Failure>,
+}
+
+/// Reads the key that a client has sent.
+#[napi(catch_unwind)]
+pub fn client_key(header: Option<String>) -> ClientKey {
+    match request::client_key(header.as_deref()) {
+        Ok(value) => ClientKey { value, failure: None },
+        Err(error) => ClientKey { value: None, failure: Some(error.into()) },
+    }
 }
 
 /// What a call that resolves to a key is answered with.
@@ -118,18 +135,15 @@ pub fn given_row(row: &Array) -> napi::Result<Row> {
     let text = |index| row.get::<Option<String>>(index).map(Option::flatten);
     let required = |index| text(index)?.ok_or_else(|| missing(index));
     let flag = |index| row.get::<Option<bool>>(index).map(Option::flatten);
-    Ok(Row {
-        key: IdempotencyKey {
-            idempotency_key: required(0)?,
-            recovery_point: required(1)?,
-            ..IdempotencyKey::default()
-        },
-        place: Place(required(2)?),
-        token: text(3)?.map(Token),
-        won: flag(4)?.unwrap_or(true),
-        live: flag(5)?.unwrap_or(false),
-        same: flag(6)?.unwrap_or(true),
-    })
+    let place = Place(required(1)?);
+    let live = flag(3)?.unwrap_or(false);
+    let mut answered = Row::claimed(required(0)?, place, Token(required(2)?), live);
+    if let Some(key) = text(4)? {
+        answered.key.idempotency_key = key;
+    }
+    answered.won = flag(5)?.unwrap_or(true);
+    answered.same = flag(6)?.unwrap_or(true);
+    Ok(answered)
 }
 
 fn missing(column: u32) -> napi::Error {

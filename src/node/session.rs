@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use napi::bindgen_prelude::within_runtime_if_available;
+use napi::bindgen_prelude::{Array, within_runtime_if_available};
 use napi_derive::napi;
 
 use super::answers::Answers;
-use super::callback::{self, Work};
-use super::flow::Flow;
-use super::key::{KeyAnswer, columns, without_given};
+use super::callback::{self, Work, WorkDone};
+use super::flow::{FlowStep, Flows};
+use super::key::{KeyAnswer, columns, given_row, without_given};
 use super::lease::Lease;
 use crate::engine::error::Error;
 use crate::engine::group_commit::{GroupCommit, Hold};
@@ -36,12 +36,12 @@ pub enum Place {
     /// must not keep the transaction open.
     Transaction(Weak<Transaction>, usize),
     /// In a transaction that JavaScript holds, which runs what the engine asks for.
-    Foreign(Arc<Sql>),
+    Foreign(Flows),
 }
 
-/// Nothing, as the answer goes to [`Answers`]; or, in a transaction that JavaScript holds, the flow
-/// that leads to it.
-type Begun = napi::Result<Option<Flow>>;
+/// Nothing, as the answer goes to [`Answers`]; or, in a transaction that JavaScript holds, the first
+/// step of the flow that leads to it.
+type Begun = napi::Result<Option<FlowStep>>;
 
 type EngineSession = Box<dyn session::Session>;
 
@@ -64,9 +64,11 @@ impl Session {
         let session: Result<EngineSession, Error> = match &self.place {
             Place::Pool(pool) => Ok(Box::new(pool.clone())),
             Place::Transaction(transaction, scope) => enter(transaction, *scope),
-            Place::Foreign(sql) => {
-                let operation = |session| async { operation(Box::new(session)).await.map(A::into) };
-                return Ok(Some(Flow::new(Arc::clone(sql), operation)));
+            Place::Foreign(flows) => {
+                return Ok(Some(
+                    flows
+                        .begin(|session| async { operation(Box::new(session)).await.map(A::into) }),
+                ));
             }
         };
         answers.answer(call, async move {
@@ -129,21 +131,20 @@ impl Session {
     }
 
     /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
-    /// one in progress.
+    /// one in progress. `key` is as [`super::key::client_key`] reads it; one that is not given is made.
     #[napi(catch_unwind)]
     pub fn initialize(
         &self,
         answers: &Answers,
         call: u32,
         lease: &Lease,
-        header_key: Option<String>,
+        key: Option<String>,
         request: GivenRequest,
         wait: u32,
     ) -> Begun {
         let lease = lease.shared();
         let wait = Duration::from_millis(wait.into());
         self.answer(answers, call, move |session| async move {
-            let key = request::client_key(header_key.as_deref())?;
             request::initialize(&*session, &lease, key, request.into(), wait).await
         })
     }
@@ -232,29 +233,59 @@ impl Session {
         })
     }
 
-    /// The flow of a stage in a transaction that JavaScript holds. It asks for the work when its time
+    /// Begins a stage in a transaction that JavaScript holds. Its flow asks for the work when its time
     /// has come.
     #[napi(catch_unwind)]
-    pub fn stage_flow(
+    pub fn begin_stage(
         &self,
         key: String,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
-    ) -> napi::Result<Flow> {
-        let Place::Foreign(sql) = &self.place else {
-            return Err(napi::Error::from_reason("a flow needs a transaction of JavaScript's"));
-        };
+    ) -> napi::Result<FlowStep> {
         let turn = turn(lease, recovery_point);
-        Ok(Flow::new(Arc::clone(sql), |session| async move {
+        Ok(self.flows()?.begin(|session| async move {
             let work = session.work();
             stage::run(&session, &key, &turn, work).await
         }))
     }
 
+    /// Has a flow go on with the rows of its query.
+    #[napi(catch_unwind)]
+    pub fn with_rows(&self, flow: u32, rows: Vec<Array>) -> napi::Result<FlowStep> {
+        let rows = rows.iter().map(given_row).collect::<napi::Result<_>>()?;
+        Ok(self.flows()?.go_on(flow, |flow| flow.answer_rows(Ok(rows))))
+    }
+
+    /// Has a flow go on after its query has failed. What it failed with stays in JavaScript.
+    #[napi(catch_unwind)]
+    pub fn with_failed_query(&self, flow: u32, code: Option<String>) -> napi::Result<FlowStep> {
+        Ok(self.flows()?.go_on(flow, |flow| flow.answer_rows(Err(Error::Work { code }))))
+    }
+
+    /// Has a flow go on after its work has ended.
+    #[napi(catch_unwind)]
+    pub fn with_work(&self, flow: u32, done: WorkDone) -> napi::Result<FlowStep> {
+        Ok(self.flows()?.go_on(flow, |flow| flow.answer_work(done.into())))
+    }
+
+    /// Gives a flow up that will not go on.
+    #[napi(catch_unwind)]
+    pub fn give_up(&self, flow: u32) -> napi::Result<()> {
+        self.flows()?.give_up(flow);
+        Ok(())
+    }
+
+    fn flows(&self) -> napi::Result<&Flows> {
+        match &self.place {
+            Place::Foreign(flows) => Ok(flows),
+            _ => Err(napi::Error::from_reason("a flow needs a transaction of JavaScript's")),
+        }
+    }
+
     /// The operations in a transaction that JavaScript holds.
     #[napi(factory, catch_unwind)]
     pub fn foreign(schema: Option<String>) -> Self {
-        Self::new(Place::Foreign(Arc::new(Sql::new(schema.as_deref()))))
+        Self::new(Place::Foreign(Flows::new(Arc::new(Sql::new(schema.as_deref())))))
     }
 }
 

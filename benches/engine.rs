@@ -1,0 +1,340 @@
+//! What the engine's own parts cost, without a database: `cargo bench`.
+//!
+//! Every call costs a round trip to the server; what the engine adds has to vanish beside that.
+//! `npm run bench` measures both together. All this is single-threaded, without a runtime.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use medusa_idempotency_key::engine::batch_sql::{self, Kind};
+use medusa_idempotency_key::engine::foreign::{Flow, Need, Step};
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome, Timestamp};
+use medusa_idempotency_key::engine::lease::{Holding, Lease};
+use medusa_idempotency_key::engine::operations;
+use medusa_idempotency_key::engine::request;
+use medusa_idempotency_key::engine::selector::Selector;
+use medusa_idempotency_key::engine::sql::Sql;
+use medusa_idempotency_key::engine::stage::{self, Staged, Turn};
+use medusa_idempotency_key::engine::statement::{
+    LeaseChange, NewRequest, Place, Request, Row, Statement, Token,
+};
+use medusa_idempotency_key::engine::value::{self, Parameter, oid};
+
+const KEY: &str = "0b6f6c1e-7a3f-4a63-9d0e-52f1c2a4e8b7";
+const LEASE: Duration = Duration::from_secs(10);
+/// As many tokens as a flow remembers.
+const TOKENS: u8 = 16;
+/// What `retrieve({ request_path, response_code: In([200, 201]), created_at: MoreThan(date) })` sends.
+const SELECTOR: &str = r#"[[
+    {"column":"request_path","predicate":{"operator":"equal","operand":{"text":"/store/carts"}}},
+    {"column":"response_code","predicate":{"operator":"in","operand":[{"text":"200"},{"text":"201"}]}},
+    {"column":"created_at","predicate":{"operator":"moreThan","operand":
+        {"text":"2026-01-01T00:00:00.000+00:00","date":true}}}
+]]"#;
+
+fn text(text: &str) -> Field {
+    Field::Set(Some(text.to_owned()))
+}
+
+fn new_columns() -> Columns {
+    Columns {
+        id: text("ikey_01JZ8Q4Y3N6V5T7R9P2M4K6H8D"),
+        idempotency_key: text(KEY),
+        request_method: text("POST"),
+        request_params: text(r#"{"id":"cart_01JZ8Q4Y3N"}"#),
+        request_path: text("/store/carts/cart_01JZ8Q4Y3N/complete"),
+        ..Columns::default()
+    }
+}
+
+fn request() -> Request {
+    Request {
+        method: Some("POST".to_owned()),
+        path: Some("/store/carts/cart_01JZ8Q4Y3N/complete".to_owned()),
+        params: Some(r#"{"id":"cart_01JZ8Q4Y3N"}"#.to_owned()),
+        fingerprint: None,
+    }
+}
+
+fn answer() -> Outcome {
+    Outcome::Finished {
+        response_code: Some("200".to_owned()),
+        response_body: Some(r#"{"type":"order","data":{"id":"order_01JZ8Q4Y3N"}}"#.to_owned()),
+    }
+}
+
+/// A token as the server sends it: a time in hexadecimal.
+fn token(number: u8) -> Token {
+    Token(format!("0002ecb1f4a3c8{number:02x}"))
+}
+
+/// The row of a request that is under way, with the lease of this token.
+fn row(number: u8) -> Row {
+    let key = IdempotencyKey {
+        id: "ikey_01JZ8Q4Y3N6V5T7R9P2M4K6H8D".to_owned(),
+        idempotency_key: KEY.to_owned(),
+        created_at: Timestamp(0),
+        locked_at: Some(Timestamp(0)),
+        request_method: request().method,
+        request_params: request().params,
+        request_path: request().path,
+        response_code: None,
+        response_body: None,
+        recovery_point: "started".to_owned(),
+    };
+    let place = Place("(0,1)".to_owned());
+    Row { key, place, token: token(number), won: true, live: true, same: true }
+}
+
+/// What a flow knows after many writes of its own: as much as it ever does.
+fn holding() -> Holding {
+    let mut holding = Holding::default();
+    (0..TOKENS).for_each(|number| holding.wrote(&row(number)));
+    holding.settle();
+    holding
+}
+
+fn new_request() -> NewRequest {
+    NewRequest {
+        id: "ikey_01JZ8Q4Y3N6V5T7R9P2M4K6H8D".to_owned(),
+        key: KEY.to_owned(),
+        request: request(),
+        lease: LEASE,
+    }
+}
+
+fn update(holding: Option<&Holding>) -> Statement {
+    Statement::Update {
+        key: KEY.to_owned(),
+        columns: answer().into(),
+        lease: LeaseChange::End,
+        place: None,
+        fence: holding.and_then(|holding| holding.fence(LEASE)),
+    }
+}
+
+/// Writing one statement, which every call does at least once.
+fn writes(criterion: &mut Criterion, name: &str, statement: &Statement) {
+    let sql = Sql::new(Some("public"));
+    criterion.bench_function(&format!("write/{name}"), |bencher| {
+        bencher.iter_batched(
+            || statement.clone(),
+            |statement| sql.write(statement),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+/// Statements whose text is written once a service: what is left is to move their parameters.
+fn known_texts(criterion: &mut Criterion) {
+    writes(criterion, "create", &Statement::Create(new_columns()));
+    writes(criterion, "initialize", &Statement::Initialize(new_request()));
+    writes(criterion, "find", &Statement::Find(KEY.to_owned()));
+    let claim = |place| Statement::ClaimRow { key: KEY.to_owned(), lease: LEASE, place };
+    writes(criterion, "claim_row", &claim(None));
+    writes(criterion, "claim_row_at", &claim(Some(row(0).place)));
+}
+
+/// Statements whose text depends on what they are given, and is written for each call.
+fn new_texts(criterion: &mut Criterion) {
+    writes(criterion, "update", &update(None));
+    writes(criterion, "update_fenced", &update(Some(&holding())));
+    let selector = Selector::from_json(String::new(), SELECTOR).unwrap();
+    writes(criterion, "select", &Statement::Select(selector));
+}
+
+/// The text of a batch, which is written once a kind: its first caller waits for it.
+fn batch_texts(criterion: &mut Criterion) {
+    let sql = Sql::new(Some("public"));
+    for (name, statement) in batched() {
+        let kind = Kind::of(&statement).unwrap();
+        criterion.bench_function(&format!("batch/{name}"), |bencher| {
+            bencher.iter(|| batch_sql::text(&sql, black_box(kind)));
+        });
+    }
+}
+
+/// The arrays of a batch, by its number of rows: what sharing a round trip costs before it is sent.
+fn batch_arrays(criterion: &mut Criterion) {
+    for (name, statement) in batched() {
+        let kind = Kind::of(&statement).unwrap();
+        for rows in [1, 64, 512] {
+            let batch = vec![&statement; rows];
+            criterion.bench_function(&format!("arrays/{name}/{rows}"), |bencher| {
+                bencher.iter(|| batch_sql::arrays(kind, black_box(&batch)));
+            });
+        }
+    }
+}
+
+fn batched() -> [(&'static str, Statement); 2] {
+    [("create", Statement::Create(new_columns())), ("fenced", update(Some(&holding())))]
+}
+
+/// Reading the header that every request may have, bare and as a structured field.
+fn headers(criterion: &mut Criterion) {
+    let quoted = format!("\"{KEY}\"");
+    for (name, header) in [("bare", KEY), ("quoted", &quoted)] {
+        criterion.bench_function(&format!("header/{name}"), |bencher| {
+            bencher.iter(|| request::client_key(black_box(Some(header))));
+        });
+    }
+}
+
+/// Reading a selector, which comes from JavaScript as JSON.
+fn selectors(criterion: &mut Criterion) {
+    criterion.bench_function("selector/parse", |bencher| {
+        bencher.iter(|| Selector::from_json(String::new(), black_box(SELECTOR)));
+    });
+}
+
+/// Deriving the key for a stage's calls to others: two hashes.
+fn stage_keys(criterion: &mut Criterion) {
+    criterion.bench_function("stage_key", |bencher| {
+        bencher.iter(|| operations::stage_key(black_box(KEY), black_box("payment")));
+    });
+}
+
+/// What is concluded from a row, for a stage while the row is locked. Each takes its longest way: the
+/// request is neither new nor finished, and the flow's token is the oldest that it remembers.
+fn decisions(criterion: &mut Criterion) {
+    let (holding, row) = (holding(), Row { won: false, ..row(0) });
+    criterion.bench_function("judge/request", |bencher| {
+        bencher.iter(|| request::judge(black_box(&row)));
+    });
+    criterion.bench_function("judge/stage", |bencher| {
+        bencher.iter(|| stage::judge(black_box(&holding), black_box(&row), Some("started")));
+    });
+}
+
+/// What a flow keeps of its lease: noted with each of its writes, and copied into each that is fenced.
+fn leases(criterion: &mut Criterion) {
+    let (holding, row) = (holding(), row(TOKENS));
+    criterion.bench_function("lease/fence", |bencher| {
+        bencher.iter(|| black_box(&holding).fence(LEASE));
+    });
+    criterion.bench_function("lease/wrote", |bencher| {
+        bencher.iter_batched_ref(
+            || holding.clone(),
+            |holding| holding.wrote(&row),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+/// Parameters of a stage's own statements, by the type that the server infers.
+fn parameters(criterion: &mut Criterion) {
+    let time = "2026-01-01T00:00:00.000+00:00";
+    for (name, given, oid) in [
+        ("text", "cart_01JZ8Q4Y3N", oid::TEXT),
+        ("uuid", KEY, oid::UUID),
+        ("timestamptz", time, oid::TIMESTAMPTZ),
+    ] {
+        criterion.bench_function(&format!("encode/{name}"), |bencher| {
+            bencher.iter_batched(
+                || Parameter::Text(given.to_owned()),
+                |parameter| value::encode(parameter, oid),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+/// Values of the rows that a stage's own statements answer: one for each column of each row.
+fn values(criterion: &mut Criterion) {
+    // 1234.50: two groups of four digits, two digits after the point.
+    let numeric = [2_u16, 0, 0, 2, 1234, 5000].map(u16::to_be_bytes).concat();
+    let time = 820_454_400_000_000_i64.to_be_bytes();
+    for (name, bytes, oid) in [
+        ("text", "cart_01JZ8Q4Y3N".as_bytes(), oid::TEXT),
+        ("numeric", &numeric, oid::NUMERIC),
+        ("timestamptz", &time, oid::TIMESTAMPTZ),
+    ] {
+        assert!(value::decode(bytes, oid).is_some(), "{name} is left to the server");
+        criterion.bench_function(&format!("decode/{name}"), |bencher| {
+            bencher.iter(|| value::decode(black_box(bytes), oid));
+        });
+    }
+}
+
+/// A whole stage of a flow that holds its lease, in a transaction of the caller's: all that the engine
+/// does between the answers that it is given.
+fn stages(criterion: &mut Criterion) {
+    let sql = Arc::new(Sql::new(Some("public")));
+    criterion.bench_function("flow/stage", |bencher| {
+        bencher.iter_batched(
+            || (stage_flow(&sql), row(0), answer(), row(1)),
+            |(flow, locked, outcome, written)| run_stage(flow, locked, outcome, written),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn stage_flow(sql: &Arc<Sql>) -> Flow {
+    let lease = Arc::new(Lease::new(LEASE));
+    lease.began(&row(0));
+    let turn = Turn::Holder(lease, Some("started".to_owned()));
+    Flow::new(Arc::clone(sql), |session| async move {
+        let work = session.work();
+        stage::run(&session, KEY, &turn, work).await
+    })
+}
+
+fn run_stage(mut flow: Flow, locked: Row, outcome: Outcome, written: Row) -> Staged {
+    let Step::Needs(Need::Rows(_)) = flow.go_on() else { panic!("no row lock") };
+    let Step::Needs(Need::Work) = flow.answer_rows(Ok(vec![locked])) else { panic!("no work") };
+    let Step::Needs(Need::Rows(_)) = flow.answer_work(Ok(outcome)) else { panic!("no outcome") };
+    ended(flow.answer_rows(Ok(vec![written])))
+}
+
+/// The beginning of a new request, in a transaction of the caller's.
+fn beginnings(criterion: &mut Criterion) {
+    let sql = Arc::new(Sql::new(Some("public")));
+    criterion.bench_function("flow/begin", |bencher| {
+        bencher.iter_batched(
+            || (begin_flow(&sql), row(0)),
+            |(flow, begun)| run_begin(flow, begun),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn begin_flow(sql: &Arc<Sql>) -> Flow {
+    let lease = Lease::new(LEASE);
+    Flow::new(Arc::clone(sql), |session| async move {
+        let key = Some(KEY.to_owned());
+        request::initialize(&session, &lease, key, request(), LEASE).await.map(Staged::from)
+    })
+}
+
+fn run_begin(mut flow: Flow, begun: Row) -> Staged {
+    let Step::Needs(Need::Rows(_)) = flow.go_on() else { panic!("no insert") };
+    ended(flow.answer_rows(Ok(vec![begun])))
+}
+
+fn ended(step: Step) -> Staged {
+    match step {
+        Step::Ended(staged) => staged.unwrap(),
+        Step::Needs(need) => panic!("needs {need:?}"),
+    }
+}
+
+/// Short rounds, so that all of them take less than half a minute.
+fn short_rounds() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(400))
+        .nresamples(10_000)
+}
+
+criterion_group! {
+    name = parts;
+    config = short_rounds();
+    targets = known_texts, new_texts, batch_texts, batch_arrays, headers, selectors, stage_keys,
+        decisions, leases, parameters, values, stages, beginnings
+}
+criterion_main!(parts);
