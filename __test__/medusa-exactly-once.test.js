@@ -8,6 +8,7 @@ const { createRequire } = require("node:module");
 const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { repeatWhileInConflict } = require("../examples/medusa-v1/demo/repeat");
+const { leftBy } = require("../examples/medusa-v1/demo/rush");
 const {
   VARIANTS,
   request,
@@ -86,31 +87,10 @@ async function expectInProgress(callers, ask) {
   return answers;
 }
 
-/** What the database holds of a cart that was completed. */
-async function leftOf({ pool }, cartId) {
-  const { rows } = await pool.query(
-    `WITH taxable AS (
-       SELECT EXISTS (SELECT FROM line_item_tax_line WHERE item_id = line_item.id) AS taxed
-       FROM line_item WHERE cart_id = $1
-       UNION ALL
-       SELECT EXISTS (
-         SELECT FROM shipping_method_tax_line WHERE shipping_method_id = shipping_method.id
-       )
-       FROM shipping_method WHERE cart_id = $1
-     )
-     SELECT
-       ARRAY(SELECT id::text FROM "order" WHERE cart_id = $1) AS orders,
-       (SELECT count(*)::int FROM payment WHERE cart_id = $1) AS payments,
-       ARRAY(SELECT taxed FROM taxable) AS taxed`,
-    [cartId],
-  );
-  return rows[0];
-}
-
 /** Expects one order of a cart, with all that belongs to it, and that the answers are that order. */
 async function expectOneOrder(shop, cartId, answers) {
-  const left = await leftOf(shop, cartId);
-  expect(left).toEqual({ orders: [expect.any(String)], payments: 1, taxed: [true, true] });
+  const left = await leftBy(shop.pool, cartId);
+  expect(left).toEqual({ orders: [expect.any(String)], payments: 1, taxable: 2, taxed: 2 });
   const answered = answers.map(({ status, body }) => ({ status, order: body.data?.id }));
   expect(answered).toEqual(answers.map(() => ({ status: 200, order: left.orders[0] })));
 }
@@ -365,7 +345,7 @@ describe("in one backend", () => {
         const answer = await completeCart(shop.url, id, { idempotencyKey: key });
         expect(answer).toMatchObject(REFUSED);
         expect(JSON.stringify(answer)).not.toContain(body.data.id);
-        expect(await leftOf(shop, id)).toMatchObject({ orders: [], payments: 0 });
+        expect(await leftBy(shop.pool, id)).toMatchObject({ orders: [], payments: 0 });
       });
 
       describe("a route that passes the error on answers 422", () => {

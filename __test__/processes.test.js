@@ -3,6 +3,7 @@
 const { fork } = require("node:child_process");
 const { once } = require("node:events");
 const path = require("node:path");
+const { text } = require("node:stream/consumers");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Worker } = require("node:worker_threads");
 const { useDatabase } = require("./helpers/database");
@@ -24,7 +25,11 @@ afterEach(() => {
 });
 
 function start(...args) {
-  const child = fork(path.join(__dirname, "fixtures/process.js"), [database.url, ...args]);
+  return startWith({}, ...args);
+}
+
+function startWith(options, ...args) {
+  const child = fork(path.join(__dirname, "fixtures/process.js"), [database.url, ...args], options);
   children.add(child);
   return child;
 }
@@ -83,6 +88,14 @@ test("a process that ends inside of a callback leaves nothing half-written", asy
   expect(code).toBe(0);
   expect((await workStageOnceFree(key, () => ({}))).recovery_point).toBe("finished");
   expect(await effects()).toBe(0);
+});
+
+test("a process can end in the middle of very many calls", async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const child = startWith({ silent: true }, "leaveBusy");
+    const [errors, [code]] = await Promise.all([text(child.stderr), once(child, "exit")]);
+    expect({ code, errors }).toEqual({ code: 0, errors: "" });
+  }
 });
 
 test("a process that has nothing more to do ends by itself", async () => {

@@ -11,8 +11,9 @@ const { ask } = require("../lib/calls");
 const { measure } = require("./measure");
 
 /**
- * Rounds of the boundary, by turns with the shortest trip to Node's own threads and back: what two
- * threads take to wake each other is the machine's, and differs much.
+ * Rounds of the boundary, by turns with the shortest trip to Node's own threads and back: a call that
+ * waits for the database pays for such a trip too, and what two threads take to wake each other is the
+ * machine's, and differs much.
  *
  * @param {string} url might name a database, but none is needed
  * @returns {Promise<{ ours: Figures[], node: Figures[] }>}

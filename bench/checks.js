@@ -74,11 +74,6 @@ async function boundaryChecks({ url, pace }) {
       unit: "µs",
       ...judged(p50(node), {}),
     },
-    {
-      name: "the one against the other, p50",
-      unit: "times",
-      ...judged(ratio(ours, node, "p50"), {}),
-    },
   ];
 }
 

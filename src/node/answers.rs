@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_task::Runnable;
 use napi::Status;
-use napi::bindgen_prelude::{Function, spawn, within_runtime_if_available};
+use napi::bindgen_prelude::{Function, within_runtime_if_available};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use super::error::Failure;
 use crate::engine::error::Error;
@@ -69,22 +70,28 @@ impl Answers {
     {
         let outbox = Arc::clone(&self.outbox);
         let pending = Pending { call, answer: None, outbox: Arc::clone(&outbox) };
-        let go_on = move |step| outbox.go_on(step);
-        let (first, task) = async_task::spawn(async { pending.end(future.await) }, go_on);
-        task.detach();
-        within_runtime_if_available(|| self.outbox.run([first]));
+        within_runtime_if_available(|| {
+            // Whoever wakes the call may know of no runtime, or only of one that has ended.
+            let runtime = Handle::try_current().ok();
+            let go_on = move |step| outbox.go_on(step, runtime.as_ref());
+            let (first, task) = async_task::spawn(async { pending.end(future.await) }, go_on);
+            task.detach();
+            self.outbox.run([first]);
+        });
     }
 }
 
 impl Outbox {
     /// Has a call go on soon, together with others.
-    fn go_on(self: &Arc<Self>, step: Runnable) {
+    fn go_on(self: &Arc<Self>, step: Runnable, runtime: Option<&Handle>) {
         let mut ready = locked(&self.ready);
         ready.push(step);
-        if ready.len() == 1 {
+        if ready.len() == 1
+            && let Some(runtime) = runtime
+        {
             let outbox = Arc::clone(self);
             // Each call may use as much as the runtime grants to one task.
-            spawn(tokio::task::unconstrained(async move {
+            runtime.spawn(tokio::task::unconstrained(async move {
                 let steps = std::mem::take(&mut *locked(&outbox.ready));
                 outbox.run(steps);
             }));
