@@ -219,6 +219,40 @@ async fn calls_that_are_held_go_together_when_the_hold_ends() {
     database.drop().await;
 }
 
+#[tokio::test]
+async fn what_is_held_does_not_go_in_parts_when_a_flight_ends() {
+    let database = Database::new().await;
+    let session = database.session();
+    slow_down(session).await;
+    log_statements(session).await;
+    let group = group(&database);
+    let under_way = at_once((0..3).map(|number| run(&group, create(&format!("a{number}")))));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let (hold, longer) = (group.hold(), group.hold());
+    let first = at_once((0..3).map(|number| run(&group, create(&format!("b{number}")))));
+    assert!(all(under_way).await.iter().all(Result::is_ok));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let second = at_once((3..10).map(|number| run(&group, create(&format!("b{number}")))));
+    tokio::task::yield_now().await;
+    drop(hold);
+    assert!(all(first).await.iter().chain(&all(second).await).all(Result::is_ok));
+    let rows: Vec<i64> = logged(session).await.into_iter().map(|(_, rows)| rows).collect();
+    assert_eq!(rows, [1, 2, 10]);
+    drop(longer);
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_thread_does_not_hold_the_calls_of_others() {
+    let database = Database::new().await;
+    let group = group(&database);
+    let _hold = group.hold();
+    let other = tokio::spawn(run(&group, create("a")));
+    let answered = tokio::time::timeout(Duration::from_secs(5), other).await;
+    answered.unwrap().unwrap().unwrap();
+    database.drop().await;
+}
+
 /// Has every statement that inserts keys take some milliseconds, and notes when it began and ended.
 async fn slow_down(session: &PoolSession) {
     execute(

@@ -32,12 +32,18 @@ impl Lane {
         self.cap = (self.cap * 2).min(most);
     }
 
-    /// Takes as many calls as may go in one batch. Those that nobody waits for any more are given up.
-    pub fn take(&mut self, max_bytes: usize, given_up: &mut Vec<Call>) -> Vec<Call> {
+    /// When the first call came, as a number.
+    pub fn first(&self) -> Option<u64> {
+        self.calls.front().map(|call| call.number)
+    }
+
+    /// Takes as many calls as may go in one batch, up to the call `last`. Those that nobody waits for
+    /// any more are given up.
+    pub fn take(&mut self, last: u64, max_bytes: usize, given_up: &mut Vec<Call>) -> Vec<Call> {
         let most = if self.kind == Kind::Single { 1 } else { self.cap };
         let mut calls = Vec::with_capacity(most.min(self.calls.len()));
         let mut bytes = 0;
-        while let Some(call) = self.calls.pop_front() {
+        while let Some(call) = self.calls.pop_front_if(|call| call.number <= last) {
             if call.reply.is_closed() {
                 given_up.push(call);
                 continue;

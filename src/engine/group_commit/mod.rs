@@ -111,7 +111,8 @@ impl GroupCommit {
         Self(group)
     }
 
-    /// Has calls wait for those that are to come before the hold is dropped, and go with them.
+    /// Has the calls of this thread wait for those that are to come before the hold is dropped, and go
+    /// with them.
     pub fn hold(&self) -> Hold {
         self.0.queue.hold()
     }

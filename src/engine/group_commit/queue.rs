@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -50,8 +51,10 @@ struct State {
     lanes: Vec<Lane>,
     flights: usize,
     calls: u64,
-    /// How many have more to come, so that what they have brought does not go yet.
-    holds: usize,
+    /// The threads that have more to come, so that what they have brought does not go yet.
+    holds: Vec<ThreadId>,
+    /// The last call that is not held. Those before it are not either: it would wait behind them.
+    let_go: u64,
     pace: Pace,
 }
 
@@ -82,8 +85,12 @@ pub struct RowWait {
     key: u64,
 }
 
-/// While it is there, what is taken in waits for what else is to come.
-pub struct Hold(Arc<Queue>);
+/// While it is there, what its thread brings waits for what else is to come. A thread waits for no
+/// other, which may be busy with something else.
+pub struct Hold {
+    queue: Arc<Queue>,
+    thread: ThreadId,
+}
 
 /// How a call begins.
 #[allow(clippy::large_enum_variant)] // it is taken apart where it is made
@@ -113,11 +120,15 @@ impl Queue {
         let mut guard = self.state();
         let state = &mut *guard;
         state.calls += 1;
+        let held = state.holds.contains(&thread::current().id());
+        if !held {
+            state.let_all_go();
+        }
         let known = state.keys.entry(key).or_default();
         let behind_row = known.row_awaited && manner == Manner::Write;
         let admitted = !behind_row && known.behind.is_empty() && known.admits(manner);
         if admitted
-            && !state.waits_for_more()
+            && (!held || state.pace.is_slow())
             && state.flights == 0
             && state.nobody_waits()
             && let Ok(runtime) = Handle::try_current()
@@ -149,10 +160,11 @@ impl Queue {
         Ticket::Queued(answer)
     }
 
-    /// Has what is taken in wait until the hold is dropped, and go then.
+    /// Has what this thread brings wait until the hold is dropped, and go then.
     pub fn hold(self: &Arc<Self>) -> Hold {
-        self.state().holds += 1;
-        Hold(Arc::clone(self))
+        let thread = thread::current().id();
+        self.state().holds.push(thread);
+        Hold { queue: Arc::clone(self), thread }
     }
 
     /// Takes in a call that has been in before, and is not to wait for its row.
@@ -167,6 +179,7 @@ impl Queue {
         let bytes = size(&statement);
         let mut state = self.state();
         state.calls += 1;
+        state.let_all_go();
         let number = state.calls;
         let call = Call { statement, turn, skips: true, bytes, number, reply, room: None };
         state.lane(kind, self.limits.max_batch_rows, text);
@@ -181,9 +194,13 @@ impl Queue {
         let mut guard = self.state();
         let state = &mut *guard;
         let batch = loop {
-            let lanes = state.lanes.iter_mut().filter(|lane| !lane.calls.is_empty());
-            let lane = lanes.min_by_key(|lane| lane.calls.front().map(|call| call.number))?;
-            let calls = lane.take(self.limits.max_batch_bytes, &mut given_up);
+            let last = state.last();
+            let firsts = state.lanes.iter_mut().filter_map(|lane| Some((lane.first()?, lane)));
+            let (first, lane) = firsts.min_by_key(|(first, _)| *first)?;
+            if first > last {
+                return None;
+            }
+            let calls = lane.take(last, self.limits.max_batch_bytes, &mut given_up);
             if !calls.is_empty() {
                 break Batch { kind: lane.kind, text: Arc::clone(&lane.text), calls };
             }
@@ -254,10 +271,8 @@ impl State {
         self.lanes.iter().all(|lane| lane.calls.is_empty())
     }
 
-    /// Whether more is to come that may as well go with what is there. Where the server mostly waits
-    /// for its disk it may not: what goes at once has the disk begin, and the rest catches up with it.
-    fn waits_for_more(&self) -> bool {
-        self.holds > 0 && !self.pace.is_slow()
+    fn let_all_go(&mut self) {
+        self.let_go = self.calls;
     }
 
     /// Whether one more statement under way is worth it. The first always is. A further one is if it
@@ -267,14 +282,25 @@ impl State {
         let waiting: usize = self.lanes.iter().map(|lane| lane.calls.len()).sum();
         let (most, batch) = match self.pace.is_slow() {
             true if all => (limits.max_slow_flights, 1),
-            true if self.holds > 0 => (1, 1),
+            true if !self.holds.is_empty() => (1, 1),
             true => (limits.max_slow_flights, limits.min_slow_batch),
             false => (limits.max_flights, limits.min_further_batch),
         };
         match self.flights {
-            0 => waiting > 0 && (all || !self.waits_for_more()),
-            flights => flights < most && waiting >= batch,
+            0 => self.has_batch(),
+            flights => flights < most && waiting >= batch && self.has_batch(),
         }
+    }
+
+    fn has_batch(&self) -> bool {
+        let last = self.last();
+        self.lanes.iter().filter_map(Lane::first).any(|first| first <= last)
+    }
+
+    /// The last call that may go. Where the server mostly waits for its disk, held ones do not wait:
+    /// what goes at once has the disk begin, and the rest catches up with it.
+    fn last(&self) -> u64 {
+        if self.pace.is_slow() { u64::MAX } else { self.let_go }
     }
 
     fn lane(&mut self, kind: Kind, cap: usize, text: impl FnOnce() -> String) {
@@ -309,6 +335,7 @@ impl State {
                 break;
             }
             key.hold(manner);
+            self.let_all_go();
             let turn = Some(Turn { queue: Arc::clone(queue), key: hash });
             self.push(kind, Call { turn, ..call });
         }
@@ -355,9 +382,12 @@ impl Drop for RowWait {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.holds -= 1;
-        self.0.launch(state, None, true);
+        let mut state = self.queue.state();
+        if let Some(index) = state.holds.iter().position(|thread| *thread == self.thread) {
+            state.holds.swap_remove(index);
+        }
+        state.let_all_go();
+        self.queue.launch(state, None, true);
     }
 }
 
