@@ -120,7 +120,9 @@ function take(call) {
   return resolve;
 }
 
-/** For a call that answers at once. */
-const NOBODY = [answers, 0];
+/** Where the answer of a flow is to go: nowhere, as its steps are answered at once. */
+function toFlow(flow) {
+  return [answers, flow];
+}
 
-module.exports = { NOBODY, ask, askTogether };
+module.exports = { ask, askTogether, toFlow };

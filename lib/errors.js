@@ -61,4 +61,13 @@ function unwrap({ value, failure }) {
   return value;
 }
 
-module.exports = { medusaError, errorFrom, unwrap };
+/** The SQLSTATE of whatever was thrown; even a getter that throws is not worth a second failure. */
+function codeOf(error) {
+  try {
+    return typeof error?.code === "string" ? error.code : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+module.exports = { codeOf, medusaError, errorFrom, unwrap };

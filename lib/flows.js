@@ -1,32 +1,36 @@
 "use strict";
 
-const { medusaError } = require("./errors");
-const { codeOf } = require("./work");
+const { codeOf, medusaError } = require("./errors");
+const { queryPrepared } = require("./prepared");
+
+/** The number of the flow that was begun last. */
+let last = 0;
 
 /**
  * Drives an operation of the engine's through a manager that JavaScript holds: runs the queries it
  * asks for, and the work of a stage when its time has come.
  *
  * @param {object} session native
- * @param {object} first step of the operation
+ * @param {(flow: number) => object} begin the operation, for its first step
  * @param {{ query(sql: string, parameters: unknown[]): Promise<object[]> }} manager
  * @param {import("./work").Work} [work]
  * @returns the native answer; what a query failed with is thrown as it is
  */
-async function drive(session, first, manager, work) {
-  const { flow } = first;
+async function drive(session, begin, manager, work) {
+  last = (last + 1) >>> 0;
+  const flow = last;
   let answer = {};
-  let step = first;
+  let step = begin(flow);
   try {
     for (;;) {
-      if (step.sql) {
-        answer = await query(manager, step);
+      if (step.query) {
+        answer = await query(manager, step.query, work);
         const { rows, error } = answer;
         step = rows
-          ? session.withRows(flow, rows.map(listOf))
+          ? session.withRows(flow, rows.length, ...decisive(rows[0]))
           : session.withFailedQuery(flow, codeOf(error));
       } else if (step.work) {
-        step = session.withWork(flow, await work.perform());
+        step = session.withWork(flow, ...endOf(await work.perform()));
       } else {
         break;
       }
@@ -45,13 +49,16 @@ async function drive(session, first, manager, work) {
   return { failure };
 }
 
-async function query(manager, { sql, parameters }) {
+/** A stage's statements are few and always the same, others may be new each time. */
+async function query(manager, [sql, ...parameters], work) {
   // A callback may have rolled back: the key's new state must not be stored without the work.
   if (!manager.queryRunner?.isTransactionActive) {
     return { error: transactionEnded() };
   }
   try {
-    const answer = await manager.query(sql, parameters);
+    const answer = work
+      ? await queryPrepared(manager, sql, parameters)
+      : await manager.query(sql, parameters);
     // TypeORM answers an UPDATE with the rows and their number.
     return { rows: Array.isArray(answer[0]) ? answer[0] : answer };
   } catch (error) {
@@ -69,8 +76,13 @@ function transactionEnded() {
 }
 
 /** What the engine decides by of a row as `pg` gives it. */
-function listOf({ recovery_point, place, token, live, idempotency_key, won, same }) {
+function decisive({ recovery_point, place, token, live, idempotency_key, won, same } = {}) {
   return [recovery_point, place, token, live, idempotency_key, won, same];
+}
+
+/** How a stage's work has ended. */
+function endOf({ failed, code, recoveryPoint, responseCode, responseBody }) {
+  return [failed, code, recoveryPoint, responseCode, responseBody];
 }
 
 module.exports = { drive, transactionEnded };

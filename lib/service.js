@@ -10,7 +10,7 @@ const {
   recoveryPointOf,
   requireFunction,
 } = require("./arguments");
-const { NOBODY, ask, askTogether } = require("./calls");
+const { ask, askTogether, toFlow } = require("./calls");
 const { projectConfigOf, registered, warn } = require("./container");
 const { Database } = require("./database");
 const { millisecondsFrom } = require("./durations");
@@ -253,7 +253,7 @@ class IdempotencyKeyService {
       return ask((to) => operation(session, to));
     }
     const session = foreignSession(service.#schemaOf(manager));
-    return drive(session, operation(session, NOBODY), manager);
+    return drive(session, (flow) => operation(session, toFlow(flow)), manager);
   }
 
   static #initialize(service, header, request, fingerprint) {
@@ -351,8 +351,8 @@ class IdempotencyKeyService {
       return work.keyFrom(await ask(stage));
     }
     const session = foreignSession(service.#schemaOf(manager));
-    const first = session.beginStage(text, lease, point);
-    return work.keyFrom(await drive(session, first, manager, work));
+    const begin = (flow) => session.beginStage(flow, text, lease, point);
+    return work.keyFrom(await drive(session, begin, manager, work));
   }
 
   /**

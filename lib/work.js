@@ -1,7 +1,7 @@
 "use strict";
 
 const { AsyncResource } = require("node:async_hooks");
-const { errorFrom, medusaError } = require("./errors");
+const { codeOf, errorFrom, medusaError } = require("./errors");
 const { keyFrom, textFor } = require("./keys");
 const { TransactionManager } = require("./transaction-manager");
 
@@ -84,13 +84,4 @@ function recoveryPoint(value) {
   return value;
 }
 
-/** The SQLSTATE of whatever was thrown; even a getter that throws is not worth a second failure. */
-function codeOf(error) {
-  try {
-    return typeof error?.code === "string" ? error.code : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-module.exports = { Work, codeOf, outcomeOf };
+module.exports = { Work, outcomeOf };

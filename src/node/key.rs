@@ -1,6 +1,5 @@
 //! Keys as they cross the door.
 
-use napi::bindgen_prelude::Array;
 use napi_derive::napi;
 use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
@@ -126,27 +125,27 @@ pub fn without_given(mut key: IdempotencyKey, named: u32) -> IdempotencyKey {
     key
 }
 
-/// Reads a row that a query in the caller's transaction has answered, as `lib/flows.js` lists it: what
-/// the engine decides by. The key's other columns stay in JavaScript, which has them already.
+/// What the engine decides by of a row that a query in the caller's transaction has answered.
 ///
 /// # Errors
 /// When it is no such row.
-pub fn given_row(row: &Array) -> napi::Result<Row> {
-    let text = |index| row.get::<Option<String>>(index).map(Option::flatten);
-    let required = |index| text(index)?.ok_or_else(|| missing(index));
-    let flag = |index| row.get::<Option<bool>>(index).map(Option::flatten);
-    let place = Place(required(1)?);
-    let live = flag(3)?.unwrap_or(false);
-    let mut answered = Row::claimed(required(0)?, place, Token(required(2)?), live);
-    if let Some(key) = text(4)? {
-        answered.key.idempotency_key = key;
-    }
-    answered.won = flag(5)?.unwrap_or(true);
-    answered.same = flag(6)?.unwrap_or(true);
-    Ok(answered)
-}
-
-fn missing(column: u32) -> napi::Error {
-    let message = format!("column {column} of an idempotency key is missing");
-    napi::Error::new(napi::Status::InvalidArg, message)
+pub fn given_row(
+    recovery_point: Option<String>,
+    place: Option<String>,
+    token: Option<String>,
+    live: Option<bool>,
+    key: Option<String>,
+    won: Option<bool>,
+    same: Option<bool>,
+) -> napi::Result<Row> {
+    let (Some(recovery_point), Some(place), Some(token)) = (recovery_point, place, token) else {
+        let message = "a column of an idempotency key is missing";
+        return Err(napi::Error::new(napi::Status::InvalidArg, message));
+    };
+    let live = live.unwrap_or(false);
+    let mut row = Row::claimed(recovery_point, Place(place), Token(token), live);
+    row.key.idempotency_key = key.unwrap_or_default();
+    row.won = won.unwrap_or(true);
+    row.same = same.unwrap_or(true);
+    Ok(row)
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Array, within_runtime_if_available};
+use napi::bindgen_prelude::within_runtime_if_available;
 use napi_derive::napi;
 
 use super::answers::Answers;
@@ -65,10 +65,8 @@ impl Session {
             Place::Pool(pool) => Ok(Box::new(pool.clone())),
             Place::Transaction(transaction, scope) => enter(transaction, *scope),
             Place::Foreign(flows) => {
-                return Ok(Some(
-                    flows
-                        .begin(|session| async { operation(Box::new(session)).await.map(A::into) }),
-                ));
+                let flow = |session| async { operation(Box::new(session)).await.map(A::into) };
+                return Ok(Some(flows.begin(call, flow)));
             }
         };
         answers.answer(call, async move {
@@ -238,21 +236,41 @@ impl Session {
     #[napi(catch_unwind)]
     pub fn begin_stage(
         &self,
+        flow: u32,
         key: String,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
     ) -> napi::Result<FlowStep> {
         let turn = turn(lease, recovery_point);
-        Ok(self.flows()?.begin(|session| async move {
+        Ok(self.flows()?.begin(flow, |session| async move {
             let work = session.work();
             stage::run(&session, &key, &turn, work).await
         }))
     }
 
-    /// Has a flow go on with the rows of its query.
+    /// Has a flow go on with the rows of its query: how many there are, and what the engine decides by
+    /// of the first. The key's other columns stay in JavaScript, which has them already.
     #[napi(catch_unwind)]
-    pub fn with_rows(&self, flow: u32, rows: Vec<Array>) -> napi::Result<FlowStep> {
-        let rows = rows.iter().map(given_row).collect::<napi::Result<_>>()?;
+    #[allow(clippy::too_many_arguments)] // an object costs as much as the rest of the call
+    pub fn with_rows(
+        &self,
+        flow: u32,
+        count: u32,
+        recovery_point: Option<String>,
+        place: Option<String>,
+        token: Option<String>,
+        live: Option<bool>,
+        key: Option<String>,
+        won: Option<bool>,
+        same: Option<bool>,
+    ) -> napi::Result<FlowStep> {
+        let rows = match count {
+            0 => Vec::new(),
+            count => {
+                let row = given_row(recovery_point, place, token, live, key, won, same)?;
+                vec![row; count as usize]
+            }
+        };
         Ok(self.flows()?.go_on(flow, |flow| flow.answer_rows(Ok(rows))))
     }
 
@@ -264,7 +282,16 @@ impl Session {
 
     /// Has a flow go on after its work has ended.
     #[napi(catch_unwind)]
-    pub fn with_work(&self, flow: u32, done: WorkDone) -> napi::Result<FlowStep> {
+    pub fn with_work(
+        &self,
+        flow: u32,
+        failed: bool,
+        code: Option<String>,
+        recovery_point: Option<String>,
+        response_code: Option<String>,
+        response_body: Option<String>,
+    ) -> napi::Result<FlowStep> {
+        let done = WorkDone { failed, code, recovery_point, response_code, response_body };
         Ok(self.flows()?.go_on(flow, |flow| flow.answer_work(done.into())))
     }
 
