@@ -19,7 +19,7 @@ const { CONNECTIONS, SLOW_DISK } = require("./settings");
 
 const USAGE = `Usage: npm run bench [-- options]
 
-  --creates <number>  so many creates for the figure of memory, at most (1000000)
+  --creates <number>  so many keys for the process that only creates, at most (1000000)
   --quick             a short run that shows that everything works; its figures mean little, and it
                       leaves bench/results.json and docs/benchmarks.svg as they are
   --help              this text

@@ -3,13 +3,7 @@
 // The parts of a run, one after the other: connections of one part are closed before the next.
 
 const assert = require("node:assert");
-const {
-  boundaryChecks,
-  ceilingCheck,
-  constructionChecks,
-  cpuCheck,
-  memoryCheck,
-} = require("./checks");
+const { boundaryChecks, ceilingCheck, constructionChecks, creatingChecks } = require("./checks");
 const { compareAll } = require("./compare");
 const { migrate, withClient } = require("./database");
 const { Keys } = require("./keys");
@@ -34,7 +28,7 @@ const BOUND_STAGE_ROUNDS = 2;
  * @property {number} rounds
  * @property {number} seconds of a peer's turn in a round
  * @property {number} warmUp seconds of a peer's turn before the first round
- * @property {number} creates for the figure of memory, at most
+ * @property {number} creates of the process that only creates, at most
  * @property {number} budget seconds for everything
  *
  * @typedef {object} Run
@@ -54,11 +48,11 @@ async function measureAll(run) {
     return { single: await singleStatements(run, keys), bound: await boundStages(run, keys) };
   });
   const slow = await slowDisk(run);
-  const memory = await memoryCheck(run);
+  const creating = await creatingChecks(run);
   return {
     single: [...single, ...slow.results],
     bound: bound.results,
-    checks: [cpuCheck(single), memory, ...construction, ...boundary, ...bound.checks],
+    checks: [...creating, ...construction, ...boundary, ...bound.checks],
     notes: slow.notes,
   };
 }

@@ -1,6 +1,6 @@
 "use strict";
 
-// What a great many creates leave behind, in a process that does nothing else.
+// What a great many creates cost a process that does nothing else, and what they leave behind.
 
 const { fork } = require("node:child_process");
 const { once } = require("node:events");
@@ -8,8 +8,7 @@ const { setTimeout: sleep } = require("node:timers/promises");
 const { IdempotencyKeyService } = require("..");
 const { REQUEST } = require("./keys");
 
-/** So many share a statement: a million creates take half a minute. */
-const CALLERS = 512;
+const CALLERS = 64;
 /**
  * V8 enlarges its young generation while it is busy, up to this size by default, whatever it is busy
  * with: given all of it at once, what grows is what calls leave behind.
@@ -23,10 +22,11 @@ const MEBIBYTE = 2 ** 20;
  * @param {string} url
  * @param {{ connections: number, creates: number, warmUp: number, seconds: number }} settings
  *   `creates`: so many at most, and no longer than for `seconds`
- * @returns {Promise<{ creates: number, seconds: number, growth: number }>} `growth`: of the
- *   process's resident set, mebibytes
+ * @returns {Promise<{ creates: number, seconds: number, cpu: number, growth: number }>} `cpu`:
+ *   microseconds a call, threads of native code included; `growth`: of the process's resident set,
+ *   mebibytes
  */
-async function measureMemory(url, settings) {
+async function measureCreating(url, settings) {
   const child = fork(__filename, [JSON.stringify({ url, ...settings })], {
     execArgv: V8_FLAGS,
   });
@@ -47,10 +47,12 @@ async function main({ url, connections, creates, warmUp, seconds }) {
   await create(service, warmUp, seconds * WARM_UP_SHARE);
   const before = await residentSet();
   const start = performance.now();
+  const usage = process.cpuUsage();
   const created = await create(service, creates, seconds * (1 - WARM_UP_SHARE));
+  const { user, system } = process.cpuUsage(usage);
   const elapsed = (performance.now() - start) / 1e3;
   const growth = ((await residentSet()) - before) / MEBIBYTE;
-  process.send({ creates: created, seconds: elapsed, growth });
+  process.send({ creates: created, seconds: elapsed, cpu: (user + system) / created, growth });
   await service.close();
   process.disconnect();
 }
@@ -84,4 +86,4 @@ if (require.main === module) {
   });
 }
 
-module.exports = { measureMemory };
+module.exports = { CALLERS, measureCreating };
