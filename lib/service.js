@@ -83,7 +83,7 @@ class IdempotencyKeyService {
       Reflect.set(payload, "idempotency_key", key);
     }
     const answer = await IdempotencyKeyService.#run(this, (session, to) =>
-      session.create(...to, named, texts),
+      session.create(...to, isNew, named, texts),
     );
     return keyFrom(unwrap(answer).key, payload);
   }

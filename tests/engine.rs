@@ -27,7 +27,7 @@ async fn a_key_lives_from_its_creation_to_its_answer() {
     let database = Database::new().await;
     let session = database.session();
     let columns = Columns { request_method: text("POST"), ..Columns::default() };
-    let key = operations::create(session, columns).await.unwrap();
+    let key = operations::create(session, columns, false).await.unwrap();
     assert_eq!(key.recovery_point, "started");
     assert_eq!(key.request_method.as_deref(), Some("POST"));
 

@@ -514,7 +514,7 @@ async fn a_stage_runs_only_at_its_recovery_point() {
 async fn a_key_that_was_never_initialized_runs_its_stages_too() {
     let database = Database::new().await;
     let columns = Columns { idempotency_key: text("k"), ..Columns::default() };
-    operations::create(database.session(), columns).await.unwrap();
+    operations::create(database.session(), columns, false).await.unwrap();
     let lease = patient();
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
     assert!(lease.is_held());
@@ -1085,7 +1085,7 @@ async fn stalled_keys_are_those_that_nobody_works_on() {
         ("heard of", "started", "4 hours", Some("70 minutes")),
     ] {
         let columns = Columns { idempotency_key: text(name), ..recovery_point(point) };
-        operations::create(session, columns).await.unwrap();
+        operations::create(session, columns, false).await.unwrap();
         let locked = locked.map_or("NULL".to_owned(), |age| format!("now() - interval '{age}'"));
         let sql = format!(
             "UPDATE idempotency_key SET created_at = now() - interval '{created}', \

@@ -459,6 +459,25 @@ async fn a_poisoned_batch_is_halved_not_taken_apart() {
 }
 
 #[tokio::test]
+async fn a_new_key_that_somebody_has_all_the_same_fails_its_caller_alone() {
+    let database = Database::new().await;
+    database.session().run(create("k7")).await.unwrap();
+    log_statements(database.session()).await;
+    let group = group(&database);
+    let new = |number| Statement::CreateNew(key_named(&format!("k{number}")));
+    let answers = run_all(&group, (0..20).map(new).collect()).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match number {
+            7 => assert_eq!(database_error(answer).code, "23505"),
+            _ => assert_eq!(answer.unwrap()[0].key.idempotency_key, format!("k{number}")),
+        }
+    }
+    let logged = logged(database.session()).await;
+    assert!(logged.iter().all(|(sql, _)| !sql.contains("ON CONFLICT")), "{logged:?}");
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn calls_about_one_key_keep_their_order() {
     let database = Database::new().await;
     let group = group(&database);
@@ -954,7 +973,7 @@ async fn a_server_that_answers_no_more_does_not_hang_a_batch() {
     let sql = Arc::clone(&database.session().sql);
     let session = PoolSession { pool: Arc::clone(user.pool()), sql };
     let group = GroupCommit::join(session, Limits::default());
-    operations::create(&group, Columns::default()).await.unwrap();
+    operations::create(&group, Columns::default(), false).await.unwrap();
     frozen.freeze();
     tokio::time::pause();
     let answers = run_all(&group, (0..20).map(|n| create(&format!("k{n}"))).collect()).await;

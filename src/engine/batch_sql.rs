@@ -23,6 +23,8 @@ const NAMES: &str = "id, idempotency_key, created_at, locked_at, request_method,
 pub enum Kind {
     /// [`Statement::Create`].
     Create,
+    /// [`Statement::CreateNew`].
+    CreateNew,
     /// [`Statement::FindOrCreate`].
     FindOrCreate,
     /// [`Statement::Initialize`], with or without a fingerprint.
@@ -53,6 +55,7 @@ impl Kind {
             Statement::Create(columns) => {
                 matches!(columns.idempotency_key, Field::Set(Some(_))).then_some(Self::Create)
             }
+            Statement::CreateNew(_) => Some(Self::CreateNew),
             Statement::FindOrCreate { .. } => Some(Self::FindOrCreate),
             Statement::Initialize(new) => Some(Self::Initialize(new.request.fingerprint.is_some())),
             Statement::TakeOver(new) => Some(Self::TakeOver(new.request.fingerprint.is_some())),
@@ -90,7 +93,9 @@ impl Kind {
 pub fn text(sql: &Sql, kind: Kind) -> String {
     let table = &sql.table;
     match kind {
-        Kind::Create => create(table),
+        Kind::Create => create(table, " ON CONFLICT DO NOTHING"),
+        // To look for conflicts costs a third of the insert.
+        Kind::CreateNew => create(table, ""),
         Kind::FindOrCreate => find_or_create(table),
         Kind::Initialize(fingerprint) => initialize(table, fingerprint),
         Kind::TakeOver(fingerprint) => take_over(table, fingerprint),
@@ -101,10 +106,10 @@ pub fn text(sql: &Sql, kind: Kind) -> String {
     }
 }
 
-fn create(table: &str) -> String {
+fn create(table: &str, on_conflict: &str) -> String {
     format!(
-        "INSERT INTO {table} ({columns}) SELECT {values} FROM {input} WHERE {PATIENTLY} \
-         ON CONFLICT DO NOTHING RETURNING {ROW}",
+        "INSERT INTO {table} ({columns}) SELECT {values} FROM {input} WHERE {PATIENTLY}{on_conflict} \
+         RETURNING {ROW}",
         columns = COLUMNS.map(|(name, _)| name).join(", "),
         values = new_values(),
         input = input(&NEW_VALUES),
@@ -298,7 +303,7 @@ pub enum Array<'a> {
 /// The arrays of a batch, in the order in which the statement of its kind numbers them.
 pub fn arrays<'a>(kind: Kind, batch: &[&'a Statement]) -> Vec<Array<'a>> {
     match kind {
-        Kind::Create => inserted(batch),
+        Kind::Create | Kind::CreateNew => inserted(batch),
         Kind::FindOrCreate => std::iter::once(keys(batch)).chain(inserted(batch)).collect(),
         Kind::Initialize(fingerprint) => of_requests(batch, true, fingerprint),
         Kind::TakeOver(fingerprint) => of_requests(batch, false, fingerprint),
@@ -323,12 +328,12 @@ fn value(field: &Field) -> Option<&str> {
 fn inserted<'a>(batch: &[&'a Statement]) -> Vec<Array<'a>> {
     let new = |index: usize, default: Option<&'a str>| {
         let values = batch.iter().map(|statement| match statement {
-            Statement::Create(columns) | Statement::FindOrCreate { columns, .. } => {
-                match columns.by_order()[index] {
-                    Field::Absent => default,
-                    Field::Set(value) => value.as_deref(),
-                }
-            }
+            Statement::Create(columns)
+            | Statement::CreateNew(columns)
+            | Statement::FindOrCreate { columns, .. } => match columns.by_order()[index] {
+                Field::Absent => default,
+                Field::Set(value) => value.as_deref(),
+            },
             _ => None,
         });
         Array::Borrowed(values.collect())

@@ -12,13 +12,23 @@ use super::selector::Selector;
 use super::session::Session;
 use super::statement::{LeaseChange, Request, Row, Statement};
 
-/// Inserts a key. One that is not given is generated, as is the id.
+/// Inserts a key. One that is not given is generated, as is the id. `is_new` says that one that is
+/// given was generated for this.
 ///
 /// # Errors
 /// [`Error::Database`] with SQLSTATE `23505` when the key exists.
-pub async fn create(session: &dyn Session, columns: Columns) -> Result<IdempotencyKey, Error> {
-    let rows = session.run(Statement::Create(identified(columns))).await?;
-    only(rows).ok_or_else(no_row)
+pub async fn create(
+    session: &dyn Session,
+    columns: Columns,
+    is_new: bool,
+) -> Result<IdempotencyKey, Error> {
+    let is_new = (is_new || is_missing(&columns.idempotency_key)) && is_missing(&columns.id);
+    let columns = identified(columns);
+    let statement = match is_new {
+        true => Statement::CreateNew(columns),
+        false => Statement::Create(columns),
+    };
+    only(session.run(statement).await?).ok_or_else(no_row)
 }
 
 /// Finds the key of a request, or inserts a new one: Medusa's semantics, where a key that is not
@@ -39,7 +49,7 @@ pub async fn initialize_request(
     });
     let statement = match header_key.filter(|key| !key.is_empty()) {
         Some(key) => Statement::FindOrCreate { key, columns },
-        None => Statement::Create(columns),
+        None => Statement::CreateNew(columns),
     };
     only(session.run(statement).await?).ok_or_else(no_row)
 }
@@ -168,13 +178,18 @@ pub fn new_key() -> String {
 
 /// Generates what identifies a new row where it was not given, or given as `NULL`.
 fn identified(mut columns: Columns) -> Columns {
-    if columns.id.clone().or_null().is_none_or(|id| id.is_empty()) {
+    let has_id = matches!(&columns.id, Field::Set(Some(id)) if !id.is_empty());
+    if !has_id {
         columns.id = Field::Set(Some(format!("ikey_{}", Ulid::generate())));
     }
-    if columns.idempotency_key.clone().or_null().is_none() {
+    if is_missing(&columns.idempotency_key) {
         columns.idempotency_key = Field::Set(Some(new_key()));
     }
     columns
+}
+
+fn is_missing(field: &Field) -> bool {
+    !matches!(field, Field::Set(Some(_)))
 }
 
 fn only(rows: Vec<Row>) -> Option<IdempotencyKey> {

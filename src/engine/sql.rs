@@ -147,7 +147,7 @@ impl Sql {
     /// Writes a statement.
     pub fn write(&self, statement: Statement) -> Query {
         match statement {
-            Statement::Create(columns) => {
+            Statement::Create(columns) | Statement::CreateNew(columns) => {
                 Query { text: self.create.clone(), parameters: inserted(columns) }
             }
             Statement::FindOrCreate { key, columns } => Query {

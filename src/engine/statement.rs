@@ -10,6 +10,8 @@ use super::selector::Selector;
 pub enum Statement {
     /// Insert a key. Answers its row.
     Create(Columns),
+    /// Insert a key that was made for this, as was its id: nobody else has them. Answers its row.
+    CreateNew(Columns),
     /// Find the key, or insert the columns when there is none. Answers one row.
     FindOrCreate {
         /// The key looked for.
@@ -95,7 +97,7 @@ impl Statement {
             | Self::Lock { key, .. }
             | Self::Update { key, .. } => Some(key),
             Self::Initialize(new) | Self::TakeOver(new) => Some(&new.key),
-            Self::Create(_) | Self::Select(_) | Self::Stalled { .. } => None,
+            Self::Create(_) | Self::CreateNew(_) | Self::Select(_) | Self::Stalled { .. } => None,
         }
     }
 }

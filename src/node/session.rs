@@ -99,17 +99,18 @@ impl Session {
         within_runtime_if_available(|| drop(hold));
     }
 
-    /// Inserts a key.
+    /// Inserts a key, which is new if it was made for this.
     #[napi(catch_unwind)]
     pub fn create(
         &self,
         answers: &Answers,
         call: u32,
+        is_new: bool,
         named: u32,
         texts: Vec<Option<String>>,
     ) -> Begun {
         self.answer(answers, call, move |session| async move {
-            let key = operations::create(&*session, columns(named, texts)?).await?;
+            let key = operations::create(&*session, columns(named, texts)?, is_new).await?;
             Ok(without_given(key, named))
         })
     }

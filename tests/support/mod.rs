@@ -107,7 +107,7 @@ pub async fn execute(session: &PoolSession, sql: &str) {
 }
 
 pub async fn new_key(session: &PoolSession) -> String {
-    operations::create(session, Columns::default()).await.unwrap().idempotency_key
+    operations::create(session, Columns::default(), false).await.unwrap().idempotency_key
 }
 
 pub fn insert_effect_sql() -> String {

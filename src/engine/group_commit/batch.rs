@@ -180,16 +180,18 @@ fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
 /// one that waits for it.
 fn order(statement: &Statement) -> &str {
     match statement {
-        Statement::Create(columns) => match &columns.idempotency_key {
-            Field::Set(Some(key)) => key,
-            _ => "",
-        },
+        Statement::Create(columns) | Statement::CreateNew(columns) => {
+            match &columns.idempotency_key {
+                Field::Set(Some(key)) => key,
+                _ => "",
+            }
+        }
         other => other.key().unwrap_or_default(),
     }
 }
 
 fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
-    if kind == Kind::Create {
+    if matches!(kind, Kind::Create | Kind::CreateNew) {
         return created(rows, calls);
     }
     let otherwise = || match kind {
@@ -231,7 +233,7 @@ fn created(rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
 }
 
 fn is_of(row: &Row, statement: &Statement) -> bool {
-    let Statement::Create(columns) = statement else {
+    let (Statement::Create(columns) | Statement::CreateNew(columns)) = statement else {
         return false;
     };
     let is = |field: &Field, value: &str| match field {

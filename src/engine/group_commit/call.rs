@@ -41,10 +41,12 @@ pub enum Answer {
 pub fn hash(statement: &Statement) -> u64 {
     let mut hasher = DefaultHasher::new();
     match statement {
-        Statement::Create(columns) => match &columns.idempotency_key {
-            Field::Set(key) => key.as_deref().hash(&mut hasher),
-            Field::Absent => {}
-        },
+        Statement::Create(columns) | Statement::CreateNew(columns) => {
+            match &columns.idempotency_key {
+                Field::Set(key) => key.as_deref().hash(&mut hasher),
+                Field::Absent => {}
+            }
+        }
         other => other.key().hash(&mut hasher),
     }
     hasher.finish()
@@ -55,6 +57,7 @@ pub fn size(statement: &Statement) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let columns = match statement {
         Statement::Create(columns)
+        | Statement::CreateNew(columns)
         | Statement::FindOrCreate { columns, .. }
         | Statement::Update { columns, .. } => columns,
         Statement::Initialize(new) | Statement::TakeOver(new) => {

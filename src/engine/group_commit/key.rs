@@ -29,7 +29,7 @@ impl Manner {
             (Kind::Find | Kind::FindOrCreate, _) => Self::Read,
             (Kind::Lock | Kind::Initialize(_) | Kind::TakeOver(_), _) => Self::Compete(kind),
             (Kind::Update { .. } | Kind::Single, _) => Self::Write,
-            (Kind::Create, _) => Self::Insert,
+            (Kind::Create | Kind::CreateNew, _) => Self::Insert,
         }
     }
 }
