@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ulid::Ulid;
+use ulid::{ULID_LEN, Ulid};
 use uuid::Uuid;
 
 use super::error::Error;
@@ -171,6 +171,12 @@ pub fn stage_key(key: &str, stage: &str) -> String {
 /// The namespace of [`stage_key`].
 const STAGES: Uuid = uuid::uuid!("5c1a1d2e-0f5e-4c58-9d1c-7a2b64a0f3f1");
 
+/// An id for a key, as Medusa's are.
+pub fn new_id() -> String {
+    let mut buffer = [0; ULID_LEN];
+    ["ikey_", Ulid::generate().array_to_str(&mut buffer)].concat()
+}
+
 /// A key for a request that came without one.
 pub fn new_key() -> String {
     Uuid::new_v4().to_string()
@@ -180,7 +186,7 @@ pub fn new_key() -> String {
 fn identified(mut columns: Columns) -> Columns {
     let has_id = matches!(&columns.id, Field::Set(Some(id)) if !id.is_empty());
     if !has_id {
-        columns.id = Field::Set(Some(format!("ikey_{}", Ulid::generate())));
+        columns.id = Field::Set(Some(new_id()));
     }
     if is_missing(&columns.idempotency_key) {
         columns.idempotency_key = Field::Set(Some(new_key()));

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use sfv::{BareItem, Item, Parser};
 use tokio::time::Instant;
-use ulid::Ulid;
 
 use super::error::Error;
 use super::key::{FINISHED, IdempotencyKey};
 use super::lease::{Lease, Standing};
-use super::operations::new_key;
+use super::operations::{new_id, new_key};
 use super::session::Session;
 use super::statement::{NewRequest, Request, Row, Statement};
 
@@ -67,7 +66,7 @@ pub async fn initialize(
     wait: Duration,
 ) -> Result<IdempotencyKey, Error> {
     let new = NewRequest {
-        id: format!("ikey_{}", Ulid::generate()),
+        id: new_id(),
         key: key.unwrap_or_else(new_key),
         request,
         lease: lease.duration(),
