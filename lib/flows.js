@@ -1,7 +1,7 @@
 "use strict";
 
 const { codeOf, medusaError } = require("./errors");
-const { queryPrepared } = require("./prepared");
+const { notePreparedFailure, prepared } = require("./prepared");
 
 /** The number of the flow that was begun last. */
 let last = 0;
@@ -56,12 +56,13 @@ async function query(manager, [sql, ...parameters], work) {
     return { error: transactionEnded() };
   }
   try {
-    const answer = work
-      ? await queryPrepared(manager, sql, parameters)
-      : await manager.query(sql, parameters);
+    const answer = await manager.query(work ? prepared(manager, sql) : sql, parameters);
     // TypeORM answers an UPDATE with the rows and their number.
     return { rows: Array.isArray(answer[0]) ? answer[0] : answer };
   } catch (error) {
+    if (work) {
+      notePreparedFailure(manager, sql, error);
+    }
     return { error };
   }
 }

@@ -55,12 +55,14 @@ class Lease {
   }
 
   /** The same for a call that may wait before it uses the lease, and sees to it then. */
-  async useLater(call) {
+  useLater(call) {
     this.#usedAt = Date.now();
-    if (this.#pending) {
-      this.#native.interrupt();
-      await this.#pending;
-    }
+    return this.#pending ? this.#useThen(call) : call(this.#native);
+  }
+
+  async #useThen(call) {
+    this.#native.interrupt();
+    await this.#pending;
     return call(this.#native);
   }
 

@@ -47,38 +47,33 @@ class PreparedText {
 Object.setPrototypeOf(PreparedText.prototype, String.prototype);
 
 /**
- * Runs one of a few statements, which are kept on the manager's connection where that is possible.
+ * One of a few statements as it is passed to `query()`, kept prepared on the manager's connection where
+ * that is possible.
  *
- * @param {{ query(sql: string, parameters: unknown[]): Promise<unknown>, connection: object }} manager
+ * @param {{ connection: object }} manager
  * @param {string} sql
- * @param {unknown[]} parameters
  */
-async function queryPrepared(manager, sql, parameters) {
-  const { connection } = manager;
-  if (notKeeping.has(connection)) {
-    return manager.query(sql, parameters);
+function prepared(manager, sql) {
+  if (notKeeping.has(manager.connection)) {
+    return sql;
   }
-  try {
-    // `pg` writes to what it is given, or copies its own properties, of which this has none.
-    return await manager.query(Object.create(statementOf(sql)), parameters);
-  } catch (error) {
-    if (NOT_KEPT.includes(codeOf(error))) {
-      notKeeping.add(connection);
-    }
-    if (error?.query instanceof PreparedText) {
-      error.query = sql;
-    }
-    throw error;
-  }
-}
-
-function statementOf(sql) {
   let statement = statements.get(sql);
   if (!statement) {
     statement = new PreparedText(sql);
     statements.set(sql, statement);
   }
-  return statement;
+  // `pg` writes to what it is given, or copies its own properties, of which this has none.
+  return Object.create(statement);
 }
 
-module.exports = { queryPrepared };
+/** Notes what a prepared statement has failed with, which then tells its SQL as other errors do. */
+function notePreparedFailure(manager, sql, error) {
+  if (NOT_KEPT.includes(codeOf(error))) {
+    notKeeping.add(manager.connection);
+  }
+  if (error?.query instanceof PreparedText) {
+    error.query = sql;
+  }
+}
+
+module.exports = { notePreparedFailure, prepared };

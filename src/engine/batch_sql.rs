@@ -11,7 +11,7 @@
 use super::key::{Columns, FINISHED, Field};
 use super::selector::COLUMNS;
 use super::sql;
-use super::sql::{FINGERPRINT, ROW, Sql, TOKEN, interval, locked_at};
+use super::sql::{FINGERPRINT, LOCKED_AT, ROW, Sql, TOKEN, interval, locked_at};
 use super::statement::{LeaseChange, NewRequest, Statement, Token};
 
 /// The names of the columns of [`ROW`].
@@ -77,13 +77,9 @@ impl Kind {
         if columns.id != Field::Absent || columns.idempotency_key != Field::Absent {
             return Self::Single;
         }
-        let named = columns.by_order().into_iter().enumerate();
-        let columns = named
-            .filter(|(_, field)| **field != Field::Absent)
-            .fold(0, |columns, (index, _)| columns | 1 << index);
-        match (columns, lease) {
+        match (columns.named(), lease) {
             (0, LeaseChange::Keep) => Self::Find,
-            _ => Self::Update { columns, lease, fenced },
+            (columns, lease) => Self::Update { columns, lease, fenced },
         }
     }
 }
@@ -255,9 +251,6 @@ const PATIENTLY: &str = "(SELECT set_config('lock_timeout', '50', true)) IS NOT 
 /// What the values of the table's columns are called in the input of a batch.
 const VALUES: [&str; 10] = ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
 const NEW_VALUES: [&str; 10] = VALUES;
-
-/// The bit of the column `locked_at`.
-const LOCKED_AT: u16 = 1 << 3;
 
 /// The indices of the columns whose bits are set.
 fn named(columns: u16) -> Vec<usize> {

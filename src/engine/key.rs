@@ -124,6 +124,13 @@ impl Columns {
         }
     }
 
+    /// A bit for each column that is set, in the order of the table's.
+    pub fn named(&self) -> u16 {
+        let fields = self.by_order().into_iter().enumerate();
+        let named = fields.filter(|(_, field)| **field != Field::Absent);
+        named.fold(0, |columns, (index, _)| columns | 1 << index)
+    }
+
     /// The fields in the order of the table's columns, borrowed.
     pub fn by_order(&self) -> [&Field; 10] {
         [

@@ -3,8 +3,9 @@
 //! All parameters are text, which the statement casts: the same statement then runs through sqlx
 //! and through any other driver, and it is the server that judges a value.
 
+use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::error::Error;
@@ -32,6 +33,9 @@ pub(super) const ROW: &str = "id, idempotency_key, created_at, locked_at, reques
 const CLAIM: &str = "recovery_point, ctid::text AS place, \
                      coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text) \
                      AS token";
+
+/// The bit of `locked_at` among those of [`Columns::named`].
+pub(super) const LOCKED_AT: u16 = 1 << 3;
 
 /// How a transaction is isolated from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,17 @@ pub struct Sql {
     lock_row: Arc<str>,
     claim_row: Arc<str>,
     claim_row_at: Arc<str>,
+    updates: Mutex<HashMap<UpdateForm, Arc<str>>>,
+}
+
+/// What tells the text of one update from that of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct UpdateForm {
+    /// A bit a column, in the order of the table's.
+    columns: u16,
+    lease: LeaseChange,
+    has_place: bool,
+    is_fenced: bool,
 }
 
 impl Sql {
@@ -140,6 +155,7 @@ impl Sql {
             claim_row_at: format!("{claim_row} {of_key} AND ctid = {} {locking}", cast(3, "tid"))
                 .into(),
             find: find.into(),
+            updates: Mutex::default(),
             table,
         }
     }
@@ -202,46 +218,27 @@ impl Sql {
         place: Option<Place>,
         fence: Option<Fence>,
     ) -> Query {
+        let form = UpdateForm {
+            columns: columns.named(),
+            lease,
+            has_place: place.is_some(),
+            is_fenced: fence.is_some(),
+        };
         let mut parameters = vec![Some(key)];
-        let mut assignments = Vec::new();
-        if columns.locked_at == Field::Absent && lease != LeaseChange::Keep {
-            assignments.push(format!("locked_at = {}", locked_at(lease)));
-        }
-        for ((name, sql_type), field) in COLUMNS.iter().zip(columns.in_order()) {
-            if let Field::Set(value) = field {
-                parameters.push(value);
-                assignments.push(format!("{name} = {}", cast(parameters.len(), sql_type)));
-            }
-        }
-        if assignments.is_empty() {
+        if form.columns == 0 && lease == LeaseChange::Keep {
             return Query { text: self.find.clone(), parameters };
         }
-        let mut condition = "idempotency_key = $1".to_owned();
-        if let Some(Place(place)) = place {
-            parameters.push(Some(place));
-            condition.push_str(&format!(" AND ctid = {}", cast(parameters.len(), "tid")));
-        }
+        parameters.extend(columns.in_order().into_iter().filter_map(|field| match field {
+            Field::Set(value) => Some(value),
+            Field::Absent => None,
+        }));
+        parameters.extend(place.map(|Place(place)| Some(place)));
         if let Some(Fence { tokens, recovery_point, lease }) = fence {
-            let first = parameters.len() + 1;
             parameters.extend([Some(array(&tokens)), Some(interval(lease)), recovery_point]);
-            condition.push_str(&format!(
-                " AND {}",
-                fenced(
-                    &cast(first, "text[]"),
-                    &cast(first + 1, "interval"),
-                    &cast(first + 2, "text"),
-                )
-            ));
         }
-        let assignments = assignments.join(", ");
-        Query {
-            text: format!(
-                "UPDATE {} SET {assignments} WHERE {condition} RETURNING {ROW}",
-                self.table
-            )
-            .into(),
-            parameters,
-        }
+        let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = updates.entry(form).or_insert_with(|| form.text(&self.table).into());
+        Query { text: Arc::clone(text), parameters }
     }
 
     fn change_lease(&self, key: String, tokens: &[Token], change: LeaseChange) -> Query {
@@ -306,6 +303,35 @@ impl Sql {
              / current_setting('block_size')::bigint",
             table = literal(&self.table)
         )
+    }
+}
+
+impl UpdateForm {
+    fn text(self, table: &str) -> String {
+        let mut last = 1;
+        let mut next = |sql_type| {
+            last += 1;
+            cast(last, sql_type)
+        };
+        let mut assignments = Vec::new();
+        if self.columns & LOCKED_AT == 0 && self.lease != LeaseChange::Keep {
+            assignments.push(format!("locked_at = {}", locked_at(self.lease)));
+        }
+        for (index, (name, sql_type)) in COLUMNS.iter().enumerate() {
+            if self.columns & 1 << index != 0 {
+                assignments.push(format!("{name} = {}", next(sql_type)));
+            }
+        }
+        let mut condition = "idempotency_key = $1".to_owned();
+        if self.has_place {
+            condition.push_str(&format!(" AND ctid = {}", next("tid")));
+        }
+        if self.is_fenced {
+            let fenced = fenced(&next("text[]"), &next("interval"), &next("text"));
+            condition.push_str(&format!(" AND {fenced}"));
+        }
+        let assignments = assignments.join(", ");
+        format!("UPDATE {table} SET {assignments} WHERE {condition} RETURNING {ROW}")
     }
 }
 

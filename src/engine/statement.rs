@@ -129,7 +129,7 @@ pub struct Request {
 }
 
 /// What a write does to the lease of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaseChange {
     /// Nothing.
     Keep,
