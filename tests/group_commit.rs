@@ -227,7 +227,7 @@ async fn what_is_held_does_not_go_in_parts_when_a_flight_ends() {
     log_statements(session).await;
     let group = group(&database);
     let under_way = at_once((0..3).map(|number| run(&group, create(&format!("a{number}")))));
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    tokio::task::yield_now().await;
     let (hold, longer) = (group.hold(), group.hold());
     let first = at_once((0..3).map(|number| run(&group, create(&format!("b{number}")))));
     assert!(all(under_way).await.iter().all(Result::is_ok));
@@ -273,8 +273,10 @@ async fn find_out_how_slow(group: &GroupCommit) {
         let statements = (0..3).map(|number| create(&format!("w{round}-{number}"))).collect();
         assert!(run_all(group, statements).await.iter().all(Result::is_ok));
     }
-    // What was under way may still be about to end.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // What was under way, and is answered, may still be about to end.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ use super::error::Failure;
 use crate::engine::error::Error;
 use crate::engine::key::{Columns, Field, IdempotencyKey, Text, Timestamp};
 use crate::engine::stage::Staged;
-use crate::engine::statement::{Place, Row, Token};
 use crate::engine::{operations, request};
 
 /// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and
@@ -123,29 +122,4 @@ pub fn without_given(mut key: IdempotencyKey, named: u32) -> IdempotencyKey {
         }
     }
     key
-}
-
-/// What the engine decides by of a row that a query in the caller's transaction has answered.
-///
-/// # Errors
-/// When it is no such row.
-pub fn given_row(
-    recovery_point: Option<String>,
-    place: Option<String>,
-    token: Option<String>,
-    live: Option<bool>,
-    key: Option<String>,
-    won: Option<bool>,
-    same: Option<bool>,
-) -> napi::Result<Row> {
-    let (Some(recovery_point), Some(place), Some(token)) = (recovery_point, place, token) else {
-        let message = "a column of an idempotency key is missing";
-        return Err(napi::Error::new(napi::Status::InvalidArg, message));
-    };
-    let live = live.unwrap_or(false);
-    let mut row = Row::claimed(recovery_point, Place(place), Token(token), live);
-    row.key.idempotency_key = key.unwrap_or_default();
-    row.won = won.unwrap_or(true);
-    row.same = same.unwrap_or(true);
-    Ok(row)
 }

@@ -10,14 +10,14 @@ use napi_derive::napi;
 use super::answers::Answers;
 use super::callback::{self, Work, WorkDone};
 use super::flow::{FlowStep, Flows};
-use super::key::{KeyAnswer, columns, given_row, without_given};
+use super::key::{KeyAnswer, columns, without_given};
 use super::lease::Lease;
 use crate::engine::error::Error;
 use crate::engine::group_commit::{GroupCommit, Hold};
 use crate::engine::selector::Selector;
 use crate::engine::sql::Sql;
 use crate::engine::stage::{Staged, Turn};
-use crate::engine::statement::Request;
+use crate::engine::statement::{self, Request, Row, Token};
 use crate::engine::transaction::Transaction;
 use crate::engine::{operations, request, session, stage};
 
@@ -265,12 +265,18 @@ impl Session {
         won: Option<bool>,
         same: Option<bool>,
     ) -> napi::Result<FlowStep> {
-        let rows = match count {
-            0 => Vec::new(),
-            count => {
-                let row = given_row(recovery_point, place, token, live, key, won, same)?;
+        let rows = match (recovery_point, place, token) {
+            _ if count == 0 => Vec::new(),
+            (Some(recovery_point), Some(place), Some(token)) => {
+                let live = live.unwrap_or(false);
+                let mut row =
+                    Row::claimed(recovery_point, statement::Place(place), Token(token), live);
+                row.key.idempotency_key = key.unwrap_or_default();
+                row.won = won.unwrap_or(true);
+                row.same = same.unwrap_or(true);
                 vec![row; count as usize]
             }
+            _ => return Err(napi::Error::from_reason("a column of an idempotency key is missing")),
         };
         Ok(self.flows()?.go_on(flow, |flow| flow.answer_rows(Ok(rows))))
     }

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, key};
 use super::queue::{Batch, Flight};
 use super::{Group, PATIENCE};
 use crate::engine::batch_sql::{Array, Kind, arrays};
@@ -93,7 +93,9 @@ impl Group {
 
     /// Runs a batch. If the server refuses it, runs its halves, and so on.
     async fn run_batch(&self, mut batch: Batch, connection: Connection) {
-        batch.calls.sort_by(|a, b| order(&a.statement).cmp(order(&b.statement)));
+        // The order of all batches of all processes, so that none of them waits for one that waits
+        // for it.
+        batch.calls.sort_by(|a, b| key(&a.statement).cmp(&key(&b.statement)));
         for call in &mut batch.calls {
             call.room = None;
         }
@@ -174,20 +176,6 @@ fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
         added.map_err(|error| Error::InvalidData(error.to_string()))?;
     }
     Ok(arguments)
-}
-
-/// The order of a batch's rows: that of all batches of all processes, so that none of them waits for
-/// one that waits for it.
-fn order(statement: &Statement) -> &str {
-    match statement {
-        Statement::Create(columns) | Statement::CreateNew(columns) => {
-            match &columns.idempotency_key {
-                Field::Set(Some(key)) => key,
-                _ => "",
-            }
-        }
-        other => other.key().unwrap_or_default(),
-    }
 }
 
 fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {

@@ -37,18 +37,23 @@ pub enum Answer {
     RowLocked(Statement, Option<Turn>),
 }
 
-/// Tells the key that a statement is about from others.
-pub fn hash(statement: &Statement) -> u64 {
-    let mut hasher = DefaultHasher::new();
+/// The key at which a statement takes its turn: that of a new one, too.
+pub fn key(statement: &Statement) -> Option<&str> {
     match statement {
         Statement::Create(columns) | Statement::CreateNew(columns) => {
             match &columns.idempotency_key {
-                Field::Set(key) => key.as_deref().hash(&mut hasher),
-                Field::Absent => {}
+                Field::Set(key) => key.as_deref(),
+                Field::Absent => None,
             }
         }
-        other => other.key().hash(&mut hasher),
+        other => other.key(),
     }
+}
+
+/// Tells that key from others.
+pub fn hash(statement: &Statement) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key(statement).hash(&mut hasher);
     hasher.finish()
 }
 
