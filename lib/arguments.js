@@ -2,7 +2,10 @@
 
 const { medusaError } = require("./errors");
 
-/** The text of a key: given as it is, or as the object that a method has resolved to. */
+/**
+ * The text of a key: given as it is, or as the object that a method has resolved to. Half of a surrogate
+ * pair becomes what it becomes in UTF-8.
+ */
 function keyText(key) {
   if (key === undefined || key === null) {
     throw medusaError("not_found", '"idempotencyKeyOrSelector" must be defined');
@@ -15,7 +18,7 @@ function keyText(key) {
         `not ${typeof text}`,
     );
   }
-  return text;
+  return text.toWellFormed();
 }
 
 /** The key in a request's header, if there is one. */
@@ -29,7 +32,7 @@ function headerText(header) {
       `an idempotency key has to be a string, not ${typeof header}`,
     );
   }
-  return header;
+  return header.toWellFormed();
 }
 
 /** Where a key stood that was given as an object; nothing is known of a string. */

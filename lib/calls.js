@@ -25,78 +25,95 @@ const MOST = 512;
 const gatherings = new Map();
 
 /**
- * Makes a native call whose answer comes together with those of others.
+ * Makes a native call.
  *
  * @param {(to: [object, number]) => void} begin passes on where the answer is to go
  * @returns {Promise<{ value?: unknown, failure?: object }>} the answer
  */
 function ask(begin) {
-  return new Promise((resolve) => beginCall(begin, numberFor(resolve)));
-}
-
-/**
- * The same for a call on the pool. Callers whose answers came together ask again together: their calls
- * share a statement, which is sent as soon as nobody makes another call.
- *
- * @param {object} session native
- * @param {(to: [object, number]) => void} begin
- */
-function askTogether(session, begin) {
   return new Promise((resolve) => {
     const call = numberFor(resolve);
-    const gathering = gatherings.get(session);
-    if (gathering) {
-      gathering.join(begin, call);
-    } else {
-      gatherings.set(session, new Gathering(session, begin, call));
-    }
+    beginCalls([call], () => begin([answers, call]));
   });
 }
 
-/** Calls that go together. */
-class Gathering {
-  #session;
-  #size = 1;
-  /** Begins the first call, as long as it is alone: one that nobody joins is not held back. */
-  #first;
+/**
+ * Asks for an operation on a key, in a transaction of the engine's.
+ *
+ * @param {object} session native
+ * @param {object} operation
+ * @param {object} [lease] native, of the flow that asks
+ */
+function askIn(session, operation, lease) {
+  return new Promise((resolve) => {
+    const calls = new Calls();
+    calls.add(resolve, operation, lease);
+    calls.begin(session);
+  });
+}
 
-  constructor(session, begin, call) {
-    this.#session = session;
-    this.#first = () => beginCall(begin, call);
-    void this.#end();
+/**
+ * The same on the pool. Callers whose answers came together ask again together: their calls share a
+ * statement, which is sent as soon as nobody makes another call.
+ */
+function askTogether(session, operation, lease) {
+  return new Promise((resolve) => {
+    let calls = gatherings.get(session);
+    if (!calls) {
+      calls = new Calls();
+      calls.begun = beginTogether(session, calls);
+      gatherings.set(session, calls);
+    }
+    calls.add(resolve, operation, lease);
+  });
+}
+
+/** Resolves when the calls that have been made through a session have begun. */
+function allBegun(session) {
+  return gatherings.get(session)?.begun;
+}
+
+async function beginTogether(session, calls) {
+  let seen;
+  do {
+    seen = calls.size;
+    // Those who can go on now do so before this does. A timer would have a lone caller wait.
+    await undefined;
+  } while (calls.size > seen && calls.size < MOST);
+  gatherings.delete(session);
+  calls.begin(session);
+}
+
+/** Operations that cross the door together: one native call costs as much as some operations. */
+class Calls {
+  #list = [];
+  #leases = [];
+
+  get size() {
+    return this.#list.length;
   }
 
-  join(begin, call) {
-    this.#size += 1;
-    if (this.#first) {
-      this.#session.hold();
-      this.#first();
-      this.#first = undefined;
-    }
-    beginCall(begin, call);
+  add(resolve, operation, lease) {
+    const held = lease ? this.#leases.push(lease) - 1 : null;
+    this.#list.push([numberFor(resolve), operation, held]);
   }
 
-  async #end() {
-    let seen;
-    do {
-      seen = this.#size;
-      // Those who can go on now do so before this does. A timer would have a lone caller wait.
-      await undefined;
-    } while (this.#size > seen && this.#size < MOST);
-    gatherings.delete(this.#session);
-    if (this.#first) {
-      this.#first();
-    } else {
-      this.#session.letGo();
-    }
+  begin(session) {
+    const numbers = this.#list.map(([number]) => number);
+    beginCalls(numbers, () =>
+      session.begin(answers, JSON.stringify(this.#list), this.#leases),
+    );
   }
 }
 
-function beginCall(begin, call) {
+/** Begins calls; what keeps them from beginning is thrown to those who made them. */
+function beginCalls(calls, begin) {
   try {
-    begin([answers, call]);
+    begin();
   } catch (error) {
-    take(call)(Promise.reject(error));
+    for (const call of calls) {
+      take(call)?.(Promise.reject(error));
+    }
   }
 }
 
@@ -120,9 +137,4 @@ function take(call) {
   return resolve;
 }
 
-/** Where the answer of a flow is to go: nowhere, as its steps are answered at once. */
-function toFlow(flow) {
-  return [answers, flow];
-}
-
-module.exports = { ask, askTogether, toFlow };
+module.exports = { allBegun, ask, askIn, askTogether };

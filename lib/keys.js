@@ -20,7 +20,8 @@ const COLUMNS = [
 const JSON_COLUMNS = new Set(["request_params", "response_body"]);
 
 /**
- * The text that PostgreSQL reads a value from; `null` is SQL NULL, `undefined` is not given.
+ * The text that PostgreSQL reads a value from; `null` is SQL NULL, `undefined` is not given. Half of a
+ * surrogate pair becomes what it becomes in UTF-8: JSON would write it as an escape.
  *
  * @param {string} column
  * @param {unknown} value
@@ -36,7 +37,8 @@ function textFor(column, value) {
   if (isDate(value)) {
     return utcTime(value);
   }
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return text?.toWellFormed();
 }
 
 /**

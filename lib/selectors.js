@@ -134,9 +134,8 @@ function compare(operator, column, value) {
   return { operator, operand };
 }
 
-/** Half of a surrogate pair becomes what it becomes in UTF-8; JSON would write it as an escape. */
 function operandOf(column, value) {
-  return { text: textFor(column, value)?.toWellFormed() ?? null, date: isDate(value) };
+  return { text: textFor(column, value) ?? null, date: isDate(value) };
 }
 
 module.exports = { alternativesOf };

@@ -10,7 +10,7 @@ const {
   recoveryPointOf,
   requireFunction,
 } = require("./arguments");
-const { ask, askTogether, toFlow } = require("./calls");
+const { allBegun, ask, askIn, askTogether } = require("./calls");
 const { projectConfigOf, registered, warn } = require("./container");
 const { Database } = require("./database");
 const { millisecondsFrom } = require("./durations");
@@ -82,9 +82,8 @@ class IdempotencyKeyService {
       // Before the insert, so that a caller who repeats it repeats the same key.
       Reflect.set(payload, "idempotency_key", key);
     }
-    const answer = await IdempotencyKeyService.#run(this, (session, to) =>
-      session.create(...to, isNew, named, texts),
-    );
+    const create = { isNew, named, texts };
+    const answer = await IdempotencyKeyService.#run(this, { create });
     return keyFrom(unwrap(answer).key, payload);
   }
 
@@ -104,9 +103,8 @@ class IdempotencyKeyService {
     const text = keyText(key);
     const lease = IdempotencyKeyService.#leaseFor(this, key);
     return lease.use(async (native) => {
-      const answer = await IdempotencyKeyService.#run(this, (session, to) =>
-        session.lock(...to, text, this.#settings.lockTimeout, native),
-      );
+      const lock = { key: text, hold: this.#settings.lockTimeout };
+      const answer = await IdempotencyKeyService.#run(this, { lock }, native);
       return lease.keep(keyFrom(unwrap(answer).key));
     });
   }
@@ -116,11 +114,10 @@ class IdempotencyKeyService {
     const text = keyText(key);
     requireColumns("update", update);
     const [named, texts] = columnsOf(update);
+    const operation = { update: { key: text, named, texts } };
     const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
     return lease.use(async (native) => {
-      const answer = await IdempotencyKeyService.#run(this, (session, to) =>
-        session.update(...to, text, named, texts, native),
-      );
+      const answer = await IdempotencyKeyService.#run(this, operation, native);
       return lease.keep(keyFrom(unwrap(answer).key, update));
     });
   }
@@ -230,30 +227,30 @@ class IdempotencyKeyService {
     this.#database = undefined;
     if (database) {
       const { session, native } = database;
-      // After the calls that have been made before.
-      unwrap(await askTogether(session, (to) => native.close(...to)));
+      await allBegun(session);
+      unwrap(await ask((to) => native.close(...to)));
     }
   }
 
   /** Runs an operation in the transaction that the service is bound to, or on the pool. */
-  static #run(service, operation) {
+  static #run(service, operation, lease) {
     requireService(service, #settings in Object(service));
     const manager = service.transactionManager_;
     if (!placeOf(manager)) {
       const { session } = IdempotencyKeyService.#open(service);
-      return askTogether(session, (to) => operation(session, to));
+      return askTogether(session, operation, lease);
     }
-    return IdempotencyKeyService.#runIn(service, manager, operation);
+    return IdempotencyKeyService.#runIn(service, manager, operation, lease);
   }
 
   /** Runs an operation in the transaction of a manager. */
-  static #runIn(service, manager, operation) {
+  static #runIn(service, manager, operation, lease) {
     if (TransactionManager.isTransactionManager(manager)) {
-      const session = TransactionManager.sessionOf(manager);
-      return ask((to) => operation(session, to));
+      return askIn(TransactionManager.sessionOf(manager), operation, lease);
     }
     const session = foreignSession(service.#schemaOf(manager));
-    return drive(session, (flow) => operation(session, toFlow(flow)), manager);
+    const begin = (flow) => session.beginFlow(flow, JSON.stringify(operation), lease);
+    return drive(session, begin, manager);
   }
 
   static #initialize(service, header, request, fingerprint) {
@@ -264,9 +261,8 @@ class IdempotencyKeyService {
 
   /** The key of a request, with Medusa's semantics. */
   static async #findOrCreate(service, header, request) {
-    const answer = await IdempotencyKeyService.#run(service, (session, to) =>
-      session.initializeRequest(...to, header, request),
-    );
+    const initializeRequest = { header, request };
+    const answer = await IdempotencyKeyService.#run(service, { initializeRequest });
     return keyFrom(unwrap(answer).key);
   }
 
@@ -279,10 +275,9 @@ class IdempotencyKeyService {
     await untilReleased(database.table, key);
     // A bound call does not wait: it would hold its caller's connection.
     const wait = placeOf(service.transactionManager_) ? 0 : service.#settings.waitTimeout;
+    const initialize = { key, request: { ...request, fingerprint }, wait };
     const begin = async (native) => {
-      const answer = await IdempotencyKeyService.#run(service, (session, to) =>
-        session.initialize(...to, native, key, { ...request, fingerprint }, wait),
-      );
+      const answer = await IdempotencyKeyService.#run(service, { initialize }, native);
       return lease.keep(keyFrom(unwrap(answer).key));
     };
     try {
@@ -448,12 +443,11 @@ function foreignSession(schema) {
 
 function lookUp(keyOrSelector) {
   if (typeof keyOrSelector !== "object" || keyOrSelector === null) {
-    const key = keyText(keyOrSelector);
-    return (session, to) => session.retrieve(...to, key);
+    return { retrieve: { key: keyText(keyOrSelector) } };
   }
   const constraints = JSON.stringify(keyOrSelector);
   const alternatives = JSON.stringify(alternativesOf(keyOrSelector));
-  return (session, to) => session.select(...to, constraints, alternatives);
+  return { select: { constraints, alternatives } };
 }
 
 function duration(signature, value) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::key::{Columns, FINISHED, IdempotencyKey, Text};
 use super::selector::Selector;
 
@@ -116,7 +118,7 @@ pub struct NewRequest {
 }
 
 /// What tells a request from others. What is not known tells nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Request {
     /// HTTP method.
     pub method: Text,

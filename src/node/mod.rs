@@ -14,6 +14,7 @@ mod error;
 mod flow;
 mod key;
 mod lease;
+mod operation;
 mod service;
 mod session;
 mod stage_manager;

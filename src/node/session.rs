@@ -1,31 +1,29 @@
 //! The operations on keys, wherever they run.
 
-use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
-use napi::bindgen_prelude::within_runtime_if_available;
+use napi::bindgen_prelude::{ClassInstance, within_runtime_if_available};
 use napi_derive::napi;
+use serde::Deserialize;
 
 use super::answers::Answers;
 use super::callback::{self, Work, WorkDone};
 use super::flow::{FlowStep, Flows};
-use super::key::{KeyAnswer, columns, without_given};
+use super::key::KeyAnswer;
 use super::lease::Lease;
+use super::operation::Operation;
 use crate::engine::error::Error;
-use crate::engine::group_commit::{GroupCommit, Hold};
-use crate::engine::selector::Selector;
+use crate::engine::group_commit::GroupCommit;
 use crate::engine::sql::Sql;
-use crate::engine::stage::{Staged, Turn};
-use crate::engine::statement::{self, Request, Row, Token};
+use crate::engine::stage::Turn;
+use crate::engine::statement::{self, Row, Token};
 use crate::engine::transaction::Transaction;
-use crate::engine::{operations, request, session, stage};
+use crate::engine::{session, stage};
 
 /// The operations on keys, on the pool or inside a transaction.
 #[napi]
 pub struct Session {
     place: Place,
-    hold: Mutex<Option<Hold>>,
 }
 
 /// Where the operations run.
@@ -39,175 +37,67 @@ pub enum Place {
     Foreign(Flows),
 }
 
-/// Nothing, as the answer goes to [`Answers`]; or, in a transaction that JavaScript holds, the first
-/// step of the flow that leads to it.
-type Begun = napi::Result<Option<FlowStep>>;
-
 type EngineSession = Box<dyn session::Session>;
 
 impl Session {
     /// Operations that run at `place`.
     pub fn new(place: Place) -> Self {
-        Self { place, hold: Mutex::default() }
+        Self { place }
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Hold>> {
-        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn answer<O, F, A>(&self, answers: &Answers, call: u32, operation: O) -> Begun
-    where
-        O: FnOnce(EngineSession) -> F + Send + 'static,
-        F: Future<Output = Result<A, Error>> + Send + 'static,
-        A: Into<Staged> + Send + 'static,
-    {
-        let session: Result<EngineSession, Error> = match &self.place {
+    /// Where an operation runs that begins now: a transaction waits for its end.
+    fn enter(&self) -> Result<EngineSession, Error> {
+        match &self.place {
             Place::Pool(pool) => Ok(Box::new(pool.clone())),
-            Place::Transaction(transaction, scope) => enter(transaction, *scope),
-            Place::Foreign(flows) => {
-                let flow = |session| async { operation(Box::new(session)).await.map(A::into) };
-                return Ok(Some(flows.begin(call, flow)));
+            Place::Transaction(transaction, scope) => {
+                let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
+                Ok(Box::new(transaction.enter(*scope)?))
             }
-        };
-        answers.answer(call, async move {
-            operation(session?).await.map(|answer| KeyAnswer::from(answer.into()))
-        });
-        Ok(None)
+            Place::Foreign(_) => Err(Error::transaction_ended()),
+        }
     }
-}
-
-/// Enters a transaction at the moment of the call, so that it waits for the call's end.
-fn enter(transaction: &Weak<Transaction>, scope: usize) -> Result<EngineSession, Error> {
-    let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
-    Ok(Box::new(transaction.enter(scope)?))
 }
 
 #[napi]
 impl Session {
-    /// Has the calls on the pool wait for those that are to come.
+    /// Begins operations in their order; those on the pool share statements. `calls` is a JSON list of
+    /// them, each a list: the call's number, the operation, and which of the leases is its flow's.
     #[napi(catch_unwind)]
-    pub fn hold(&self) {
-        if let Place::Pool(pool) = &self.place {
-            *self.held() = Some(pool.hold());
+    pub fn begin(
+        &self,
+        answers: &Answers,
+        calls: String,
+        leases: Vec<ClassInstance<'_, Lease>>,
+    ) -> napi::Result<()> {
+        let calls: Vec<(u32, Operation, Option<usize>)> = read(&calls)?;
+        let hold = match &self.place {
+            Place::Pool(pool) if calls.len() > 1 => Some(pool.hold()),
+            _ => None,
+        };
+        for (call, operation, lease) in calls {
+            let session = self.enter();
+            let lease = lease.and_then(|index| leases.get(index)).map(|lease| lease.shared());
+            answers.answer(call, async move {
+                operation.run(&*session?, lease.as_deref()).await.map(KeyAnswer::from)
+            });
         }
-    }
-
-    /// Has those calls go.
-    #[napi(catch_unwind)]
-    pub fn let_go(&self) {
-        let hold = self.held().take();
         within_runtime_if_available(|| drop(hold));
+        Ok(())
     }
 
-    /// Inserts a key, which is new if it was made for this.
+    /// Begins an operation in a transaction that JavaScript holds.
     #[napi(catch_unwind)]
-    pub fn create(
+    pub fn begin_flow(
         &self,
-        answers: &Answers,
-        call: u32,
-        is_new: bool,
-        named: u32,
-        texts: Vec<Option<String>>,
-    ) -> Begun {
-        self.answer(answers, call, move |session| async move {
-            let key = operations::create(&*session, columns(named, texts)?, is_new).await?;
-            Ok(without_given(key, named))
-        })
-    }
-
-    /// Finds the key of a request or inserts a new one, with Medusa's semantics.
-    #[napi(catch_unwind)]
-    pub fn initialize_request(
-        &self,
-        answers: &Answers,
-        call: u32,
-        header_key: Option<String>,
-        request: GivenRequest,
-    ) -> Begun {
-        self.answer(answers, call, |session| async move {
-            operations::initialize_request(&*session, header_key, request.into()).await
-        })
-    }
-
-    /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
-    /// one in progress. `key` is as [`super::key::client_key`] reads it; one that is not given is made.
-    #[napi(catch_unwind)]
-    pub fn initialize(
-        &self,
-        answers: &Answers,
-        call: u32,
-        lease: &Lease,
-        key: Option<String>,
-        request: GivenRequest,
-        wait: u32,
-    ) -> Begun {
-        let lease = lease.shared();
-        let wait = Duration::from_millis(wait.into());
-        self.answer(answers, call, move |session| async move {
-            request::initialize(&*session, &lease, key, request.into(), wait).await
-        })
-    }
-
-    /// Finds a key.
-    #[napi(catch_unwind)]
-    pub fn retrieve(&self, answers: &Answers, call: u32, key: String) -> Begun {
-        self.answer(
-            answers,
-            call,
-            |session| async move { operations::retrieve(&*session, key).await },
-        )
-    }
-
-    /// Finds the one key that a selector describes; `constraints` is the selector as its caller
-    /// wrote it, `alternatives` what it means, both as JSON text.
-    #[napi(catch_unwind)]
-    pub fn select(
-        &self,
-        answers: &Answers,
-        call: u32,
-        constraints: String,
-        alternatives: String,
-    ) -> Begun {
-        self.answer(answers, call, |session| async move {
-            let selector = Selector::from_json(constraints, &alternatives)?;
-            operations::select(&*session, selector).await
-        })
-    }
-
-    /// Locks a key for so many milliseconds.
-    #[napi(catch_unwind)]
-    pub fn lock(
-        &self,
-        answers: &Answers,
-        call: u32,
-        key: String,
-        hold: u32,
+        flow: u32,
+        operation: String,
         lease: Option<&Lease>,
-    ) -> Begun {
-        let hold = Duration::from_millis(hold.into());
+    ) -> napi::Result<FlowStep> {
+        let operation: Operation = read(&operation)?;
         let lease = lease.map(Lease::shared);
-        self.answer(answers, call, move |session| async move {
-            operations::lock(&*session, key, hold, lease.as_deref()).await
-        })
-    }
-
-    /// Changes columns of a key.
-    #[napi(catch_unwind)]
-    pub fn update(
-        &self,
-        answers: &Answers,
-        call: u32,
-        key: String,
-        named: u32,
-        texts: Vec<Option<String>>,
-        lease: Option<&Lease>,
-    ) -> Begun {
-        let lease = lease.map(Lease::shared);
-        self.answer(answers, call, move |session| async move {
-            let columns = columns(named, texts)?;
-            let key = operations::update(&*session, key, columns, lease.as_deref()).await?;
-            Ok(without_given(key, named))
-        })
+        Ok(self.flows()?.begin(flow, |session| async move {
+            operation.run(&session, lease.as_deref()).await
+        }))
     }
 
     /// Runs a stage of a key's request inside the transaction that the session is in.
@@ -220,16 +110,20 @@ impl Session {
         work: Work,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
-    ) -> Begun {
+    ) -> napi::Result<()> {
         let Place::Transaction(transaction, _) = &self.place else {
             return Err(napi::Error::from_reason("a stage needs a transaction of the engine's"));
         };
         let transaction = transaction.clone();
         let turn = turn(lease, recovery_point);
-        self.answer(answers, call, move |session| async move {
+        let session = self.enter();
+        answers.answer(call, async move {
+            let session = session?;
             let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
-            stage::run(&*session, &key, &turn, callback::run(&work, &transaction)).await
-        })
+            let work = callback::run(&work, &transaction);
+            stage::run(&*session, &key, &turn, work).await.map(KeyAnswer::from)
+        });
+        Ok(())
     }
 
     /// Begins a stage in a transaction that JavaScript holds. Its flow asks for the work when its time
@@ -331,18 +225,6 @@ pub fn turn(lease: Option<&Lease>, recovery_point: Option<String>) -> Turn {
     }
 }
 
-/// What tells a request from others, JSON as text.
-#[napi(object, object_to_js = false)]
-pub struct GivenRequest {
-    pub method: Option<String>,
-    pub path: Option<String>,
-    pub params: Option<String>,
-    pub fingerprint: Option<String>,
-}
-
-impl From<GivenRequest> for Request {
-    fn from(given: GivenRequest) -> Self {
-        let GivenRequest { method, path, params, fingerprint } = given;
-        Self { method, path, params, fingerprint }
-    }
+fn read<'a, T: Deserialize<'a>>(json: &'a str) -> napi::Result<T> {
+    serde_json::from_str(json).map_err(|error| napi::Error::from_reason(error.to_string()))
 }

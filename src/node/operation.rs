@@ -1,0 +1,76 @@
+//! The operations on keys, as JavaScript asks for them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::key::{columns, without_given};
+use crate::engine::error::Error;
+use crate::engine::lease::Lease;
+use crate::engine::selector::Selector;
+use crate::engine::session::Session;
+use crate::engine::stage::Staged;
+use crate::engine::statement::Request;
+use crate::engine::{operations, request};
+
+/// An operation, which crosses the door as JSON: a text costs less than a value each.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Operation {
+    /// Inserts a key, which is new if it was made for this. The columns are as [`columns`] takes them.
+    Create { is_new: bool, named: u32, texts: Vec<Option<String>> },
+    /// Finds the key of a request or inserts a new one, with Medusa's semantics.
+    InitializeRequest { header: Option<String>, request: Request },
+    /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
+    /// one in progress. `key` is as [`super::key::client_key`] reads it; one that is not given is made.
+    Initialize { key: Option<String>, request: Request, wait: u32 },
+    /// Finds a key.
+    Retrieve { key: String },
+    /// Finds the one key that a selector describes: `constraints` is the selector as its caller wrote
+    /// it, `alternatives` what it means, both as JSON text.
+    Select { constraints: String, alternatives: String },
+    /// Locks a key for so many milliseconds.
+    Lock { key: String, hold: u32 },
+    /// Changes columns of a key.
+    Update { key: String, named: u32, texts: Vec<Option<String>> },
+}
+
+impl Operation {
+    /// Runs it, as the flow that has the lease.
+    ///
+    /// # Errors
+    /// The operation's, and [`Error::InvalidArgument`] if it needs a lease or its columns are not as
+    /// they have to be.
+    pub async fn run(self, session: &dyn Session, lease: Option<&Lease>) -> Result<Staged, Error> {
+        let key = match self {
+            Self::Create { is_new, named, texts } => {
+                let key = operations::create(session, columns(named, texts)?, is_new).await?;
+                without_given(key, named)
+            }
+            Self::InitializeRequest { header, request } => {
+                operations::initialize_request(session, header, request).await?
+            }
+            Self::Initialize { key, request, wait } => {
+                let lease = lease.ok_or_else(|| {
+                    Error::InvalidArgument("a request begins with a lease".to_owned())
+                })?;
+                let wait = Duration::from_millis(wait.into());
+                request::initialize(session, lease, key, request, wait).await?
+            }
+            Self::Retrieve { key } => operations::retrieve(session, key).await?,
+            Self::Select { constraints, alternatives } => {
+                let selector = Selector::from_json(constraints, &alternatives)?;
+                operations::select(session, selector).await?
+            }
+            Self::Lock { key, hold } => {
+                let hold = Duration::from_millis(hold.into());
+                operations::lock(session, key, hold, lease).await?
+            }
+            Self::Update { key, named, texts } => {
+                let key = operations::update(session, key, columns(named, texts)?, lease).await?;
+                without_given(key, named)
+            }
+        };
+        Ok(key.into())
+    }
+}
