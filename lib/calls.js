@@ -100,9 +100,7 @@ class Calls {
 
   begin(session) {
     const numbers = this.#list.map(([number]) => number);
-    beginCalls(numbers, () =>
-      session.begin(answers, JSON.stringify(this.#list), this.#leases),
-    );
+    beginCalls(numbers, () => session.begin(answers, JSON.stringify(this.#list), this.#leases));
   }
 }
 

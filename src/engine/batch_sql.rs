@@ -11,7 +11,7 @@
 use super::key::{Columns, FINISHED, Field};
 use super::selector::COLUMNS;
 use super::sql;
-use super::sql::{FINGERPRINT, LOCKED_AT, ROW, Sql, TOKEN, interval, locked_at};
+use super::sql::{FINGERPRINT, KEY, LOCKED_AT, ROW, Sql, TOKEN, interval, locked_at};
 use super::statement::{LeaseChange, NewRequest, Statement, Token};
 
 /// The names of the columns of [`ROW`].
@@ -21,12 +21,18 @@ const NAMES: &str = "id, idempotency_key, created_at, locked_at, request_method,
 /// What statements have in common that can be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// [`Statement::Create`].
-    Create,
-    /// [`Statement::CreateNew`].
-    CreateNew,
-    /// [`Statement::FindOrCreate`].
-    FindOrCreate,
+    /// [`Statement::Create`] or [`Statement::CreateNew`] of the same columns.
+    Create {
+        /// A bit a column, in the order of the table's.
+        columns: u16,
+        /// Whether the keys were made for this.
+        is_new: bool,
+    },
+    /// [`Statement::FindOrCreate`] of the same columns.
+    FindOrCreate {
+        /// A bit a column, in the order of the table's.
+        columns: u16,
+    },
     /// [`Statement::Initialize`], with or without a fingerprint.
     Initialize(bool),
     /// [`Statement::TakeOver`], with or without a fingerprint.
@@ -53,10 +59,15 @@ impl Kind {
     pub fn of(statement: &Statement) -> Option<Self> {
         match statement {
             Statement::Create(columns) => {
-                matches!(columns.idempotency_key, Field::Set(Some(_))).then_some(Self::Create)
+                let kind = Self::Create { columns: columns.named(), is_new: false };
+                matches!(columns.idempotency_key, Field::Set(Some(_))).then_some(kind)
             }
-            Statement::CreateNew(_) => Some(Self::CreateNew),
-            Statement::FindOrCreate { .. } => Some(Self::FindOrCreate),
+            Statement::CreateNew(columns) => {
+                Some(Self::Create { columns: columns.named(), is_new: true })
+            }
+            Statement::FindOrCreate { columns, .. } => {
+                Some(Self::FindOrCreate { columns: columns.named() })
+            }
             Statement::Initialize(new) => Some(Self::Initialize(new.request.fingerprint.is_some())),
             Statement::TakeOver(new) => Some(Self::TakeOver(new.request.fingerprint.is_some())),
             Statement::Find(_) => Some(Self::Find),
@@ -85,14 +96,17 @@ impl Kind {
 }
 
 /// Writes the statement for a batch of a kind. Its rows are those of [`super::sql`] with their number
-/// in the batch before them; the one for new keys has none, as `RETURNING` knows no such thing.
+/// in the batch before them; the one for new keys has none, as `RETURNING` knows no such thing. What only
+/// answers a key answers no more of the row.
 pub fn text(sql: &Sql, kind: Kind) -> String {
     let table = &sql.table;
     match kind {
-        Kind::Create => create(table, " ON CONFLICT DO NOTHING"),
         // To look for conflicts costs a third of the insert.
-        Kind::CreateNew => create(table, ""),
-        Kind::FindOrCreate => find_or_create(table),
+        Kind::Create { columns, is_new: true } => create(table, columns, ""),
+        Kind::Create { columns, is_new: false } => {
+            create(table, columns, " ON CONFLICT DO NOTHING")
+        }
+        Kind::FindOrCreate { columns } => find_or_create(table, columns),
         Kind::Initialize(fingerprint) => initialize(table, fingerprint),
         Kind::TakeOver(fingerprint) => take_over(table, fingerprint),
         // A single statement goes as it is.
@@ -102,30 +116,30 @@ pub fn text(sql: &Sql, kind: Kind) -> String {
     }
 }
 
-fn create(table: &str, on_conflict: &str) -> String {
+fn create(table: &str, columns: u16, on_conflict: &str) -> String {
     format!(
-        "INSERT INTO {table} ({columns}) SELECT {values} FROM {input} WHERE {PATIENTLY}{on_conflict} \
-         RETURNING {ROW}",
-        columns = COLUMNS.map(|(name, _)| name).join(", "),
-        values = new_values(),
-        input = input(&NEW_VALUES),
+        "INSERT INTO {table} ({names}) SELECT {values} FROM {input} WHERE {PATIENTLY}{on_conflict} \
+         RETURNING {KEY}",
+        names = COLUMNS.map(|(name, _)| name).join(", "),
+        values = new_values(columns),
+        input = input(&names_of_values(columns)),
     )
 }
 
-fn find_or_create(table: &str) -> String {
+fn find_or_create(table: &str, columns: u16) -> String {
     let mut names = vec!["k"];
-    names.extend(NEW_VALUES);
+    names.extend(names_of_values(columns));
     format!(
         "WITH input AS (SELECT * FROM {input}), \
          known AS (SELECT input.n, known.* FROM input CROSS JOIN LATERAL (SELECT {ROW} FROM {table} \
          WHERE idempotency_key = k OFFSET 0) known), \
-         created AS (INSERT INTO {table} ({columns}) SELECT {values} FROM input \
+         created AS (INSERT INTO {table} ({all}) SELECT {values} FROM input \
          WHERE {PATIENTLY} AND NOT EXISTS (SELECT FROM known WHERE known.n = input.n) \
          ON CONFLICT DO NOTHING RETURNING {ROW}) \
          SELECT * FROM known UNION ALL SELECT n, created.* FROM created JOIN input ON v0 = id",
         input = input(&names),
-        columns = COLUMNS.map(|(name, _)| name).join(", "),
-        values = new_values(),
+        all = COLUMNS.map(|(name, _)| name).join(", "),
+        values = new_values(columns),
     )
 }
 
@@ -200,7 +214,7 @@ fn won(table: &str, condition: &str, same: &str) -> String {
 fn find(table: &str) -> String {
     format!(
         "SELECT n, found.* FROM {input} CROSS JOIN LATERAL \
-         (SELECT {ROW} FROM {table} WHERE idempotency_key = k OFFSET 0) found",
+         (SELECT {KEY} FROM {table} WHERE idempotency_key = k OFFSET 0) found",
         input = input(&["k"]),
     )
 }
@@ -213,7 +227,7 @@ fn find(table: &str) -> String {
 fn update(table: &str, columns: u16, lease: LeaseChange, fenced: bool) -> String {
     let named = named(columns);
     let mut names = vec!["k"];
-    names.extend(named.iter().map(|index| VALUES[*index]));
+    names.extend(names_of_values(columns));
     names.extend(fenced.then_some(["tokens", "l", "point"]).into_iter().flatten());
     let mut assignments: Vec<String> = Vec::new();
     if columns & LOCKED_AT == 0 && lease != LeaseChange::Keep {
@@ -250,11 +264,14 @@ const PATIENTLY: &str = "(SELECT set_config('lock_timeout', '50', true)) IS NOT 
 
 /// What the values of the table's columns are called in the input of a batch.
 const VALUES: [&str; 10] = ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
-const NEW_VALUES: [&str; 10] = VALUES;
 
 /// The indices of the columns whose bits are set.
 fn named(columns: u16) -> Vec<usize> {
     (0..COLUMNS.len()).filter(|index| columns & (1 << index) != 0).collect()
+}
+
+fn names_of_values(columns: u16) -> Vec<&'static str> {
+    named(columns).into_iter().map(|index| VALUES[index]).collect()
 }
 
 /// The batch as a table: a column a name, each from its array, and `n`, the number of the row.
@@ -264,11 +281,16 @@ fn input(names: &[&str]) -> String {
     format!("unnest({}) WITH ORDINALITY AS input({}, n)", arrays.join(", "), names.join(", "))
 }
 
-fn new_values() -> String {
-    let casts = COLUMNS.iter().zip(NEW_VALUES);
-    let casts: Vec<String> =
-        casts.map(|((_, sql_type), value)| format!("CAST({value} AS {sql_type})")).collect();
-    casts.join(", ")
+/// The values of a new row, with the table's defaults spelt out.
+fn new_values(columns: u16) -> String {
+    let values = COLUMNS.iter().zip(VALUES).enumerate();
+    let values = values.map(|(index, ((name, sql_type), value))| match *name {
+        _ if columns & (1 << index) != 0 => format!("CAST({value} AS {sql_type})"),
+        "created_at" => "now()".to_owned(),
+        "recovery_point" => "'started'".to_owned(),
+        _ => "NULL".to_owned(),
+    });
+    values.collect::<Vec<_>>().join(", ")
 }
 
 fn live(lease: &str) -> String {
@@ -296,8 +318,10 @@ pub enum Array<'a> {
 /// The arrays of a batch, in the order in which the statement of its kind numbers them.
 pub fn arrays<'a>(kind: Kind, batch: &[&'a Statement]) -> Vec<Array<'a>> {
     match kind {
-        Kind::Create | Kind::CreateNew => inserted(batch),
-        Kind::FindOrCreate => std::iter::once(keys(batch)).chain(inserted(batch)).collect(),
+        Kind::Create { columns, .. } => values(batch, columns),
+        Kind::FindOrCreate { columns } => {
+            std::iter::once(keys(batch)).chain(values(batch, columns)).collect()
+        }
         Kind::Initialize(fingerprint) => of_requests(batch, true, fingerprint),
         Kind::TakeOver(fingerprint) => of_requests(batch, false, fingerprint),
         Kind::Find | Kind::Single => vec![keys(batch)],
@@ -317,26 +341,19 @@ fn value(field: &Field) -> Option<&str> {
     }
 }
 
-/// The values of new rows, with the table's defaults spelt out.
-fn inserted<'a>(batch: &[&'a Statement]) -> Vec<Array<'a>> {
-    let new = |index: usize, default: Option<&'a str>| {
+/// The values of the columns that the statements name.
+fn values<'a>(batch: &[&'a Statement], columns: u16) -> Vec<Array<'a>> {
+    let of_column = |index: usize| {
         let values = batch.iter().map(|statement| match statement {
             Statement::Create(columns)
             | Statement::CreateNew(columns)
-            | Statement::FindOrCreate { columns, .. } => match columns.by_order()[index] {
-                Field::Absent => default,
-                Field::Set(value) => value.as_deref(),
-            },
+            | Statement::FindOrCreate { columns, .. }
+            | Statement::Update { columns, .. } => value(columns.by_order()[index]),
             _ => None,
         });
         Array::Borrowed(values.collect())
     };
-    let defaults = COLUMNS.iter().map(|(name, _)| match *name {
-        "created_at" => Some("now"),
-        "recovery_point" => Some("started"),
-        _ => None,
-    });
-    defaults.enumerate().map(|(index, default)| new(index, default)).collect()
+    named(columns).into_iter().map(of_column).collect()
 }
 
 fn of_requests<'a>(batch: &[&'a Statement], insert: bool, fingerprint: bool) -> Vec<Array<'a>> {
@@ -376,19 +393,15 @@ fn of_locks<'a>(batch: &[&'a Statement]) -> Vec<Array<'a>> {
 }
 
 fn of_updates<'a>(batch: &[&'a Statement], columns: u16, fenced: bool) -> Vec<Array<'a>> {
-    let updates = || {
-        batch.iter().filter_map(|statement| match statement {
-            Statement::Update { columns, fence, .. } => Some((columns, fence.as_ref())),
-            _ => None,
-        })
-    };
     let mut arrays = vec![keys(batch)];
-    arrays.extend(named(columns).into_iter().map(|index| {
-        let values = updates().map(|(columns, _)| value(columns.by_order()[index]));
-        Array::Borrowed(values.collect())
-    }));
+    arrays.extend(values(batch, columns));
     if fenced {
-        let fences = || updates().filter_map(|(_, fence)| fence);
+        let fences = || {
+            batch.iter().filter_map(|statement| match statement {
+                Statement::Update { fence, .. } => fence.as_ref(),
+                _ => None,
+            })
+        };
         let tokens = fences().map(|fence| Some(sql::array(&fence.tokens)));
         arrays.extend([
             Array::Owned(tokens.collect()),

@@ -512,19 +512,18 @@ pub fn read_row(row: &PgRow, first: usize) -> Result<Row, sqlx::Error> {
         response_body: row.try_get(first + 8)?,
         recovery_point: row.try_get(first + 9)?,
     };
-    let competes = row.len() > first + 12;
-    let answer = |column, otherwise| match competes {
-        true => row.try_get(first + column),
-        false => Ok(otherwise),
-    };
-    Ok(Row {
-        key,
-        place: Place(row.try_get(first + 10)?),
-        token: Token(row.try_get(first + 11)?),
-        won: answer(12, true)?,
-        live: answer(13, false)?,
-        same: answer(14, true)?,
-    })
+    let columns = row.len() - first;
+    let mut read = Row::from(key);
+    if columns > 10 {
+        read.place = Place(row.try_get(first + 10)?);
+        read.token = Token(row.try_get(first + 11)?);
+    }
+    if columns > 12 {
+        read.won = row.try_get(first + 12)?;
+        read.live = row.try_get(first + 13)?;
+        read.same = row.try_get(first + 14)?;
+    }
+    Ok(read)
 }
 
 // sqlx's own way to a timestamp, chrono, cannot hold PostgreSQL's infinities.

@@ -21,13 +21,24 @@ pub const FINGERPRINT: &str = "request_fingerprint";
 pub(super) const TOKEN: &str =
     "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
 
-/// The columns of a row as [`super::pool`] reads them, in this order. Statements that compete answer
-/// three more: whether the row was won, whether its lease is live, whether the request is the same.
-pub(super) const ROW: &str = "id, idempotency_key, created_at, locked_at, request_method, \
-                   request_params::text AS request_params, request_path, response_code, \
-                   response_body::text AS response_body, recovery_point, ctid::text AS place, \
-                   coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text) \
-                   AS token";
+macro_rules! key {
+    () => {
+        "id, idempotency_key, created_at, locked_at, request_method, \
+         request_params::text AS request_params, request_path, response_code, \
+         response_body::text AS response_body, recovery_point"
+    };
+}
+
+/// The columns of a key as [`super::pool`] reads them, in this order.
+pub(super) const KEY: &str = key!();
+
+/// Those of a row: its place and token, too. Statements that compete answer three more: whether the row
+/// was won, whether its lease is live, whether the request is the same.
+pub(super) const ROW: &str = concat!(
+    key!(),
+    ", ctid::text AS place, \
+     coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text) AS token"
+);
 
 /// The columns of a row that is claimed: what it is judged by. With them comes whether its lease is live.
 const CLAIM: &str = "recovery_point, ctid::text AS place, \

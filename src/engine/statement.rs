@@ -178,9 +178,10 @@ pub struct Fence {
 pub struct Row {
     /// The key.
     pub key: IdempotencyKey,
-    /// Where it is.
+    /// Where it is; empty where nothing was asked for but the key.
     pub place: Place,
-    /// What tells its lease from others, or, without one, this version of it.
+    /// What tells its lease from others, or, without one, this version of it; empty where nothing was
+    /// asked for but the key.
     pub token: Token,
     /// Whether the statement got what it competed for.
     pub won: bool,
@@ -194,6 +195,14 @@ impl Row {
     /// A row of which no more is known than what a claim is judged by.
     pub fn claimed(recovery_point: String, place: Place, token: Token, live: bool) -> Self {
         let key = IdempotencyKey { recovery_point, ..IdempotencyKey::default() };
-        Self { key, place, token, won: true, live, same: true }
+        Self { place, token, live, ..Self::from(key) }
+    }
+}
+
+impl From<IdempotencyKey> for Row {
+    /// A row of which no more is known than its key.
+    fn from(key: IdempotencyKey) -> Self {
+        let (place, token) = (Place(String::new()), Token(String::new()));
+        Self { key, place, token, won: true, live: false, same: true }
     }
 }

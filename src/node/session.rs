@@ -95,9 +95,9 @@ impl Session {
     ) -> napi::Result<FlowStep> {
         let operation: Operation = read(&operation)?;
         let lease = lease.map(Lease::shared);
-        Ok(self.flows()?.begin(flow, |session| async move {
-            operation.run(&session, lease.as_deref()).await
-        }))
+        Ok(self
+            .flows()?
+            .begin(flow, |session| async move { operation.run(&session, lease.as_deref()).await }))
     }
 
     /// Runs a stage of a key's request inside the transaction that the session is in.

@@ -166,7 +166,7 @@ impl Group {
 }
 
 fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
-    let statements: Vec<&Statement> = calls.iter().map(|call| &call.statement).collect();
+    let statements: Vec<&Statement> = calls.iter().map(|call| &*call.statement).collect();
     let mut arguments = PgArguments::default();
     for array in arrays(kind, &statements) {
         let added = match array {
@@ -179,11 +179,11 @@ fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
 }
 
 fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
-    if matches!(kind, Kind::Create | Kind::CreateNew) {
+    if matches!(kind, Kind::Create { .. }) {
         return created(rows, calls);
     }
     let otherwise = || match kind {
-        Kind::FindOrCreate => Found::Nothing,
+        Kind::FindOrCreate { .. } => Found::Nothing,
         _ => Found::Rows(Vec::new()),
     };
     let mut found: Vec<Found> = calls.iter().map(|_| otherwise()).collect();

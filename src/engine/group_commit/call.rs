@@ -12,7 +12,7 @@ use crate::engine::statement::{Row, Statement};
 /// A call that waits for its answer.
 pub struct Call {
     /// What it asks for.
-    pub statement: Statement,
+    pub statement: Box<Statement>,
     /// Its turn at its key; none for a call that has given it up to wait for the key's row.
     pub turn: Option<Turn>,
     /// Whether it must not wait for its row: it goes as a batch even if it is the only one.
@@ -32,9 +32,9 @@ pub enum Answer {
     /// It is answered.
     Done(Result<Vec<Row>, Error>),
     /// A batch is no place for it: its caller runs it alone, while it is its turn.
-    Alone(Statement, Option<Turn>, Option<Flight>),
+    Alone(Box<Statement>, Option<Turn>, Option<Flight>),
     /// Somebody has locked its key's row.
-    RowLocked(Statement, Option<Turn>),
+    RowLocked(Box<Statement>, Option<Turn>),
 }
 
 /// The key at which a statement takes its turn: that of a new one, too.

@@ -26,10 +26,10 @@ impl Manner {
         match (kind, statement) {
             // Somebody whose lock holds for no time is no rival.
             (_, Statement::Lock { hold, .. }) if *hold == Duration::ZERO => Self::Insert,
-            (Kind::Find | Kind::FindOrCreate, _) => Self::Read,
+            (Kind::Find | Kind::FindOrCreate { .. }, _) => Self::Read,
             (Kind::Lock | Kind::Initialize(_) | Kind::TakeOver(_), _) => Self::Compete(kind),
             (Kind::Update { .. } | Kind::Single, _) => Self::Write,
-            (Kind::Create | Kind::CreateNew, _) => Self::Insert,
+            (Kind::Create { .. }, _) => Self::Insert,
         }
     }
 }

@@ -130,7 +130,8 @@ impl Session for GroupCommit {
 
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         match Kind::of(&statement) {
-            Some(kind) => Box::pin(self.0.call(kind, statement)),
+            // Boxed, as it changes hands a few times.
+            Some(kind) => Box::pin(self.0.call(kind, Box::new(statement))),
             None => self.0.session.run(statement),
         }
     }
@@ -159,7 +160,7 @@ impl Group {
     }
 
     /// Answers one call.
-    async fn call(&self, kind: Kind, statement: Statement) -> Result<Vec<Row>, Error> {
+    async fn call(&self, kind: Kind, statement: Box<Statement>) -> Result<Vec<Row>, Error> {
         let ticket = {
             let (_gate, room) = self.room().await?;
             self.queue.enter(kind, statement, Some(room), || self.text(kind))
@@ -212,7 +213,7 @@ impl Group {
     async fn alone<P>(
         &self,
         kind: Kind,
-        statement: Statement,
+        statement: Box<Statement>,
         turn: Option<Turn>,
         place: P,
     ) -> Result<Vec<Row>, Error> {
@@ -227,7 +228,7 @@ impl Group {
                 }
             };
         }
-        let mut running = self.session.run(statement);
+        let mut running = self.session.run(*statement);
         let connection = loop {
             tokio::select! {
                 biased;
@@ -247,12 +248,12 @@ impl Group {
     /// Writes to a row, for which it waits if somebody has locked it.
     async fn write<P, C>(
         &self,
-        statement: Statement,
+        statement: Box<Statement>,
         turn: Option<Turn>,
         place: P,
         _connection: C,
     ) -> Result<Vec<Row>, Error> {
-        let mut running = self.session.run(statement);
+        let mut running = self.session.run(*statement);
         tokio::select! {
             biased;
             result = &mut running => return result,
@@ -272,7 +273,7 @@ impl Group {
     fn again(
         &self,
         kind: Kind,
-        statement: Statement,
+        statement: Box<Statement>,
         turn: Option<Turn>,
     ) -> oneshot::Receiver<Answer> {
         self.queue.enter_again(kind, statement, turn, || self.text(kind))
@@ -283,14 +284,14 @@ impl Group {
     async fn until_unlocked(
         &self,
         kind: Kind,
-        mut statement: Statement,
+        mut statement: Box<Statement>,
         _wait: Option<RowWait>,
     ) -> Result<Vec<Row>, Error> {
         let until = Instant::now() + LOCK_TIMEOUT;
         let mut pause = SHORTEST_PAUSE;
         loop {
             if let Some(_connection) = self.connection_to_wait_on() {
-                return self.session.run(statement).await;
+                return self.session.run(*statement).await;
             }
             if Instant::now() >= until {
                 return Err(Error::Busy(statement.key().unwrap_or_default().to_owned()));

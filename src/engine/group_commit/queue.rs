@@ -93,10 +93,9 @@ pub struct Hold {
 }
 
 /// How a call begins.
-#[allow(clippy::large_enum_variant)] // it is taken apart where it is made
 pub enum Ticket {
     /// At once: nobody else is there.
-    Alone(Statement, Turn, Flight),
+    Alone(Box<Statement>, Turn, Flight),
     /// In the queue.
     Queued(oneshot::Receiver<Answer>),
 }
@@ -111,7 +110,7 @@ impl Queue {
     pub fn enter(
         self: &Arc<Self>,
         kind: Kind,
-        statement: Statement,
+        statement: Box<Statement>,
         room: Option<OwnedSemaphorePermit>,
         text: impl FnOnce() -> String,
     ) -> Ticket {
@@ -171,7 +170,7 @@ impl Queue {
     pub fn enter_again(
         self: &Arc<Self>,
         kind: Kind,
-        statement: Statement,
+        statement: Box<Statement>,
         turn: Option<Turn>,
         text: impl FnOnce() -> String,
     ) -> oneshot::Receiver<Answer> {
