@@ -80,11 +80,11 @@ class IdempotencyKeyService {
     const [named, texts] = columnsOf(payload, key);
     if (isNew) {
       // Before the insert, so that a caller who repeats it repeats the same key.
-      Reflect.set(payload, "idempotency_key", key);
+      setKey(payload, key);
     }
-    const create = { isNew, named, texts };
+    const create = [isNew, named, texts];
     const answer = await IdempotencyKeyService.#run(this, { create });
-    return keyFrom(unwrap(answer).key, payload);
+    return keyFrom(unwrap(answer), payload);
   }
 
   async initializeRequest(headerKey, method, params, path) {
@@ -95,7 +95,7 @@ class IdempotencyKeyService {
 
   async retrieve(keyOrSelector) {
     const answer = await IdempotencyKeyService.#run(this, lookUp(keyOrSelector));
-    return keyFrom(unwrap(answer).key);
+    return keyFrom(unwrap(answer));
   }
 
   async lock(key) {
@@ -103,9 +103,9 @@ class IdempotencyKeyService {
     const text = keyText(key);
     const lease = IdempotencyKeyService.#leaseFor(this, key);
     return lease.use(async (native) => {
-      const lock = { key: text, hold: this.#settings.lockTimeout };
+      const lock = [text, this.#settings.lockTimeout];
       const answer = await IdempotencyKeyService.#run(this, { lock }, native);
-      return lease.keep(keyFrom(unwrap(answer).key));
+      return lease.keep(keyFrom(unwrap(answer)));
     });
   }
 
@@ -114,11 +114,11 @@ class IdempotencyKeyService {
     const text = keyText(key);
     requireColumns("update", update);
     const [named, texts] = columnsOf(update);
-    const operation = { update: { key: text, named, texts } };
+    const operation = { update: [text, named, texts] };
     const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
     return lease.use(async (native) => {
       const answer = await IdempotencyKeyService.#run(this, operation, native);
-      return lease.keep(keyFrom(unwrap(answer).key, update));
+      return lease.keep(keyFrom(unwrap(answer), update));
     });
   }
 
@@ -244,13 +244,14 @@ class IdempotencyKeyService {
   }
 
   /** Runs an operation in the transaction of a manager. */
-  static #runIn(service, manager, operation, lease) {
+  static async #runIn(service, manager, operation, lease) {
     if (TransactionManager.isTransactionManager(manager)) {
       return askIn(TransactionManager.sessionOf(manager), operation, lease);
     }
     const session = foreignSession(service.#schemaOf(manager));
     const begin = (flow) => session.beginFlow(flow, JSON.stringify(operation), lease);
-    return drive(session, begin, manager);
+    const { value, failure } = await drive(session, begin, manager);
+    return { value: value?.key, failure };
   }
 
   static #initialize(service, header, request, fingerprint) {
@@ -261,9 +262,9 @@ class IdempotencyKeyService {
 
   /** The key of a request, with Medusa's semantics. */
   static async #findOrCreate(service, header, request) {
-    const initializeRequest = { header, request };
+    const initializeRequest = [header, request];
     const answer = await IdempotencyKeyService.#run(service, { initializeRequest });
-    return keyFrom(unwrap(answer).key);
+    return keyFrom(unwrap(answer));
   }
 
   /** Begins the request of a key, takes it over, or finds its answer. */
@@ -275,10 +276,10 @@ class IdempotencyKeyService {
     await untilReleased(database.table, key);
     // A bound call does not wait: it would hold its caller's connection.
     const wait = placeOf(service.transactionManager_) ? 0 : service.#settings.waitTimeout;
-    const initialize = { key, request: { ...request, fingerprint }, wait };
+    const initialize = [key, { ...request, fingerprint }, wait];
     const begin = async (native) => {
       const answer = await IdempotencyKeyService.#run(service, { initialize }, native);
-      return lease.keep(keyFrom(unwrap(answer).key));
+      return lease.keep(keyFrom(unwrap(answer)));
     };
     try {
       return await lease.use(begin);
@@ -429,6 +430,14 @@ class IdempotencyKeyService {
   }
 }
 
+function setKey(payload, key) {
+  try {
+    payload.idempotency_key = key;
+  } catch {
+    // It is frozen.
+  }
+}
+
 const foreignSessions = new Map();
 
 /** The operations in a transaction that somebody else holds, on the table of a schema. */
@@ -443,11 +452,11 @@ function foreignSession(schema) {
 
 function lookUp(keyOrSelector) {
   if (typeof keyOrSelector !== "object" || keyOrSelector === null) {
-    return { retrieve: { key: keyText(keyOrSelector) } };
+    return { retrieve: [keyText(keyOrSelector)] };
   }
   const constraints = JSON.stringify(keyOrSelector);
   const alternatives = JSON.stringify(alternativesOf(keyOrSelector));
-  return { select: { constraints, alternatives } };
+  return { select: [constraints, alternatives] };
 }
 
 function duration(signature, value) {

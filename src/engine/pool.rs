@@ -479,9 +479,10 @@ pub fn unanswered(target: &Target) -> Error {
 /// # Errors
 /// [`Error::Connection`] when the table's columns have other types than Medusa's.
 pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
+    let mut reader = RowReader::of_columns_from(0);
     let read = |row: &PgRow| match row.len() {
         CLAIMED => read_claim(row),
-        _ => read_row(row, 0),
+        _ => reader.read(row),
     };
     let rows = rows.iter().map(read).collect::<Result<_, _>>();
     rows.map_err(|error| Error::from_sqlx(error, target))
@@ -495,35 +496,58 @@ fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
     Ok(Row::claimed(row.try_get(0)?, place, token, row.try_get(3)?))
 }
 
-/// Reads the row of a statement whose first `first` columns are something else.
-///
-/// # Errors
-/// Those of the columns' types.
-pub fn read_row(row: &PgRow, first: usize) -> Result<Row, sqlx::Error> {
-    let key = IdempotencyKey {
-        id: row.try_get(first)?,
-        idempotency_key: row.try_get(first + 1)?,
-        created_at: row.try_get(first + 2)?,
-        locked_at: row.try_get(first + 3)?,
-        request_method: row.try_get(first + 4)?,
-        request_params: row.try_get(first + 5)?,
-        request_path: row.try_get(first + 6)?,
-        response_code: row.try_get(first + 7)?,
-        response_body: row.try_get(first + 8)?,
-        recovery_point: row.try_get(first + 9)?,
-    };
-    let columns = row.len() - first;
-    let mut read = Row::from(key);
-    if columns > 10 {
-        read.place = Place(row.try_get(first + 10)?);
-        read.token = Token(row.try_get(first + 11)?);
+/// Reads rows of a result. They are of the same types, so those of the first row alone are checked.
+pub struct RowReader {
+    first: usize,
+    checked: bool,
+}
+
+impl RowReader {
+    /// For a result whose columns before `first` are something else.
+    pub fn of_columns_from(first: usize) -> Self {
+        Self { first, checked: false }
     }
-    if columns > 12 {
-        read.won = row.try_get(first + 12)?;
-        read.live = row.try_get(first + 13)?;
-        read.same = row.try_get(first + 14)?;
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// Those of the columns' types.
+    pub fn read(&mut self, row: &PgRow) -> Result<Row, sqlx::Error> {
+        let mut read = Row::from(IdempotencyKey {
+            id: self.get(row, 0)?,
+            idempotency_key: self.get(row, 1)?,
+            created_at: self.get(row, 2)?,
+            locked_at: self.get(row, 3)?,
+            request_method: self.get(row, 4)?,
+            request_params: self.get(row, 5)?,
+            request_path: self.get(row, 6)?,
+            response_code: self.get(row, 7)?,
+            response_body: self.get(row, 8)?,
+            recovery_point: self.get(row, 9)?,
+        });
+        let columns = row.len() - self.first;
+        if columns > 10 {
+            read.place = Place(self.get(row, 10)?);
+            read.token = Token(self.get(row, 11)?);
+        }
+        if columns > 12 {
+            read.won = self.get(row, 12)?;
+            read.live = self.get(row, 13)?;
+            read.same = self.get(row, 14)?;
+        }
+        self.checked = true;
+        Ok(read)
     }
-    Ok(read)
+
+    fn get<'r, T>(&self, row: &'r PgRow, column: usize) -> Result<T, sqlx::Error>
+    where
+        T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        match self.checked {
+            true => row.try_get_unchecked(self.first + column),
+            false => row.try_get(self.first + column),
+        }
+    }
 }
 
 // sqlx's own way to a timestamp, chrono, cannot hold PostgreSQL's infinities.

@@ -35,7 +35,7 @@ pub struct Answers {
 
 struct Outbox {
     /// Each the beginning of a JSON list of answers.
-    texts: Arc<Mutex<Vec<String>>>,
+    texts: Arc<Mutex<Vec<Vec<u8>>>>,
     deliver: Deliver,
     /// Calls that can go on.
     ready: Mutex<Vec<Runnable>>,
@@ -50,7 +50,7 @@ impl Answers {
     /// each of them a list: the call's number, what it resolves to, and the failure if it has failed.
     #[napi(constructor, catch_unwind)]
     pub fn new(deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
-        let texts = Arc::<Mutex<Vec<String>>>::default();
+        let texts = Arc::<Mutex<Vec<Vec<u8>>>>::default();
         let waiting = Arc::clone(&texts);
         let deliver = deliver
             .build_threadsafe_function::<()>()
@@ -109,14 +109,22 @@ impl Outbox {
         }
     }
 
-    fn put(&self, answer: &str) {
+    fn put<T: Serialize>(&self, call: u32, answer: Result<T, Error>) {
         let mut texts = locked(&self.texts);
-        match texts.last_mut() {
-            Some(text) if text.len() < LONGEST => {
-                text.push(',');
-                text.push_str(answer);
-            }
-            _ => texts.push(format!("[{answer}")),
+        if texts.last().is_none_or(|text| text.len() >= LONGEST) {
+            texts.push(Vec::new());
+        }
+        let Some(text) = texts.last_mut() else { return };
+        text.push(if text.is_empty() { b'[' } else { b',' });
+        let before = text.len();
+        let written = answer.and_then(|value| {
+            serde_json::to_writer(&mut *text, &(call, value))
+                .map_err(|error| lost(&error.to_string()))
+        });
+        if let Err(error) = written {
+            text.truncate(before);
+            // A failure is text throughout, which can always be written.
+            let _ = serde_json::to_writer(&mut *text, &(call, (), Failure::from(error)));
         }
     }
 }
@@ -136,14 +144,8 @@ impl<T: Serialize> Pending<T> {
 
 impl<T: Serialize> Drop for Pending<T> {
     fn drop(&mut self) {
-        let call = self.call;
         let answer = self.answer.take().unwrap_or_else(|| Err(lost("ended without an answer")));
-        let text = answer.and_then(|value| {
-            serde_json::to_string(&(call, value)).map_err(|error| lost(&error.to_string()))
-        });
-        // A failure is text throughout, which can always be written.
-        let text = text.or_else(|error| serde_json::to_string(&(call, (), Failure::from(error))));
-        self.outbox.put(&text.unwrap_or_default());
+        self.outbox.put(self.call, answer);
     }
 }
 
@@ -157,9 +159,13 @@ fn lost(reason: &str) -> Error {
     }
 }
 
-fn ended(mut texts: Vec<String>) -> Vec<String> {
-    texts.iter_mut().for_each(|text| text.push(']'));
-    texts
+fn ended(texts: Vec<Vec<u8>>) -> Vec<String> {
+    let ended = texts.into_iter().map(|mut text| {
+        text.push(b']');
+        String::from_utf8(text)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    });
+    ended.collect()
 }
 
 fn locked<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {

@@ -48,23 +48,17 @@ pub fn client_key(header: Option<String>) -> ClientKey {
     }
 }
 
-/// What a call that resolves to a key is answered with.
+/// What a stage is answered with.
 #[derive(Serialize)]
-pub struct KeyAnswer {
+pub struct StageAnswer {
     key: KeyRow,
-    /// Whether the work of a stage was done.
+    /// Whether its work was done.
     ran: bool,
 }
 
-impl From<Staged> for KeyAnswer {
+impl From<Staged> for StageAnswer {
     fn from(Staged { key, ran }: Staged) -> Self {
         Self { key: KeyRow(key), ran }
-    }
-}
-
-impl From<IdempotencyKey> for KeyAnswer {
-    fn from(key: IdempotencyKey) -> Self {
-        Self { key: KeyRow(key), ran: false }
     }
 }
 

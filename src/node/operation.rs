@@ -6,14 +6,15 @@ use serde::Deserialize;
 
 use super::key::{columns, without_given};
 use crate::engine::error::Error;
+use crate::engine::key::IdempotencyKey;
 use crate::engine::lease::Lease;
 use crate::engine::selector::Selector;
 use crate::engine::session::Session;
-use crate::engine::stage::Staged;
 use crate::engine::statement::Request;
 use crate::engine::{operations, request};
 
-/// An operation, which crosses the door as JSON: a text costs less than a value each.
+/// An operation, which crosses the door as JSON: one text costs less than many values. What it is given may
+/// be a list in this order.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Operation {
@@ -41,36 +42,39 @@ impl Operation {
     /// # Errors
     /// The operation's, and [`Error::InvalidArgument`] if it needs a lease or its columns are not as
     /// they have to be.
-    pub async fn run(self, session: &dyn Session, lease: Option<&Lease>) -> Result<Staged, Error> {
-        let key = match self {
+    pub async fn run(
+        self,
+        session: &dyn Session,
+        lease: Option<&Lease>,
+    ) -> Result<IdempotencyKey, Error> {
+        match self {
             Self::Create { is_new, named, texts } => {
                 let key = operations::create(session, columns(named, texts)?, is_new).await?;
-                without_given(key, named)
+                Ok(without_given(key, named))
             }
             Self::InitializeRequest { header, request } => {
-                operations::initialize_request(session, header, request).await?
+                operations::initialize_request(session, header, request).await
             }
             Self::Initialize { key, request, wait } => {
                 let lease = lease.ok_or_else(|| {
                     Error::InvalidArgument("a request begins with a lease".to_owned())
                 })?;
                 let wait = Duration::from_millis(wait.into());
-                request::initialize(session, lease, key, request, wait).await?
+                request::initialize(session, lease, key, request, wait).await
             }
-            Self::Retrieve { key } => operations::retrieve(session, key).await?,
+            Self::Retrieve { key } => operations::retrieve(session, key).await,
             Self::Select { constraints, alternatives } => {
                 let selector = Selector::from_json(constraints, &alternatives)?;
-                operations::select(session, selector).await?
+                operations::select(session, selector).await
             }
             Self::Lock { key, hold } => {
                 let hold = Duration::from_millis(hold.into());
-                operations::lock(session, key, hold, lease).await?
+                operations::lock(session, key, hold, lease).await
             }
             Self::Update { key, named, texts } => {
                 let key = operations::update(session, key, columns(named, texts)?, lease).await?;
-                without_given(key, named)
+                Ok(without_given(key, named))
             }
-        };
-        Ok(key.into())
+        }
     }
 }

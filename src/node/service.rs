@@ -8,7 +8,7 @@ use napi_derive::napi;
 use super::answers::Answers;
 use super::callback::{self, Work};
 use super::connection::ConnectionParts;
-use super::key::{KeyAnswer, KeyRow};
+use super::key::{KeyRow, StageAnswer};
 use super::lease::Lease;
 use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
@@ -97,7 +97,7 @@ impl Service {
                 async move { callback::run(&work, &transaction).await }
             };
             let staged = stage::run_in_transaction(&session, &key, &turn, max_retries, work);
-            staged.await.map(KeyAnswer::from)
+            staged.await.map(StageAnswer::from)
         });
     }
 

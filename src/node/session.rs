@@ -9,13 +9,13 @@ use serde::Deserialize;
 use super::answers::Answers;
 use super::callback::{self, Work, WorkDone};
 use super::flow::{FlowStep, Flows};
-use super::key::KeyAnswer;
+use super::key::{KeyRow, StageAnswer};
 use super::lease::Lease;
 use super::operation::Operation;
 use crate::engine::error::Error;
 use crate::engine::group_commit::GroupCommit;
 use crate::engine::sql::Sql;
-use crate::engine::stage::Turn;
+use crate::engine::stage::{Staged, Turn};
 use crate::engine::statement::{self, Row, Token};
 use crate::engine::transaction::Transaction;
 use crate::engine::{session, stage};
@@ -78,7 +78,7 @@ impl Session {
             let session = self.enter();
             let lease = lease.and_then(|index| leases.get(index)).map(|lease| lease.shared());
             answers.answer(call, async move {
-                operation.run(&*session?, lease.as_deref()).await.map(KeyAnswer::from)
+                operation.run(&*session?, lease.as_deref()).await.map(KeyRow)
             });
         }
         within_runtime_if_available(|| drop(hold));
@@ -95,9 +95,9 @@ impl Session {
     ) -> napi::Result<FlowStep> {
         let operation: Operation = read(&operation)?;
         let lease = lease.map(Lease::shared);
-        Ok(self
-            .flows()?
-            .begin(flow, |session| async move { operation.run(&session, lease.as_deref()).await }))
+        Ok(self.flows()?.begin(flow, |session| async move {
+            operation.run(&session, lease.as_deref()).await.map(Staged::from)
+        }))
     }
 
     /// Runs a stage of a key's request inside the transaction that the session is in.
@@ -121,7 +121,7 @@ impl Session {
             let session = session?;
             let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
             let work = callback::run(&work, &transaction);
-            stage::run(&*session, &key, &turn, work).await.map(KeyAnswer::from)
+            stage::run(&*session, &key, &turn, work).await.map(StageAnswer::from)
         });
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::{Group, PATIENCE};
 use crate::engine::batch_sql::{Array, Kind, arrays};
 use crate::engine::error::Error;
 use crate::engine::key::Field;
-use crate::engine::pool::{Connection, STATEMENT_TIMEOUT, read_row, unanswered};
+use crate::engine::pool::{Connection, RowReader, STATEMENT_TIMEOUT, unanswered};
 use crate::engine::statement::{Row, Statement};
 
 /// What a batch answers to one of its callers.
@@ -187,12 +187,13 @@ fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx:
         _ => Found::Rows(Vec::new()),
     };
     let mut found: Vec<Found> = calls.iter().map(|_| otherwise()).collect();
+    let mut reader = RowReader::of_columns_from(1);
     for row in rows {
         let number = row.try_get::<i64, _>(0)?;
         let index = usize::try_from(number - 1).ok();
         if let Some(found) = index.and_then(|index| found.get_mut(index)) {
             *found = match row.try_get::<Option<&str>, _>(1)? {
-                Some(_) => Found::Rows(vec![read_row(row, 1)?]),
+                Some(_) => Found::Rows(vec![reader.read(row)?]),
                 None => Found::RowLocked,
             };
         }
@@ -202,7 +203,8 @@ fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx:
 
 /// New rows come in the order of the batch, without those that were not inserted.
 fn created(rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
-    let mut rows = rows.iter().map(|row| read_row(row, 0));
+    let mut reader = RowReader::of_columns_from(0);
+    let mut rows = rows.iter().map(|row| reader.read(row));
     let mut next = rows.next().transpose()?;
     let mut found = Vec::with_capacity(calls.len());
     for call in calls {
