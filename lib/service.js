@@ -434,7 +434,8 @@ function setKey(payload, key) {
   try {
     payload.idempotency_key = key;
   } catch {
-    // It is frozen.
+    // One that is frozen stays as it is.
+    Reflect.set(payload, "idempotency_key", key);
   }
 }
 

@@ -69,6 +69,8 @@ impl Answers {
         T: Serialize + Send + 'static,
     {
         let outbox = Arc::clone(&self.outbox);
+        // Boxed, as the task would have room for it twice.
+        let future = Box::pin(future);
         let pending = Pending { call, answer: None, outbox: Arc::clone(&outbox) };
         within_runtime_if_available(|| {
             // Whoever wakes the call may know of no runtime, or only of one that has ended.
