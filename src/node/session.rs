@@ -62,13 +62,15 @@ impl Session {
 impl Session {
     /// Begins operations in their order; those on the pool share statements. `calls` is a JSON list of
     /// them, each a list: the call's number, the operation, and which of the leases is its flow's.
+    ///
+    /// Answers whether the first of those that come next should not wait for the others.
     #[napi(catch_unwind)]
     pub fn begin(
         &self,
         answers: &Answers,
         calls: String,
         leases: Vec<ClassInstance<'_, Lease>>,
-    ) -> napi::Result<()> {
+    ) -> napi::Result<bool> {
         let calls: Vec<(u32, Operation, Option<usize>)> = read(&calls)?;
         let hold = match &self.place {
             Place::Pool(pool) if calls.len() > 1 => Some(pool.hold()),
@@ -82,7 +84,10 @@ impl Session {
             });
         }
         within_runtime_if_available(|| drop(hold));
-        Ok(())
+        match &self.place {
+            Place::Pool(pool) => Ok(pool.gathers_commits()),
+            _ => Ok(false),
+        }
     }
 
     /// Begins an operation in a transaction that JavaScript holds.

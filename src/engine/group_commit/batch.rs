@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::Arguments as _;
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::call::{Answer, Call, key};
 use super::queue::{Batch, Flight};
@@ -119,12 +119,11 @@ impl Group {
                 }
             };
             let rows = calls.len();
-            let start = Instant::now();
             let found = self.fetch(kind, &text, &calls, connection).await;
             match found {
                 Ok(found) => {
                     let bytes: usize = found.iter().map(Found::bytes).sum();
-                    self.queue.answered(kind, bytes, rows, start.elapsed());
+                    self.queue.answered(kind, bytes, rows);
                     calls.into_iter().zip(found).for_each(|(call, found)| answer(call, found));
                 }
                 Err(Error::Database(_)) if rows > 1 => {

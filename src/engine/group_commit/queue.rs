@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -14,7 +13,6 @@ use super::Limits;
 use super::call::{Answer, Call, hash, size};
 use super::key::{Key, Manner};
 use super::lane::Lane;
-use super::pace::Pace;
 use crate::engine::batch_sql::Kind;
 use crate::engine::statement::Statement;
 
@@ -55,13 +53,14 @@ struct State {
     holds: Vec<ThreadId>,
     /// The last call that is not held. Those before it are not either: it would wait behind them.
     let_go: u64,
-    pace: Pace,
 }
 
 /// The calls of all callers.
 pub struct Queue {
     state: Mutex<State>,
     limits: Limits,
+    /// Whether the server waits with each commit for others.
+    gathers_commits: Box<dyn Fn() -> bool + Send + Sync>,
     /// Begins a flight of its own.
     launch: Box<dyn Fn(Flight) + Send + Sync>,
 }
@@ -102,8 +101,12 @@ pub enum Ticket {
 
 impl Queue {
     /// A queue that calls `launch` when there are calls and too few flights.
-    pub fn new(limits: Limits, launch: Box<dyn Fn(Flight) + Send + Sync>) -> Self {
-        Self { state: Mutex::default(), limits, launch }
+    pub fn new(
+        limits: Limits,
+        gathers_commits: Box<dyn Fn() -> bool + Send + Sync>,
+        launch: Box<dyn Fn(Flight) + Send + Sync>,
+    ) -> Self {
+        Self { state: Mutex::default(), limits, gathers_commits, launch }
     }
 
     /// Takes a call in. `text` writes the SQL of a kind that has not been met before.
@@ -127,7 +130,7 @@ impl Queue {
         let behind_row = known.row_awaited && manner == Manner::Write;
         let admitted = !behind_row && known.behind.is_empty() && known.admits(manner);
         if admitted
-            && (!held || state.pace.is_slow())
+            && (!held || (self.gathers_commits)())
             && state.flights == 0
             && state.nobody_waits()
             && let Ok(runtime) = Handle::try_current()
@@ -193,7 +196,7 @@ impl Queue {
         let mut guard = self.state();
         let state = &mut *guard;
         let batch = loop {
-            let last = state.last();
+            let last = self.last(state);
             let firsts = state.lanes.iter_mut().filter_map(|lane| Some((lane.first()?, lane)));
             let (first, lane) = firsts.min_by_key(|(first, _)| *first)?;
             if first > last {
@@ -223,13 +226,9 @@ impl Queue {
         }
     }
 
-    /// Notes that a batch of a kind was answered, with so many bytes to each of so many, after a time.
-    pub fn answered(&self, kind: Kind, bytes: usize, rows: usize, took: Duration) {
-        let mut state = self.state();
-        if kind != Kind::Find {
-            state.pace.note(took, rows);
-        }
-        if let Some(lane) = state.lane_of(kind) {
+    /// Notes that a batch of a kind was answered, with so many bytes to each of so many.
+    pub fn answered(&self, kind: Kind, bytes: usize, rows: usize) {
+        if let Some(lane) = self.state().lane_of(kind) {
             lane.grow(self.limits.max_batch_rows);
             lane.answered = bytes / rows;
         }
@@ -249,7 +248,7 @@ impl Queue {
         runtime: Option<&Handle>,
         all: bool,
     ) {
-        if !state.has_flight(&self.limits, all) {
+        if !self.has_flight(&state, all) {
             return;
         }
         // Without a runtime nothing is under way; the next call brings one.
@@ -260,6 +259,30 @@ impl Queue {
         }
     }
 
+    /// Whether one more statement under way is worth it. The first always is. A further one is if it
+    /// would be a large batch: many small ones are slower than few large ones. Where the server waits for
+    /// other commits, a smaller one is, or `all` that came together.
+    fn has_flight(&self, state: &State, all: bool) -> bool {
+        let limits = &self.limits;
+        let (most, batch) = match (self.gathers_commits)() {
+            true if all => (limits.max_gathered_flights, 1),
+            true if !state.holds.is_empty() => (1, 1),
+            true => (limits.max_gathered_flights, limits.min_gathered_batch),
+            false => (limits.max_flights, limits.min_further_batch),
+        };
+        let enough = match state.flights {
+            0 => true,
+            flights => flights < most && state.waiting() >= batch,
+        };
+        enough && state.has_batch(self.last(state))
+    }
+
+    /// The last call that may go. Where the server waits for other commits, held calls do not wait: what
+    /// goes at once has it begin, and the rest catches up.
+    fn last(&self, state: &State) -> u64 {
+        if (self.gathers_commits)() { u64::MAX } else { state.let_go }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -267,39 +290,19 @@ impl Queue {
 
 impl State {
     fn nobody_waits(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.calls.is_empty())
+        self.waiting() == 0
     }
 
     fn let_all_go(&mut self) {
         self.let_go = self.calls;
     }
 
-    /// Whether one more statement under way is worth it. The first always is. A further one is if it
-    /// would be a large batch: many small ones are slower than few large ones. While the server mostly
-    /// waits for its disk, a smaller one is, or `all` that came together.
-    fn has_flight(&self, limits: &Limits, all: bool) -> bool {
-        let waiting: usize = self.lanes.iter().map(|lane| lane.calls.len()).sum();
-        let (most, batch) = match self.pace.is_slow() {
-            true if all => (limits.max_slow_flights, 1),
-            true if !self.holds.is_empty() => (1, 1),
-            true => (limits.max_slow_flights, limits.min_slow_batch),
-            false => (limits.max_flights, limits.min_further_batch),
-        };
-        match self.flights {
-            0 => self.has_batch(),
-            flights => flights < most && waiting >= batch && self.has_batch(),
-        }
+    fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.calls.len()).sum()
     }
 
-    fn has_batch(&self) -> bool {
-        let last = self.last();
+    fn has_batch(&self, last: u64) -> bool {
         self.lanes.iter().filter_map(Lane::first).any(|first| first <= last)
-    }
-
-    /// The last call that may go. Where the server mostly waits for its disk, held ones do not wait:
-    /// what goes at once has the disk begin, and the rest catches up with it.
-    fn last(&self) -> u64 {
-        if self.pace.is_slow() { u64::MAX } else { self.let_go }
     }
 
     fn lane(&mut self, kind: Kind, cap: usize, text: impl FnOnce() -> String) {
