@@ -6,7 +6,7 @@ const { fork } = require("node:child_process");
 const { once } = require("node:events");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { IdempotencyKeyService } = require("..");
-const { REQUEST } = require("./keys");
+const { newRequest } = require("./keys");
 
 const CALLERS = 64;
 /**
@@ -63,7 +63,7 @@ async function create(service, count, seconds) {
   const caller = async () => {
     while (created < count && performance.now() < end) {
       created += 1;
-      await service.create({ ...REQUEST });
+      await service.create(newRequest());
     }
   };
   await Promise.all(Array.from({ length: CALLERS }, caller));

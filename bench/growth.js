@@ -13,7 +13,7 @@ const { IdempotencyKeyService } = require("..");
 const { compare } = require("./compare");
 const { describeServer, openServer, withClient } = require("./database");
 const { OPEN_EVERY, fill, keyOf } = require("./fill");
-const { REQUEST } = require("./keys");
+const { newRequest } = require("./keys");
 const { describeMachine, describeVersions } = require("./machine");
 const { middle } = require("./measure");
 const { checkLines } = require("./report");
@@ -35,7 +35,7 @@ The figures of the full size are written to bench/growth.json.
 DATABASE_URL  a server to run on, in a database of its own; without it one is started`;
 
 const OPERATIONS = [
-  { operation: "create", input: () => ({ ...REQUEST }) },
+  { operation: "create", input: newRequest },
   { operation: "retrieve", input: (table) => table.anyKey() },
   { operation: "lock", input: (table) => table.openKey() },
 ];

@@ -3,14 +3,12 @@
 // What is measured: an input, made outside of the measured time, and the call that takes it.
 
 const { randomUUID } = require("node:crypto");
-const { REQUEST } = require("./keys");
+const { newRequest } = require("./keys");
 
 /** More than any peer locks in a second. */
 const LOCKS_PER_SECOND = 60_000;
 /** More stages than that. */
 const STAGES_PER_SECOND = 10_000;
-
-const request = () => ({ ...REQUEST });
 
 let changes = 0;
 
@@ -81,7 +79,7 @@ function scenariosOn(keys) {
       callers: [1, 64],
       targets: { 64: { medusa: 8, pg: 3 } },
       input: () => randomUUID(),
-      call: (peer, key) => peer.initializeRequest(key, request()),
+      call: (peer, key) => peer.initializeRequest(key, newRequest()),
     },
     {
       name: "initializeRequest, known",
@@ -89,7 +87,7 @@ function scenariosOn(keys) {
       callers: [1, 64],
       targets: { 64: { medusa: 6, pg: 1.3 } },
       input: () => keys.finished(),
-      call: (peer, key) => peer.initializeRequest(key, request()),
+      call: (peer, key) => peer.initializeRequest(key, newRequest()),
     },
     {
       name: "workStage",
@@ -106,7 +104,7 @@ function scenariosOn(keys) {
 const creating = {
   name: "create",
   operation: "create",
-  input: request,
+  input: newRequest,
   call: (peer, payload) => peer.create(payload),
 };
 

@@ -2,18 +2,18 @@
 
 const timers = require("node:timers");
 const { Answers } = require("../binding");
+const { Waiting } = require("./waiting");
 
 /** What settles the promises of the calls under way, by their numbers. */
-const waiting = new Map();
-let last = 0;
+const waiting = new Waiting();
 
 /** Keeps the process alive as long as somebody waits: the engine's threads do not. */
 const keepAlive = timers.setInterval(() => {}, 2 ** 30).unref();
 
 const answers = new Answers((texts) => {
   for (const text of texts) {
-    for (const [call, value, failure] of JSON.parse(text)) {
-      take(call)?.({ value, failure });
+    for (const answer of JSON.parse(text)) {
+      take(answer[0])?.({ value: answer[1], failure: answer[2] });
     }
   }
 });
@@ -36,7 +36,7 @@ const eager = new WeakSet();
 function ask(begin) {
   return new Promise((resolve) => {
     const call = numberFor(resolve);
-    beginCalls([call], () => begin([answers, call]));
+    beginCalls([[call]], () => begin([answers, call]));
   });
 }
 
@@ -116,10 +116,7 @@ class Calls {
       const isEager = session.begin(answers, JSON.stringify(calls), leases);
       eager[isEager ? "add" : "delete"](session);
     };
-    beginCalls(
-      calls.map(([number]) => number),
-      begin,
-    );
+    beginCalls(calls, begin);
   }
 }
 
@@ -128,8 +125,8 @@ function beginCalls(calls, begin) {
   try {
     begin();
   } catch (error) {
-    for (const call of calls) {
-      take(call)?.(Promise.reject(error));
+    for (const [number] of calls) {
+      take(number)?.(Promise.reject(error));
     }
   }
 }
@@ -139,15 +136,12 @@ function numberFor(resolve) {
   if (waiting.size === 0) {
     keepAlive.ref();
   }
-  last = (last + 1) >>> 0;
-  waiting.set(last, resolve);
-  return last;
+  return waiting.add(resolve);
 }
 
 /** What settles a call, which is under way no more. */
 function take(call) {
-  const resolve = waiting.get(call);
-  waiting.delete(call);
+  const resolve = waiting.take(call);
   if (waiting.size === 0) {
     keepAlive.unref();
   }
