@@ -50,15 +50,15 @@ function plainText(value) {
 
 /**
  * The columns that an object gives, for the engine: a bit for each, in the order of the table's, and
- * their texts. Its other properties are ignored.
+ * the texts of all, `undefined` for those that are not given. Its other properties are ignored.
  *
  * @param {object} payload
  * @param {string} [key] the key itself, in place of the payload's
- * @returns {[number, (string | null)[]]}
+ * @returns {[number, (string | null | undefined)[]]}
  */
 function columnsOf(payload, key = plainText(payload.idempotency_key)) {
   // One by one: V8 remembers where an object has what is named in the source.
-  const all = [
+  const texts = [
     plainText(payload.id),
     key,
     plainText(payload.created_at),
@@ -71,11 +71,9 @@ function columnsOf(payload, key = plainText(payload.idempotency_key)) {
     plainText(payload.recovery_point),
   ];
   let named = 0;
-  const texts = [];
-  for (let index = 0; index < all.length; index += 1) {
-    if (all[index] !== undefined) {
+  for (let index = 0; index < texts.length; index += 1) {
+    if (texts[index] !== undefined) {
       named |= 1 << index;
-      texts.push(all[index]);
     }
   }
   return [named, texts];

@@ -5,25 +5,17 @@ use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
 use super::error::Failure;
-use crate::engine::error::Error;
 use crate::engine::key::{Columns, Field, IdempotencyKey, Text, Timestamp};
 use crate::engine::stage::Staged;
 use crate::engine::{operations, request};
 
-/// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and
-/// their texts, `null` for SQL `NULL`.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] unless there is a text for each bit.
-pub fn columns(named: u32, texts: Vec<Option<String>>) -> Result<Columns, Error> {
-    if named.count_ones() as usize != texts.len() {
-        return Err(Error::InvalidArgument("there has to be a text for each column".to_owned()));
-    }
-    let mut texts = texts.into_iter();
-    Ok(Columns::from_order(std::array::from_fn(|index| match named & (1 << index) {
+/// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and the
+/// texts of all, none for SQL `NULL`.
+pub fn columns(named: u32, mut texts: [Text; 10]) -> Columns {
+    Columns::from_order(std::array::from_fn(|index| match named & (1 << index) {
         0 => Field::Absent,
-        _ => Field::Set(texts.next().flatten()),
-    })))
+        _ => Field::Set(texts[index].take()),
+    }))
 }
 
 /// A key for the calls that a stage makes to others.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::key::{columns, without_given};
 use crate::engine::error::Error;
-use crate::engine::key::IdempotencyKey;
+use crate::engine::key::{IdempotencyKey, Text};
 use crate::engine::lease::Lease;
 use crate::engine::selector::Selector;
 use crate::engine::session::Session;
@@ -19,7 +19,7 @@ use crate::engine::{operations, request};
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Operation {
     /// Inserts a key, which is new if it was made for this. The columns are as [`columns`] takes them.
-    Create { is_new: bool, named: u32, texts: Vec<Option<String>> },
+    Create { is_new: bool, named: u32, texts: [Text; 10] },
     /// Finds the key of a request or inserts a new one, with Medusa's semantics.
     InitializeRequest { header: Option<String>, request: Request },
     /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
@@ -33,15 +33,14 @@ pub enum Operation {
     /// Locks a key for so many milliseconds.
     Lock { key: String, hold: u32 },
     /// Changes columns of a key.
-    Update { key: String, named: u32, texts: Vec<Option<String>> },
+    Update { key: String, named: u32, texts: [Text; 10] },
 }
 
 impl Operation {
     /// Runs it, as the flow that has the lease.
     ///
     /// # Errors
-    /// The operation's, and [`Error::InvalidArgument`] if it needs a lease or its columns are not as
-    /// they have to be.
+    /// The operation's, and [`Error::InvalidArgument`] if it needs a lease.
     pub async fn run(
         self,
         session: &dyn Session,
@@ -49,7 +48,7 @@ impl Operation {
     ) -> Result<IdempotencyKey, Error> {
         match self {
             Self::Create { is_new, named, texts } => {
-                let key = operations::create(session, columns(named, texts)?, is_new).await?;
+                let key = operations::create(session, columns(named, texts), is_new).await?;
                 Ok(without_given(key, named))
             }
             Self::InitializeRequest { header, request } => {
@@ -72,7 +71,7 @@ impl Operation {
                 operations::lock(session, key, hold, lease).await
             }
             Self::Update { key, named, texts } => {
-                let key = operations::update(session, key, columns(named, texts)?, lease).await?;
+                let key = operations::update(session, key, columns(named, texts), lease).await?;
                 Ok(without_given(key, named))
             }
         }
