@@ -46,11 +46,12 @@ function ask(begin) {
  * @param {object} session native
  * @param {object} operation
  * @param {object} [lease] native, of the flow that asks
+ * @param {[params?: string, body?: string]} [long] what belongs to the operation, and is long
  */
-function askIn(session, operation, lease) {
+function askIn(session, operation, lease, long) {
   return new Promise((resolve) => {
     const calls = new Calls();
-    calls.add(resolve, operation, lease);
+    calls.add(resolve, operation, lease, long);
     calls.begin(session);
   });
 }
@@ -59,17 +60,17 @@ function askIn(session, operation, lease) {
  * The same on the pool. Callers whose answers came together ask again together: their calls share a
  * statement, which is sent as soon as nobody makes another call.
  */
-function askTogether(session, operation, lease) {
+function askTogether(session, operation, lease, long) {
   return new Promise((resolve) => {
     const others = gatherings.get(session);
     const calls = others ?? new Calls();
-    calls.add(resolve, operation, lease);
+    calls.add(resolve, operation, lease, long);
     if (!others) {
       gatherings.set(session, calls);
-      if (eager.has(session)) {
-        calls.begin(session);
-      }
       calls.begun = beginTogether(session, calls);
+    }
+    if (!others && eager.has(session)) {
+      calls.begin(session);
     }
   });
 }
@@ -94,29 +95,35 @@ async function beginTogether(session, calls) {
 class Calls {
   #list = [];
   #leases = [];
+  #long = [];
 
   get size() {
     return this.#list.length;
   }
 
-  add(resolve, operation, lease) {
+  add(resolve, operation, lease, long) {
     const held = lease ? this.#leases.push(lease) - 1 : null;
-    this.#list.push([numberFor(resolve), operation, held]);
+    const place = long ? this.#long.push(long) - 1 : null;
+    this.#list.push([numberFor(resolve), operation, held, place]);
   }
 
   begin(session) {
     const calls = this.#list;
     const leases = this.#leases;
+    const long = this.#long;
     if (calls.length === 0) {
       return;
     }
     this.#list = [];
     this.#leases = [];
-    const begin = () => {
-      const isEager = session.begin(answers, JSON.stringify(calls), leases);
-      eager[isEager ? "add" : "delete"](session);
-    };
-    beginCalls(calls, begin);
+    this.#long = [];
+    beginCalls(calls, () => {
+      if (session.begin(answers, JSON.stringify(calls), leases, long)) {
+        eager.add(session);
+      } else {
+        eager.delete(session);
+      }
+    });
   }
 }
 

@@ -18,6 +18,11 @@ const COLUMNS = [
   "recovery_point",
 ];
 const JSON_COLUMNS = new Set(["request_params", "response_body"]);
+const REQUEST_PARAMS = COLUMNS.indexOf("request_params");
+const RESPONSE_BODY = COLUMNS.indexOf("response_body");
+
+/** JSON that is longer crosses by itself: to be written into another JSON costs more than that. */
+const LONG = 4096;
 
 /**
  * The text that PostgreSQL reads a value from; `null` is SQL NULL, `undefined` is not given.
@@ -54,7 +59,8 @@ function plainText(value) {
  *
  * @param {object} payload
  * @param {string} [key] the key itself, in place of the payload's
- * @returns {[number, (string | null | undefined)[]]}
+ * @returns {[number, (string | null | undefined)[], long?: [params?: string, body?: string]]} JSON
+ *   that is long is not among the texts
  */
 function columnsOf(payload, key = plainText(payload.idempotency_key)) {
   // One by one: V8 remembers where an object has what is named in the source.
@@ -75,6 +81,12 @@ function columnsOf(payload, key = plainText(payload.idempotency_key)) {
     if (texts[index] !== undefined) {
       named |= 1 << index;
     }
+  }
+  if (texts[REQUEST_PARAMS]?.length > LONG || texts[RESPONSE_BODY]?.length > LONG) {
+    const long = [texts[REQUEST_PARAMS], texts[RESPONSE_BODY]];
+    texts[REQUEST_PARAMS] = undefined;
+    texts[RESPONSE_BODY] = undefined;
+    return [named, texts, long];
   }
   return [named, texts];
 }

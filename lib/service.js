@@ -77,13 +77,13 @@ class IdempotencyKeyService {
     requireColumns("create", payload);
     const isNew = payload.idempotency_key === undefined || payload.idempotency_key === null;
     const key = isNew ? randomUUID() : undefined;
-    const [named, texts] = columnsOf(payload, key);
+    const [named, texts, long] = columnsOf(payload, key);
     if (isNew) {
       // Before the insert, so that a caller who repeats it repeats the same key.
       setKey(payload, key);
     }
     const create = [isNew, named, texts];
-    const answer = await IdempotencyKeyService.#run(this, { create });
+    const answer = await IdempotencyKeyService.#run(this, { create }, undefined, long);
     return keyFrom(unwrap(answer), payload);
   }
 
@@ -113,11 +113,11 @@ class IdempotencyKeyService {
     requireService(this, #settings in Object(this));
     const text = keyText(key);
     requireColumns("update", update);
-    const [named, texts] = columnsOf(update);
+    const [named, texts, long] = columnsOf(update);
     const operation = { update: [text, named, texts] };
     const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
     return lease.use(async (native) => {
-      const answer = await IdempotencyKeyService.#run(this, operation, native);
+      const answer = await IdempotencyKeyService.#run(this, operation, native, long);
       return lease.keep(keyFrom(unwrap(answer), update));
     });
   }
@@ -233,23 +233,23 @@ class IdempotencyKeyService {
   }
 
   /** Runs an operation in the transaction that the service is bound to, or on the pool. */
-  static #run(service, operation, lease) {
+  static #run(service, operation, lease, long) {
     requireService(service, #settings in Object(service));
     const manager = service.transactionManager_;
     if (!placeOf(manager)) {
       const { session } = IdempotencyKeyService.#open(service);
-      return askTogether(session, operation, lease);
+      return askTogether(session, operation, lease, long);
     }
-    return IdempotencyKeyService.#runIn(service, manager, operation, lease);
+    return IdempotencyKeyService.#runIn(service, manager, operation, lease, long);
   }
 
   /** Runs an operation in the transaction of a manager. */
-  static async #runIn(service, manager, operation, lease) {
+  static async #runIn(service, manager, operation, lease, long) {
     if (TransactionManager.isTransactionManager(manager)) {
-      return askIn(TransactionManager.sessionOf(manager), operation, lease);
+      return askIn(TransactionManager.sessionOf(manager), operation, lease, long);
     }
     const session = foreignSession(service.#schemaOf(manager));
-    const begin = (flow) => session.beginFlow(flow, JSON.stringify(operation), lease);
+    const begin = (flow) => session.beginFlow(flow, JSON.stringify(operation), lease, long);
     const { value, failure } = await drive(session, begin, manager);
     return { value: value?.key, failure };
   }

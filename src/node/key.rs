@@ -9,6 +9,9 @@ use crate::engine::key::{Columns, Field, IdempotencyKey, Text, Timestamp};
 use crate::engine::stage::Staged;
 use crate::engine::{operations, request};
 
+/// The places of `request_params` and `response_body` among the columns.
+pub const JSON_COLUMNS: [usize; 2] = [5, 8];
+
 /// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and the
 /// texts of all, none for SQL `NULL`.
 pub fn columns(named: u32, mut texts: [Text; 10]) -> Columns {
@@ -102,7 +105,8 @@ fn raw<E: ser::Error>(text: &str) -> Result<&RawValue, E> {
 
 /// A key as JavaScript needs it that has given some of its columns: it has their JSON already.
 pub fn without_given(mut key: IdempotencyKey, named: u32) -> IdempotencyKey {
-    for (column, text) in [(5, &mut key.request_params), (8, &mut key.response_body)] {
+    let texts = [&mut key.request_params, &mut key.response_body];
+    for (column, text) in JSON_COLUMNS.into_iter().zip(texts) {
         if named & (1 << column) != 0 {
             *text = None;
         }

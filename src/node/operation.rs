@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::key::{columns, without_given};
+use super::key::{JSON_COLUMNS, columns, without_given};
 use crate::engine::error::Error;
 use crate::engine::key::{IdempotencyKey, Text};
 use crate::engine::lease::Lease;
@@ -37,6 +37,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Completes it with JSON that was too long for another JSON: the parameters and the body.
+    pub fn take_long(&mut self, long: &mut [Option<String>]) {
+        if let Self::Create { texts, .. } | Self::Update { texts, .. } = self {
+            for (column, text) in JSON_COLUMNS.into_iter().zip(long) {
+                texts[column] = text.take();
+            }
+        }
+    }
+
     /// Runs it, as the flow that has the lease.
     ///
     /// # Errors

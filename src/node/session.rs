@@ -61,7 +61,8 @@ impl Session {
 #[napi]
 impl Session {
     /// Begins operations in their order; those on the pool share statements. `calls` is a JSON list of
-    /// them, each a list: the call's number, the operation, and which of the leases is its flow's.
+    /// them, each a list: the call's number, the operation, which of the leases is its flow's, and which
+    /// of the long texts are its own.
     ///
     /// Answers whether the first of those that come next should not wait for the others.
     #[napi(catch_unwind)]
@@ -70,13 +71,17 @@ impl Session {
         answers: &Answers,
         calls: String,
         leases: Vec<ClassInstance<'_, Lease>>,
+        mut long: Vec<Vec<Option<String>>>,
     ) -> napi::Result<bool> {
-        let calls: Vec<(u32, Operation, Option<usize>)> = read(&calls)?;
+        let calls: Vec<(u32, Operation, Option<usize>, Option<usize>)> = read(&calls)?;
         let hold = match &self.place {
             Place::Pool(pool) if calls.len() > 1 => Some(pool.hold()),
             _ => None,
         };
-        for (call, operation, lease) in calls {
+        for (call, mut operation, lease, place) in calls {
+            if let Some(texts) = place.and_then(|place| long.get_mut(place)) {
+                operation.take_long(texts);
+            }
             let session = self.enter();
             let lease = lease.and_then(|index| leases.get(index)).map(|lease| lease.shared());
             answers.answer(call, async move {
@@ -97,8 +102,10 @@ impl Session {
         flow: u32,
         operation: String,
         lease: Option<&Lease>,
+        long: Option<Vec<Option<String>>>,
     ) -> napi::Result<FlowStep> {
-        let operation: Operation = read(&operation)?;
+        let mut operation: Operation = read(&operation)?;
+        operation.take_long(&mut long.unwrap_or_default());
         let lease = lease.map(Lease::shared);
         Ok(self.flows()?.begin(flow, |session| async move {
             operation.run(&session, lease.as_deref()).await.map(Staged::from)

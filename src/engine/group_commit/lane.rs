@@ -13,7 +13,9 @@ pub struct Lane {
     /// Its SQL.
     pub text: Arc<str>,
     /// The calls, in their order.
-    pub calls: VecDeque<Call>,
+    calls: VecDeque<Call>,
+    /// Their size in bytes.
+    pub bytes: usize,
     /// How many may go in one batch: fewer after a failure, so that one poisoned call after the
     /// other does not slow all of them down.
     pub cap: usize,
@@ -24,7 +26,18 @@ pub struct Lane {
 impl Lane {
     /// A lane without calls, of which so many may go in one batch.
     pub fn new(kind: Kind, text: Arc<str>, cap: usize) -> Self {
-        Self { kind, text, calls: VecDeque::new(), cap, answered: 0 }
+        Self { kind, text, calls: VecDeque::new(), bytes: 0, cap, answered: 0 }
+    }
+
+    /// How many calls there are.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Takes a call in.
+    pub fn push(&mut self, call: Call) {
+        self.bytes += call.bytes;
+        self.calls.push_back(call);
     }
 
     /// Lets more go in one batch, after one has succeeded.
@@ -44,12 +57,14 @@ impl Lane {
         let mut calls = Vec::with_capacity(most.min(self.calls.len()));
         let mut bytes = 0;
         while let Some(call) = self.calls.pop_front_if(|call| call.number <= last) {
+            self.bytes -= call.bytes;
             if call.reply.is_closed() {
                 given_up.push(call);
                 continue;
             }
             bytes += call.bytes + self.answered;
             if !calls.is_empty() && bytes > max_bytes {
+                self.bytes += call.bytes;
                 self.calls.push_front(call);
                 break;
             }

@@ -54,6 +54,8 @@ pub struct Limits {
     pub max_flights: usize,
     /// How many callers have to wait for a statement to be sent while another is under way.
     pub min_further_batch: usize,
+    /// How many are when those that wait fill one with their bytes.
+    pub max_long_flights: usize,
     /// How many statements are under way at once where the server waits with each commit for others.
     pub max_gathered_flights: usize,
     /// How many callers have to wait there for a statement to be sent while another is under way.
@@ -68,6 +70,7 @@ impl Default for Limits {
             max_queued: 16_384,
             max_flights: 2,
             min_further_batch: 256,
+            max_long_flights: 3,
             max_gathered_flights: 3,
             min_gathered_batch: 16,
         }

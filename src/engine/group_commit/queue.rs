@@ -260,14 +260,16 @@ impl Queue {
     }
 
     /// Whether one more statement under way is worth it. The first always is. A further one is if it
-    /// would be a large batch: many small ones are slower than few large ones. Where the server waits for
-    /// other commits, a smaller one is, or `all` that came together.
+    /// would be a large batch, of calls or of bytes: many small ones are slower than few large ones.
+    /// Where the server waits for other commits, a smaller one is, or `all` that came together.
     fn has_flight(&self, state: &State, all: bool) -> bool {
         let limits = &self.limits;
+        let is_long = state.bytes() >= limits.max_batch_bytes;
         let (most, batch) = match (self.gathers_commits)() {
             true if all => (limits.max_gathered_flights, 1),
             true if !state.holds.is_empty() => (1, 1),
             true => (limits.max_gathered_flights, limits.min_gathered_batch),
+            false if is_long => (limits.max_long_flights, 1),
             false => (limits.max_flights, limits.min_further_batch),
         };
         let enough = match state.flights {
@@ -298,7 +300,11 @@ impl State {
     }
 
     fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.calls.len()).sum()
+        self.lanes.iter().map(Lane::len).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.bytes).sum()
     }
 
     fn has_batch(&self, last: u64) -> bool {
@@ -318,7 +324,7 @@ impl State {
 
     fn push(&mut self, kind: Kind, call: Call) {
         if let Some(lane) = self.lane_of(kind) {
-            lane.calls.push_back(call);
+            lane.push(call);
         }
     }
 
