@@ -83,6 +83,34 @@ test.each([1, 2])("a process with %i calls that cannot begin comes to its end", 
   expect(ends).toEqual(Array(1 + count).fill("not begun"));
 });
 
+test("a call that cannot be written as text fails alone", async () => {
+  const seen = await printed(`
+    const begun = [];
+    const session = { begin: (to, calls) => { begun.push(JSON.parse(calls).length); } };
+    const refuse = () => { throw new Error("too long"); };
+    const asked = [{}, { toJSON: refuse }, {}].map((call) => askTogether(session, call));
+    asked[1].catch((error) => {
+      console.log(JSON.stringify([begun, error.message]));
+      process.exit();
+    });`);
+  expect(seen).toEqual([[1, 1], "too long"]);
+});
+
+test("where commits gather, the calls that follow the first go together", async () => {
+  const begun = await printed(`
+    const begun = [];
+    const session = { begin: (to, calls) => begun.push(JSON.parse(calls).length) > 0 };
+    const one = () => void askTogether(session, {});
+    one();
+    setImmediate(() => {
+      one();
+      one();
+      void Promise.resolve().then(one);
+      setImmediate(() => { console.log(JSON.stringify(begun)); process.exit(); });
+    });`);
+  expect(begun).toEqual([1, 1, 2]);
+});
+
 test("where commits gather, the first call of a go begins at once", async () => {
   const begun = await printed(`
     const begun = [];

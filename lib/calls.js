@@ -67,10 +67,10 @@ function askTogether(session, operation, lease, long) {
     calls.add(resolve, operation, lease, long);
     if (!others) {
       gatherings.set(session, calls);
+      if (eager.has(session)) {
+        calls.begin(session);
+      }
       calls.begun = beginTogether(session, calls);
-    }
-    if (!others && eager.has(session)) {
-      calls.begin(session);
     }
   });
 }
@@ -117,13 +117,25 @@ class Calls {
     this.#list = [];
     this.#leases = [];
     this.#long = [];
-    beginCalls(calls, () => {
-      if (session.begin(answers, JSON.stringify(calls), leases, long)) {
-        eager.add(session);
-      } else {
-        eager.delete(session);
-      }
-    });
+    for (const [text, some] of textsOf(calls)) {
+      beginCalls(some, () => {
+        if (session.begin(answers, text(), leases, long)) {
+          eager.add(session);
+        } else {
+          eager.delete(session);
+        }
+      });
+    }
+  }
+}
+
+/** One text for all calls; or one for each, if what one of them brings makes that impossible. */
+function textsOf(calls) {
+  try {
+    const text = JSON.stringify(calls);
+    return [[() => text, calls]];
+  } catch {
+    return calls.map((call) => [() => JSON.stringify([call]), [call]]);
   }
 }
 
