@@ -29,6 +29,42 @@ test("calls of one go share a commit", async () => {
   expect(await transactions()).toBe(1);
 });
 
+test("calls of one go answer what is stored", async () => {
+  const given = (number) => ({
+    idempotency_key: number % 2 ? `k${number}` : undefined,
+    request_method: number,
+    request_path: null,
+    request_params: { b: [1.5], a: "\ud800".toWellFormed() },
+    response_code: "200",
+    recovery_point: "half-a-pair-\ud800",
+    created_at: new Date("2001-02-03T04:05:06.789Z"),
+  });
+  const keys = await Promise.all(
+    Array.from({ length: 6 }, (_, number) => service.create(given(number))),
+  );
+  const changed = await Promise.all(
+    keys.map(({ idempotency_key }, number) => {
+      return service.update(idempotency_key, {
+        ...given(number),
+        id: undefined,
+        request_path: 7,
+        response_body: {},
+      });
+    }),
+  );
+  for (const [answers, path] of [
+    [keys, null],
+    [changed, "7"],
+  ]) {
+    expect(answers.map(({ request_path }) => request_path)).toEqual(answers.map(() => path));
+  }
+  const stored = await Promise.all(
+    keys.map(({ idempotency_key }) => service.retrieve(idempotency_key)),
+  );
+  expect(changed).toEqual(stored);
+  expect(keys).toEqual(stored.map((key) => ({ ...key, request_path: null, response_body: null })));
+});
+
 test("callers who are answered together ask again together", async () => {
   const caller = async () => {
     for (let round = 0; round < 5; round += 1) {

@@ -122,23 +122,26 @@ function timeFrom(milliseconds) {
  *   `pg` does
  * @param {object} [own] the caller's own JSON values, which the key carries instead of copies:
  *   Medusa's serialisers depend on it
+ * @param {(string | null | undefined)[]} [texts] of the columns that the caller has given, which the
+ *   engine does not repeat
  */
-function keyFrom(row, own = {}) {
-  return Array.isArray(row) ? keyFromList(row, own) : keyFromRow(row, own);
+function keyFrom(row, own = {}, texts = []) {
+  return Array.isArray(row) ? keyFromList(row, own, texts) : keyFromRow(row, own);
 }
 
-function keyFromList(row, { request_params = row[5], response_body = row[8] }) {
+function keyFromList(row, { request_params = row[5], response_body = row[8] }, texts) {
+  const text = (column) => (texts[column] === undefined ? row[column] : texts[column]);
   return {
-    id: row[0],
-    idempotency_key: row[1],
+    id: text(0),
+    idempotency_key: text(1),
     created_at: timeFrom(row[2]),
     locked_at: timeFrom(row[3]),
-    request_method: row[4],
+    request_method: text(4),
     request_params,
-    request_path: row[6],
+    request_path: text(6),
     response_code: row[7],
     response_body,
-    recovery_point: row[9],
+    recovery_point: text(9),
   };
 }
 

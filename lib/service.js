@@ -84,7 +84,7 @@ class IdempotencyKeyService {
     }
     const create = [isNew, named, texts];
     const answer = await IdempotencyKeyService.#run(this, { create }, undefined, long);
-    return keyFrom(unwrap(answer), payload);
+    return keyFrom(unwrap(answer), payload, texts);
   }
 
   async initializeRequest(headerKey, method, params, path) {
@@ -118,7 +118,7 @@ class IdempotencyKeyService {
     const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
     return lease.use(async (native) => {
       const answer = await IdempotencyKeyService.#run(this, operation, native, long);
-      return lease.keep(keyFrom(unwrap(answer), update));
+      return lease.keep(keyFrom(unwrap(answer), update, texts));
     });
   }
 

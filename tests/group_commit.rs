@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::{DatabaseError, Error};
 use medusa_idempotency_key::engine::group_commit::{GroupCommit, Limits};
-use medusa_idempotency_key::engine::key::{Columns, Field};
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
 use medusa_idempotency_key::engine::operations;
 use medusa_idempotency_key::engine::pool::{Connection, PoolSession};
 use medusa_idempotency_key::engine::session::Session;
@@ -504,6 +504,68 @@ async fn a_new_key_that_somebody_has_all_the_same_fails_its_caller_alone() {
     }
     let logged = logged(database.session()).await;
     assert!(logged.iter().all(|(sql, _)| !sql.contains("ON CONFLICT")), "{logged:?}");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn new_keys_are_answered_as_they_are_stored() {
+    let database = Database::new().await;
+    database.session().run(create("given3")).await.unwrap();
+    let group = group(&database);
+    let all = |key: String| Columns {
+        id: Field::Set(Some(format!("ikey_{key}"))),
+        created_at: Field::Set(Some("2001-02-03 04:05:06+07".to_owned())),
+        locked_at: Field::Set(Some("infinity".to_owned())),
+        request_method: Field::Set(None),
+        request_params: Field::Set(Some(r#"{"b":[1.50],"a":"x"}"#.to_owned())),
+        request_path: Field::Set(Some(String::new())),
+        response_code: Field::Set(Some(" 200".to_owned())),
+        response_body: Field::Set(Some("null".to_owned())),
+        recovery_point: Field::Set(Some("finished".to_owned())),
+        ..key_named(&key)
+    };
+    let mut statements = Vec::new();
+    for number in 0..6 {
+        statements.push(Statement::CreateNew(all(format!("new{number}"))));
+        statements.push(Statement::Create(all(format!("given{number}"))));
+        statements.push(Statement::CreateNew(key_named(&format!("bare{number}"))));
+    }
+    for answer in run_all(&group, statements).await {
+        let Ok(rows) = answer else {
+            assert_eq!(database_error(answer).code, "23505");
+            continue;
+        };
+        let stored = database.session().run(find(&rows[0].key.idempotency_key)).await.unwrap();
+        assert_eq!(parsed(&rows[0]), parsed(&stored[0]));
+    }
+    database.drop().await;
+}
+
+/// The key of a row, and the values that its JSON is text of.
+fn parsed(row: &Row) -> (IdempotencyKey, [Option<serde_json::Value>; 2]) {
+    let mut key = row.key.clone();
+    let texts = [key.request_params.take(), key.response_body.take()];
+    (key, texts.map(|text| text.map(|text| serde_json::from_str(&text).unwrap())))
+}
+
+#[tokio::test]
+async fn new_keys_that_are_given_other_ids_are_not_inserted_twice() {
+    let database = Database::new().await;
+    let session = database.session();
+    execute(
+        session,
+        "CREATE FUNCTION other_id() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN NEW.id := 'other_' || NEW.idempotency_key; RETURN NEW; END $$; \
+         CREATE TRIGGER other_id BEFORE INSERT ON idempotency_key \
+         FOR EACH ROW EXECUTE FUNCTION other_id()",
+    )
+    .await;
+    let group = group(&database);
+    let statements = (0..20).map(|number| create(&format!("k{number}"))).collect();
+    for answer in run_all(&group, statements).await {
+        let key = answer.unwrap().remove(0).key;
+        assert_eq!(key.id, format!("other_{}", key.idempotency_key));
+    }
     database.drop().await;
 }
 

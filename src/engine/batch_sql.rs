@@ -8,7 +8,7 @@
 //! wait for none the less, such as the end of a transaction that inserts the same key, it waits for
 //! a moment; then it fails and its rows go other ways.
 
-use super::key::{Columns, FINISHED, Field};
+use super::key::{ALL, AS_GIVEN, Columns, FINISHED, Field};
 use super::selector::COLUMNS;
 use super::sql;
 use super::sql::{FINGERPRINT, KEY, LOCKED_AT, ROW, Sql, TOKEN, interval, locked_at};
@@ -96,8 +96,8 @@ impl Kind {
 }
 
 /// Writes the statement for a batch of a kind. Its rows are those of [`super::sql`] with their number
-/// in the batch before them; the one for new keys has none, as `RETURNING` knows no such thing. What only
-/// answers a key answers no more of the row.
+/// in the batch before them; the one for new keys has their id, as `RETURNING` knows no such thing. What
+/// only answers a key answers no more of the row.
 pub fn text(sql: &Sql, kind: Kind) -> String {
     let table = &sql.table;
     match kind {
@@ -119,11 +119,24 @@ pub fn text(sql: &Sql, kind: Kind) -> String {
 fn create(table: &str, columns: u16, on_conflict: &str) -> String {
     format!(
         "INSERT INTO {table} ({names}) SELECT {values} FROM {input} WHERE {PATIENTLY}{on_conflict} \
-         RETURNING {KEY}",
+         RETURNING id{answered}",
         names = COLUMNS.map(|(name, _)| name).join(", "),
         values = new_values(columns),
         input = input(&names_of_values(columns)),
+        answered = named(answered(columns))
+            .into_iter()
+            .map(|index| match COLUMNS[index] {
+                (name, "jsonb") => format!(", {name}::text"),
+                (name, _) => format!(", {name}"),
+            })
+            .collect::<String>(),
     )
+}
+
+/// The columns of new keys that their batch answers after the id: the others are stored as they were
+/// given, of which nobody needs a copy.
+pub fn answered(columns: u16) -> u16 {
+    ALL & !(columns & AS_GIVEN)
 }
 
 fn find_or_create(table: &str, columns: u16) -> String {

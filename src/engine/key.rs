@@ -31,6 +31,40 @@ pub struct IdempotencyKey {
     pub recovery_point: String,
 }
 
+/// The bits of all columns, in the order of the table's.
+pub const ALL: u16 = (1 << 10) - 1;
+
+/// The bits of the columns that are stored as they are given: the server makes times and numbers of the
+/// others.
+pub const AS_GIVEN: u16 = ALL & !(1 << 2 | 1 << 3 | 1 << 7);
+
+impl IdempotencyKey {
+    /// Takes what is stored as it is given.
+    pub fn take_given(&mut self, columns: &mut Columns) {
+        let given = [
+            (&mut self.request_method, &mut columns.request_method),
+            (&mut self.request_params, &mut columns.request_params),
+            (&mut self.request_path, &mut columns.request_path),
+            (&mut self.response_body, &mut columns.response_body),
+        ];
+        for (text, field) in given {
+            if let Field::Set(value) = field {
+                *text = value.take();
+            }
+        }
+        let given = [
+            (&mut self.id, &mut columns.id),
+            (&mut self.idempotency_key, &mut columns.idempotency_key),
+            (&mut self.recovery_point, &mut columns.recovery_point),
+        ];
+        for (text, field) in given {
+            if let Field::Set(Some(value)) = field {
+                *text = std::mem::take(value);
+            }
+        }
+    }
+}
+
 /// A point in time, in microseconds since 2000-01-01 UTC, which is how PostgreSQL keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::error::{Error, is_stale_statement, leaves_connection_usable};
-use super::key::{IdempotencyKey, Text, Timestamp};
+use super::key::{ALL, IdempotencyKey, Text, Timestamp};
 use super::session::{Running, Session};
 use super::settings::Target;
 use super::sql::{Query, Sql};
@@ -504,7 +504,7 @@ pub fn unanswered(target: &Target) -> Error {
 /// # Errors
 /// [`Error::Connection`] when the table's columns have other types than Medusa's.
 pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
-    let mut reader = RowReader::of_columns_from(0);
+    let mut reader = RowReader::new(0, ALL);
     let read = |row: &PgRow| match row.len() {
         CLAIMED => read_claim(row),
         _ => reader.read(row),
@@ -524,53 +524,71 @@ fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
 /// Reads rows of a result. They are of the same types, so those of the first row alone are checked.
 pub struct RowReader {
     first: usize,
+    columns: u16,
     checked: bool,
 }
 
 impl RowReader {
-    /// For a result whose columns before `first` are something else.
-    pub fn of_columns_from(first: usize) -> Self {
-        Self { first, checked: false }
+    /// For a result whose columns before `first` are something else, and then those of a key whose bits
+    /// are set, in the order of the table's.
+    pub fn new(first: usize, columns: u16) -> Self {
+        Self { first, columns, checked: false }
     }
 
-    /// Reads a row.
+    /// Reads a row. Columns that the result does not have are empty.
     ///
     /// # Errors
     /// Those of the columns' types.
     pub fn read(&mut self, row: &PgRow) -> Result<Row, sqlx::Error> {
         let mut read = Row::from(IdempotencyKey {
-            id: self.get(row, 0)?,
-            idempotency_key: self.get(row, 1)?,
-            created_at: self.get(row, 2)?,
-            locked_at: self.get(row, 3)?,
-            request_method: self.get(row, 4)?,
-            request_params: self.get(row, 5)?,
-            request_path: self.get(row, 6)?,
-            response_code: self.get(row, 7)?,
-            response_body: self.get(row, 8)?,
-            recovery_point: self.get(row, 9)?,
+            id: self.of_key(row, 0)?,
+            idempotency_key: self.of_key(row, 1)?,
+            created_at: self.of_key(row, 2)?,
+            locked_at: self.of_key(row, 3)?,
+            request_method: self.of_key(row, 4)?,
+            request_params: self.of_key(row, 5)?,
+            request_path: self.of_key(row, 6)?,
+            response_code: self.of_key(row, 7)?,
+            response_body: self.of_key(row, 8)?,
+            recovery_point: self.of_key(row, 9)?,
         });
-        let columns = row.len() - self.first;
-        if columns > 10 {
-            read.place = Place(self.get(row, 10)?);
-            read.token = Token(self.get(row, 11)?);
+        let after = self.place(10);
+        let others = row.len() - after;
+        if others > 0 {
+            read.place = Place(self.get(row, after)?);
+            read.token = Token(self.get(row, after + 1)?);
         }
-        if columns > 12 {
-            read.won = self.get(row, 12)?;
-            read.live = self.get(row, 13)?;
-            read.same = self.get(row, 14)?;
+        if others > 2 {
+            read.won = self.get(row, after + 2)?;
+            read.live = self.get(row, after + 3)?;
+            read.same = self.get(row, after + 4)?;
         }
         self.checked = true;
         Ok(read)
     }
 
-    fn get<'r, T>(&self, row: &'r PgRow, column: usize) -> Result<T, sqlx::Error>
+    fn of_key<'r, T>(&self, row: &'r PgRow, column: u32) -> Result<T, sqlx::Error>
+    where
+        T: Default + sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        match self.columns & (1 << column) {
+            0 => Ok(T::default()),
+            _ => self.get(row, self.place(column)),
+        }
+    }
+
+    /// The place in the result of the key's column, or of what comes after so many of them.
+    fn place(&self, column: u32) -> usize {
+        self.first + (self.columns & ((1 << column) - 1)).count_ones() as usize
+    }
+
+    fn get<'r, T>(&self, row: &'r PgRow, place: usize) -> Result<T, sqlx::Error>
     where
         T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
         match self.checked {
-            true => row.try_get_unchecked(self.first + column),
-            false => row.try_get(self.first + column),
+            true => row.try_get_unchecked(place),
+            false => row.try_get(place),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
 use super::error::Failure;
-use crate::engine::key::{Columns, Field, IdempotencyKey, Text, Timestamp};
+use crate::engine::key::{AS_GIVEN, Columns, Field, IdempotencyKey, Text, Timestamp};
 use crate::engine::stage::Staged;
 use crate::engine::{operations, request};
 
@@ -103,13 +103,21 @@ fn raw<E: ser::Error>(text: &str) -> Result<&RawValue, E> {
     serde_json::from_str(text).map_err(E::custom)
 }
 
-/// A key as JavaScript needs it that has given some of its columns: it has their JSON already.
+/// A key as JavaScript needs it that has given some of its columns: it has what is stored as it was given.
 pub fn without_given(mut key: IdempotencyKey, named: u32) -> IdempotencyKey {
-    let texts = [&mut key.request_params, &mut key.response_body];
-    for (column, text) in JSON_COLUMNS.into_iter().zip(texts) {
-        if named & (1 << column) != 0 {
-            *text = None;
-        }
+    let is_given = |column: u32| named & u32::from(AS_GIVEN) & (1 << column) != 0;
+    let texts = [(0, &mut key.id), (1, &mut key.idempotency_key), (9, &mut key.recovery_point)];
+    for (_, text) in texts.into_iter().filter(|(column, _)| is_given(*column)) {
+        text.clear();
+    }
+    let texts = [
+        (4, &mut key.request_method),
+        (5, &mut key.request_params),
+        (6, &mut key.request_path),
+        (8, &mut key.response_body),
+    ];
+    for (_, text) in texts.into_iter().filter(|(column, _)| is_given(*column)) {
+        *text = None;
     }
     key
 }

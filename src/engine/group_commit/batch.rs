@@ -1,7 +1,7 @@
 //! One batch: its statement, and the answers for its callers.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Arguments as _;
 use sqlx::Row as _;
@@ -11,9 +11,9 @@ use tokio::time::{sleep, timeout};
 use super::call::{Answer, Call, key};
 use super::queue::{Batch, Flight};
 use super::{Group, PATIENCE};
-use crate::engine::batch_sql::{Array, Kind, arrays};
+use crate::engine::batch_sql::{Array, Kind, answered, arrays};
 use crate::engine::error::Error;
-use crate::engine::key::Field;
+use crate::engine::key::{ALL, Field};
 use crate::engine::pool::{Connection, RowReader, STATEMENT_TIMEOUT, unanswered};
 use crate::engine::statement::{Row, Statement};
 
@@ -37,62 +37,51 @@ impl Found {
 }
 
 impl Group {
-    /// Runs batch after batch, until nobody is left.
+    /// Runs a batch.
     pub(super) async fn fly(self: Arc<Self>, mut flight: Flight) {
         flight.begin();
-        loop {
-            // What arrives while it waits for the connection goes along.
-            let connection = self.session.pool.connection().await;
-            let Some(mut batch) = self.queue.next_batch() else {
-                return;
-            };
-            match connection {
-                Err(error) => fail(batch.calls, &error),
-                Ok(connection) if is_single(&batch.calls) => {
-                    drop(connection);
-                    self.queue.goes_alone(batch.kind);
-                    if let Some(Call { statement, turn, reply, room, .. }) = batch.calls.pop() {
-                        drop(room);
-                        // A caller that has gone gives the flight back with the answer.
-                        let _ = reply.send(Answer::Alone(statement, turn, Some(flight)));
-                    }
-                    return;
+        // What arrives while it waits for the connection goes along.
+        let connection = self.session.pool.connection().await;
+        let Some(mut batch) = self.queue.next_batch() else {
+            return;
+        };
+        match connection {
+            Err(error) => fail(batch.calls, &error),
+            Ok(connection) if is_single(&batch.calls) => {
+                drop(connection);
+                self.queue.goes_alone(batch.kind);
+                if let Some(Call { statement, turn, reply, room, .. }) = batch.calls.pop() {
+                    drop(room);
+                    // A caller that has gone gives the flight back with the answer.
+                    let _ = reply.send(Answer::Alone(statement, turn, Some(flight)));
                 }
-                Ok(connection) => match self.keep_going(batch, connection, flight).await {
-                    Some(same) => flight = same,
-                    None => return,
-                },
             }
-            // Those who were answered may have more to ask.
-            tokio::task::yield_now().await;
+            Ok(connection) => self.keep_going(batch, connection, flight).await,
         }
     }
 
     /// Runs a batch. One that takes long gives the flight to the next, if there is a connection for it.
-    async fn keep_going(
-        &self,
-        batch: Batch,
-        connection: Connection,
-        flight: Flight,
-    ) -> Option<Flight> {
-        let mut running = pin!(self.run_batch(batch, connection));
+    async fn keep_going(&self, batch: Batch, connection: Connection, flight: Flight) {
+        let flight = Mutex::new(Some(flight));
+        let land = || drop(flight.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut running = pin!(self.run_batch(batch, connection, land));
         let _connection = loop {
             tokio::select! {
                 biased;
-                () = &mut running => return Some(flight),
+                () = &mut running => return,
                 () = sleep(PATIENCE) => {}
             }
             if let Some(connection) = self.connection_to_wait_on() {
                 break connection;
             }
         };
-        drop(flight);
+        land();
         running.await;
-        None
     }
 
-    /// Runs a batch. If the server refuses it, runs its halves, and so on.
-    async fn run_batch(&self, mut batch: Batch, connection: Connection) {
+    /// Runs a batch, and calls `land` when its statement is answered. If the server refuses it, runs its
+    /// halves, and so on.
+    async fn run_batch(&self, mut batch: Batch, connection: Connection, land: impl Fn()) {
         // The order of all batches of all processes, so that none of them waits for one that waits
         // for it.
         batch.calls.sort_by(|a, b| key(&a.statement).cmp(&key(&b.statement)));
@@ -119,7 +108,13 @@ impl Group {
                 }
             };
             let rows = calls.len();
-            let found = self.fetch(kind, &text, &calls, connection).await;
+            let fetched = self.fetch(kind, &text, &calls, connection).await;
+            if fetched.is_ok() && parts.is_empty() {
+                land();
+                // The next statement goes, and who waits for less is answered, before these many are.
+                tokio::task::yield_now().await;
+            }
+            let found = fetched.and_then(|rows| self.found(kind, &rows, &mut calls));
             match found {
                 Ok(found) => {
                     let bytes: usize = found.iter().map(Found::bytes).sum();
@@ -148,7 +143,7 @@ impl Group {
         text: &Arc<str>,
         calls: &[Call],
         mut connection: Connection,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<Vec<PgRow>, Error> {
         let arguments = arguments(kind, calls)?;
         loop {
             let rows = connection.fetch_with(Arc::clone(text), arguments.clone());
@@ -158,9 +153,13 @@ impl Group {
                 connection = self.session.pool.connection().await?;
                 continue;
             }
-            let found = found(kind, &rows?, calls);
-            return found.map_err(|error| Error::from_sqlx(error, connection.target()));
+            return rows;
         }
+    }
+
+    fn found(&self, kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, Error> {
+        let target = self.session.pool.target();
+        found(kind, rows, calls).map_err(|error| Error::from_sqlx(error, target))
     }
 }
 
@@ -177,16 +176,16 @@ fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
     Ok(arguments)
 }
 
-fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
-    if matches!(kind, Kind::Create { .. }) {
-        return created(rows, calls);
+fn found(kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, sqlx::Error> {
+    if let Kind::Create { columns, .. } = kind {
+        return created(columns, rows, calls);
     }
     let otherwise = || match kind {
         Kind::FindOrCreate { .. } => Found::Nothing,
         _ => Found::Rows(Vec::new()),
     };
     let mut found: Vec<Found> = calls.iter().map(|_| otherwise()).collect();
-    let mut reader = RowReader::of_columns_from(1);
+    let mut reader = RowReader::new(1, ALL);
     for row in rows {
         let number = row.try_get::<i64, _>(0)?;
         let index = usize::try_from(number - 1).ok();
@@ -201,35 +200,33 @@ fn found(kind: Kind, rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx:
 }
 
 /// New rows come in the order of the batch, without those that were not inserted.
-fn created(rows: &[PgRow], calls: &[Call]) -> Result<Vec<Found>, sqlx::Error> {
-    let mut reader = RowReader::of_columns_from(0);
-    let mut rows = rows.iter().map(|row| reader.read(row));
-    let mut next = rows.next().transpose()?;
+fn created(columns: u16, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, sqlx::Error> {
+    let all = rows.len() == calls.len();
+    let mut reader = RowReader::new(1, answered(columns));
+    let mut rows = rows.iter().peekable();
     let mut found = Vec::with_capacity(calls.len());
     for call in calls {
-        found.push(match next.take() {
-            Some(row) if is_of(&row, &call.statement) => {
-                next = rows.next().transpose()?;
+        let (Statement::Create(given) | Statement::CreateNew(given)) = &mut *call.statement else {
+            found.push(Found::Nothing);
+            continue;
+        };
+        let id = rows.peek().map(|row| row.try_get::<&str, _>(0)).transpose()?;
+        let is_own = id.is_some_and(|id| matches!(&given.id, Field::Set(Some(own)) if own == id));
+        let own = rows.next_if(|_| is_own || all);
+        found.push(match own {
+            Some(own) => {
+                let mut row = reader.read(own)?;
+                row.key.take_given(given);
+                // A trigger of the user's may have given it another.
+                if let Some(id) = id.filter(|_| !is_own) {
+                    id.clone_into(&mut row.key.id);
+                }
                 Found::Rows(vec![row])
             }
-            other => {
-                next = other;
-                Found::Nothing
-            }
+            None => Found::Nothing,
         });
     }
     Ok(found)
-}
-
-fn is_of(row: &Row, statement: &Statement) -> bool {
-    let (Statement::Create(columns) | Statement::CreateNew(columns)) = statement else {
-        return false;
-    };
-    let is = |field: &Field, value: &str| match field {
-        Field::Set(given) => given.as_deref() == Some(value),
-        Field::Absent => false,
-    };
-    is(&columns.id, &row.key.id) || is(&columns.idempotency_key, &row.key.idempotency_key)
 }
 
 /// Whether it is a call that goes best as it is.
