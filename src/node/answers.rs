@@ -108,6 +108,8 @@ impl Outbox {
         if !locked(&self.texts).is_empty() {
             // Refused only when JavaScript is at its end, and nobody waits any more.
             let _ = self.deliver.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            // Where JavaScript's thread has been woken on this one's core, it goes first.
+            std::thread::yield_now();
         }
     }
 
