@@ -521,6 +521,9 @@ fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
     Ok(Row::claimed(row.try_get(0)?, place, token, row.try_get(3)?))
 }
 
+/// The place of `response_body` among the table's columns.
+const RESPONSE_BODY: u32 = 8;
+
 /// Reads rows of a result. They are of the same types, so those of the first row alone are checked.
 pub struct RowReader {
     first: usize,
@@ -565,6 +568,16 @@ impl RowReader {
         }
         self.checked = true;
         Ok(read)
+    }
+
+    /// About how many bytes a row has: bodies are what may be large.
+    pub fn size(&self, row: &PgRow) -> usize {
+        match self.columns & (1 << RESPONSE_BODY) {
+            0 => 0,
+            _ => row
+                .try_get_raw(self.place(RESPONSE_BODY))
+                .map_or(0, |body| body.as_bytes().map_or(0, <[u8]>::len)),
+        }
     }
 
     fn of_key<'r, T>(&self, row: &'r PgRow, column: u32) -> Result<T, sqlx::Error>

@@ -26,16 +26,6 @@ enum Found {
     Nothing,
 }
 
-impl Found {
-    /// About how many bytes it has: bodies are what may be large.
-    fn bytes(&self) -> usize {
-        let Self::Rows(rows) = self else {
-            return 0;
-        };
-        rows.iter().map(|row| row.key.response_body.as_ref().map_or(0, String::len)).sum()
-    }
-}
-
 impl Group {
     /// Runs a batch.
     pub(super) async fn fly(self: Arc<Self>, mut flight: Flight) {
@@ -107,8 +97,12 @@ impl Group {
                     continue;
                 }
             };
-            let rows = calls.len();
             let fetched = self.fetch(kind, &text, &calls, connection).await;
+            if let Ok(rows) = &fetched {
+                let reader = reader(kind);
+                let bytes: usize = rows.iter().map(|row| reader.size(row)).sum();
+                self.queue.answered(kind, bytes, calls.len());
+            }
             if fetched.is_ok() && parts.is_empty() {
                 land();
                 // The next statement goes, and who waits for less is answered, before these many are.
@@ -117,12 +111,10 @@ impl Group {
             let found = fetched.and_then(|rows| self.found(kind, &rows, &mut calls));
             match found {
                 Ok(found) => {
-                    let bytes: usize = found.iter().map(Found::bytes).sum();
-                    self.queue.answered(kind, bytes, rows);
                     calls.into_iter().zip(found).for_each(|(call, found)| answer(call, found));
                 }
-                Err(Error::Database(_)) if rows > 1 => {
-                    self.queue.failed(kind, rows);
+                Err(Error::Database(_)) if calls.len() > 1 => {
+                    self.queue.failed(kind, calls.len());
                     let second = calls.split_off(calls.len() / 2);
                     parts.extend([second, calls]);
                 }
@@ -176,16 +168,27 @@ fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
     Ok(arguments)
 }
 
+/// What reads the rows that a batch of a kind is answered with, after their number, or a new key's id.
+fn reader(kind: Kind) -> RowReader {
+    RowReader::new(
+        1,
+        match kind {
+            Kind::Create { columns, .. } => answered(columns),
+            _ => ALL,
+        },
+    )
+}
+
 fn found(kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, sqlx::Error> {
-    if let Kind::Create { columns, .. } = kind {
-        return created(columns, rows, calls);
+    let mut reader = reader(kind);
+    if matches!(kind, Kind::Create { .. }) {
+        return created(rows, reader, calls);
     }
     let otherwise = || match kind {
         Kind::FindOrCreate { .. } => Found::Nothing,
         _ => Found::Rows(Vec::new()),
     };
     let mut found: Vec<Found> = calls.iter().map(|_| otherwise()).collect();
-    let mut reader = RowReader::new(1, ALL);
     for row in rows {
         let number = row.try_get::<i64, _>(0)?;
         let index = usize::try_from(number - 1).ok();
@@ -200,9 +203,12 @@ fn found(kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, s
 }
 
 /// New rows come in the order of the batch, without those that were not inserted.
-fn created(columns: u16, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, sqlx::Error> {
+fn created(
+    rows: &[PgRow],
+    mut reader: RowReader,
+    calls: &mut [Call],
+) -> Result<Vec<Found>, sqlx::Error> {
     let all = rows.len() == calls.len();
-    let mut reader = RowReader::new(1, answered(columns));
     let mut rows = rows.iter().peekable();
     let mut found = Vec::with_capacity(calls.len());
     for call in calls {
