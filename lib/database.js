@@ -1,6 +1,6 @@
 "use strict";
 
-const { Service } = require("../binding");
+const { Lease: NativeLease, Service } = require("../binding");
 const { ask } = require("./calls");
 const { connectionOf } = require("./connections");
 const { warn } = require("./container");
@@ -41,13 +41,17 @@ class Database {
 
   /** The lease of a flow that meets a key for the first time. */
   newLease() {
-    return new Lease(this.native.lease(this.#leaseTimeout), this.#leaseTimeout, this.table);
+    return new Lease(this.#nativeLease(), this.#leaseTimeout, this.table);
+  }
+
+  #nativeLease() {
+    return new NativeLease(this.native, this.#leaseTimeout);
   }
 
   /** The lease of those who hold none, and will hold none for their call. */
   get nobody() {
     if (!this.#nobody) {
-      const native = this.native.lease(this.#leaseTimeout);
+      const native = this.#nativeLease();
       this.#nobody = { ...NO_LEASE, use: (call) => call(native) };
     }
     return this.#nobody;

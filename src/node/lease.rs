@@ -6,6 +6,7 @@ use std::time::Duration;
 use napi_derive::napi;
 
 use super::answers::Answers;
+use super::service::Service;
 use crate::engine::lease;
 use crate::engine::pool::PoolSession;
 
@@ -17,11 +18,6 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A flow that knows nothing of its key yet.
-    pub fn new(session: PoolSession, duration: Duration) -> Self {
-        Self { lease: Arc::new(lease::Lease::new(duration)), session }
-    }
-
     /// The engine's half.
     pub fn shared(&self) -> Arc<lease::Lease> {
         Arc::clone(&self.lease)
@@ -30,6 +26,13 @@ impl Lease {
 
 #[napi]
 impl Lease {
+    /// A flow that knows nothing of its key yet. A lease holds for so many milliseconds.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(service: &Service, duration: u32) -> Self {
+        let lease = lease::Lease::new(Duration::from_millis(duration.into()));
+        Self { lease: Arc::new(lease), session: service.session.clone() }
+    }
+
     /// Whether the flow has had the lease and does not know that it has ended.
     #[napi(getter, catch_unwind)]
     pub fn is_held(&self) -> bool {

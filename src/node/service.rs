@@ -41,7 +41,7 @@ pub struct Settings {
 #[napi]
 pub struct Service {
     user: Mutex<Option<PoolUser>>,
-    session: PoolSession,
+    pub(super) session: PoolSession,
     group: GroupCommit,
     max_retries: usize,
 }
@@ -123,12 +123,6 @@ impl Service {
             })
             .await
         });
-    }
-
-    /// What a flow knows of a key that it has just met. A lease holds for so many milliseconds.
-    #[napi(catch_unwind)]
-    pub fn lease(&self, duration: u32) -> Lease {
-        Lease::new(self.session.clone(), Duration::from_millis(duration.into()))
     }
 
     /// Whether the table has the column for fingerprints; `null` if that cannot be told now.
