@@ -23,13 +23,13 @@ async function drive(session, begin, manager, work) {
   let step = begin(flow);
   try {
     for (;;) {
-      if (step.query) {
-        answer = await query(manager, step.query, work);
+      if (Array.isArray(step)) {
+        answer = await query(manager, step, work);
         const { rows, error } = answer;
         step = rows
           ? session.withRows(flow, rows.length, ...decisive(rows[0]))
           : session.withFailedQuery(flow, codeOf(error));
-      } else if (step.work) {
+      } else if (step === null) {
         step = session.withWork(flow, ...endOf(await work.perform()));
       } else {
         break;
@@ -39,14 +39,13 @@ async function drive(session, begin, manager, work) {
     session.giveUp(flow);
     throw error;
   }
-  const { failure, ran } = step;
-  if (!failure) {
-    return { value: { key: answer.rows[0], ran } };
+  if (typeof step === "boolean") {
+    return { value: { key: answer.rows[0], ran: step } };
   }
-  if (failure.kind === "work" && !answer.rows) {
+  if (step.kind === "work" && !answer.rows) {
     throw answer.error;
   }
-  return { failure };
+  return { failure: step };
 }
 
 /** A stage's statements are few and always the same, others may be new each time. */

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
 use super::error::Failure;
@@ -19,18 +20,11 @@ pub struct Flows {
     underway: Mutex<HashMap<u32, Flow>>,
 }
 
-/// What a flow has come to: it needs a query's rows, or the stage's work, or it has ended with a
-/// failure, or with the key in the first of the rows that it was given last. One of these is there.
-#[napi(object, object_from_js = false)]
-#[derive(Default)]
-pub struct FlowStep {
-    /// SQL, and its parameters.
-    pub query: Option<Vec<Option<String>>>,
-    pub work: Option<bool>,
-    /// Whether the work of a stage was done.
-    pub ran: Option<bool>,
-    pub failure: Option<Failure>,
-}
+/// What a flow has come to: it needs the rows of a query, which is a list of its SQL and its parameters;
+/// or, where there is nothing, the stage's work; or it has ended with a failure, or with the key in the
+/// first of the rows that it was given last, and says whether the work of a stage was done.
+#[napi]
+pub type FlowStep = Option<Either3<Vec<Option<String>>, bool, Failure>>;
 
 impl Flows {
     /// None yet, on the table that the statements are for.
@@ -49,7 +43,7 @@ impl Flows {
         if !matches!(step, Step::Ended(_)) {
             self.underway().insert(number, flow);
         }
-        step.into()
+        crossing(step)
     }
 
     /// Has a flow go on.
@@ -62,7 +56,7 @@ impl Flows {
         if matches!(step, Step::Ended(_)) {
             underway.remove(&number);
         }
-        step.into()
+        crossing(step)
     }
 
     /// Gives a flow up.
@@ -75,16 +69,15 @@ impl Flows {
     }
 }
 
-impl From<Step> for FlowStep {
-    fn from(step: Step) -> Self {
-        match step {
-            Step::Needs(Need::Rows(Query { text, mut parameters })) => {
-                parameters.insert(0, Some(text.as_ref().to_owned()));
-                Self { query: Some(parameters), ..Self::default() }
-            }
-            Step::Needs(Need::Work) => Self { work: Some(true), ..Self::default() },
-            Step::Ended(Ok(staged)) => Self { ran: Some(staged.ran), ..Self::default() },
-            Step::Ended(Err(error)) => Self { failure: Some(error.into()), ..Self::default() },
+/// A step as it crosses the door.
+fn crossing(step: Step) -> FlowStep {
+    match step {
+        Step::Needs(Need::Rows(Query { text, mut parameters })) => {
+            parameters.insert(0, Some(text.as_ref().to_owned()));
+            Some(Either3::A(parameters))
         }
+        Step::Needs(Need::Work) => None,
+        Step::Ended(Ok(staged)) => Some(Either3::B(staged.ran)),
+        Step::Ended(Err(error)) => Some(Either3::C(error.into())),
     }
 }
