@@ -243,7 +243,8 @@ export declare class IdempotencyKeyService<Manager = any> {
   withTransaction(transactionManager?: any): this;
 
   /**
-   * Inserts a key.
+   * Inserts a key. It resolves to the texts and the JSON that were given, whatever a trigger has made of
+   * them.
    *
    * Rejects with SQLSTATE `23505` when it exists.
    */
@@ -290,7 +291,7 @@ export declare class IdempotencyKeyService<Manager = any> {
 
   /**
    * Changes columns of a key; the key itself may be renamed. The recovery point `"finished"` ends the
-   * request's lease.
+   * request's lease. Resolves to what was given as `create` does.
    *
    * Rejects with `not_found`; with `conflict` (code `lease_lost`) when another flow has taken the
    * request over; with `conflict` (code `55P03`) when a stage holds the key's row for

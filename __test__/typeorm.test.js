@@ -35,8 +35,38 @@ async function newKey(columns = {}) {
   return (await service.create(columns)).idempotency_key;
 }
 
+/** Has the table store something else than what it is given. */
+async function withUpperCasePaths(work) {
+  await database.pool.query(
+    `CREATE FUNCTION upper_case() RETURNS trigger LANGUAGE plpgsql AS
+       $$ BEGIN NEW.request_path := upper(NEW.request_path); RETURN NEW; END $$;
+     CREATE TRIGGER upper_case BEFORE INSERT OR UPDATE ON idempotency_key
+       FOR EACH ROW EXECUTE FUNCTION upper_case()`,
+  );
+  try {
+    await work();
+  } finally {
+    await database.pool.query("DROP FUNCTION upper_case CASCADE");
+  }
+}
+
 const insert = (manager, name) => manager.query("INSERT INTO effect VALUES ($1)", [name]);
 const notFound = { type: "not_found" };
+
+test("a key carries the texts that it was given, as Medusa's does, whatever a trigger has stored", async () => {
+  const changed = async (target) => {
+    const { idempotency_key, request_path } = await target.create({ request_path: "/a" });
+    const updated = await target.update(idempotency_key, { request_path: "/b" });
+    return [request_path, updated.request_path];
+  };
+  await withUpperCasePaths(async () => {
+    const bound = (manager) => changed(service.withTransaction(manager));
+    const together = [changed(service), changed(service), dataSource.transaction(bound)];
+    expect(await Promise.all(together)).toEqual(together.map(() => ["/a", "/b"]));
+    const stored = await service.retrieve(await newKey({ request_path: "/c" }));
+    expect(stored.request_path).toBe("/C");
+  });
+});
 
 describe.each([["exactly-once"], ["medusa"]])("in a transaction, mode %s", (mode) => {
   let likewise;

@@ -122,44 +122,47 @@ function timeFrom(milliseconds) {
  *   `pg` does
  * @param {object} [own] the caller's own JSON values, which the key carries instead of copies:
  *   Medusa's serialisers depend on it
- * @param {(string | null | undefined)[]} [texts] of the columns that the caller has given, which the
- *   engine does not repeat
+ * @param {(string | null | undefined)[]} [texts] of the columns that the caller has given: the key carries
+ *   those, too, and the engine does not repeat them
  */
 function keyFrom(row, own = {}, texts = []) {
-  return Array.isArray(row) ? keyFromList(row, own, texts) : keyFromRow(row, own);
+  return Array.isArray(row) ? keyFromList(row, own, texts) : keyFromRow(row, own, texts);
 }
 
 function keyFromList(row, { request_params = row[5], response_body = row[8] }, texts) {
-  const text = (column) => (texts[column] === undefined ? row[column] : texts[column]);
   return {
-    id: text(0),
-    idempotency_key: text(1),
+    id: given(texts[0], row[0]),
+    idempotency_key: given(texts[1], row[1]),
     created_at: timeFrom(row[2]),
     locked_at: timeFrom(row[3]),
-    request_method: text(4),
+    request_method: given(texts[4], row[4]),
     request_params,
-    request_path: text(6),
+    request_path: given(texts[6], row[6]),
     response_code: row[7],
     response_body,
-    recovery_point: text(9),
+    recovery_point: given(texts[9], row[9]),
   };
 }
 
-function keyFromRow(row, own) {
+function keyFromRow(row, own, texts) {
   const { request_params = jsonFrom(row.request_params) } = own;
   const { response_body = jsonFrom(row.response_body) } = own;
   return {
-    id: row.id,
-    idempotency_key: row.idempotency_key,
+    id: given(texts[0], row.id),
+    idempotency_key: given(texts[1], row.idempotency_key),
     created_at: timeFrom(millisecondsOf(row.created_at)),
     locked_at: timeFrom(millisecondsOf(row.locked_at)),
-    request_method: row.request_method,
+    request_method: given(texts[4], row.request_method),
     request_params,
-    request_path: row.request_path,
+    request_path: given(texts[6], row.request_path),
     response_code: row.response_code,
     response_body,
-    recovery_point: row.recovery_point,
+    recovery_point: given(texts[9], row.recovery_point),
   };
+}
+
+function given(text, stored) {
+  return text === undefined ? stored : text;
 }
 
 /** A Date; a number where it is infinite; text where a project has set a parser of its own. */
