@@ -14,7 +14,7 @@ const pgbench = require("./peers/pgbench");
 const stages = require("./peers/stages");
 const { progress } = require("./report");
 const { resultOf } = require("./results");
-const { boundStagesOn, scenariosOn, slowDiskScenarios } = require("./scenarios");
+const { boundStagesOn, scenariosOn, slowDiskScenariosOn } = require("./scenarios");
 const { CONNECTIONS, SLOW_DISK } = require("./settings");
 
 /** SQLSTATE: not everybody may make a server slow. */
@@ -116,11 +116,15 @@ async function slowDisk({ server, pace }) {
     throw error;
   }
   await migrate(url);
-  const peers = await openPeers(url);
-  const compared = await closing(peers, () =>
-    compareAll(peers, slowDiskScenarios(), pace, progress),
-  );
-  return { results: compared.map(resultOf), notes: [] };
+  return withClient(url, async (client) => {
+    const keys = new Keys(client);
+    await keys.seed();
+    const peers = await openPeers(url);
+    const compared = await closing(peers, () =>
+      compareAll(peers, slowDiskScenariosOn(keys), pace, progress),
+    );
+    return { results: compared.map(resultOf), notes: [] };
+  });
 }
 
 module.exports = { measureAll };

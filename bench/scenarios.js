@@ -57,12 +57,9 @@ function scenariosOn(keys) {
       call: (peer, key) => peer.retrieve(key),
     },
     {
-      name: "update",
-      operation: "update",
+      ...updatingOf(keys),
       callers: [1, 64],
       targets: { 1: { pg: 1.3 }, 64: { medusa: 10, pg: 2.5 } },
-      input: () => keys.open(),
-      call: (peer, key) => peer.update(key, change()),
     },
     {
       name: "lock",
@@ -73,14 +70,7 @@ function scenariosOn(keys) {
       input: () => keys.fresh(),
       call: (peer, key) => peer.lock(key),
     },
-    {
-      name: "initializeRequest, new",
-      operation: "initializeRequest",
-      callers: [1, 64],
-      targets: { 64: { medusa: 8, pg: 3 } },
-      input: () => randomUUID(),
-      call: (peer, key) => peer.initializeRequest(key, newRequest()),
-    },
+    { ...beginning, callers: [1, 64], targets: { 64: { medusa: 8, pg: 3 } } },
     {
       name: "initializeRequest, known",
       operation: "initializeRequest",
@@ -108,6 +98,20 @@ const creating = {
   call: (peer, payload) => peer.create(payload),
 };
 
+const beginning = {
+  name: "initializeRequest, new",
+  operation: "initializeRequest",
+  input: () => randomUUID(),
+  call: (peer, key) => peer.initializeRequest(key, newRequest()),
+};
+
+const updatingOf = (keys) => ({
+  name: "update",
+  operation: "update",
+  input: () => keys.open(),
+  call: (peer, key) => peer.update(key, change()),
+});
+
 /** Stages in a transaction that the caller has opened through TypeORM. */
 function boundStagesOn(keys) {
   return [
@@ -124,11 +128,14 @@ function boundStagesOn(keys) {
   ];
 }
 
-/** Where every write to the disk takes some milliseconds. */
-function slowDiskScenarios() {
-  return [
-    { ...creating, name: "create, slow disk", callers: [64], targets: { 64: { medusa: 10 } } },
-  ];
+/** Where every write to the disk takes some milliseconds: what commits. */
+function slowDiskScenariosOn(keys) {
+  return [creating, beginning, updatingOf(keys)].map((scenario) => ({
+    ...scenario,
+    name: `${scenario.operation}, slow disk`,
+    callers: [64],
+    targets: { 64: { medusa: 10 } },
+  }));
 }
 
-module.exports = { boundStagesOn, scenariosOn, slowDiskScenarios };
+module.exports = { boundStagesOn, scenariosOn, slowDiskScenariosOn };
