@@ -3,6 +3,7 @@
 const { DataSource } = require("typeorm");
 const { IdempotencyKeyService } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
+const { eventually } = require("./helpers/flows");
 
 const database = useDatabase();
 let dataSource;
@@ -422,9 +423,15 @@ describe("the connection of single statements", () => {
     const asking = serviceOf(source, { maxConnections: 6 });
     const { id } = await asking.create({});
     expect(password).toHaveBeenCalledTimes(1);
+    const locking = await database.pool.connect();
+    await locking.query("BEGIN; LOCK TABLE idempotency_key");
     // Selectors do not share statements.
-    await Promise.all(Array.from({ length: 20 }, () => asking.retrieve({ id })));
-    expect(password.mock.calls.length).toBeGreaterThan(1);
+    const retrieved = Promise.all(Array.from({ length: 20 }, () => asking.retrieve({ id })));
+    await eventually(() => password.mock.calls.length === 7);
+    await locking.query("COMMIT");
+    locking.release();
+    expect(await retrieved).toHaveLength(20);
+    expect(password).toHaveBeenCalledTimes(7);
   });
 
   test("says when a password function fails", async () => {
