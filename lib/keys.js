@@ -129,6 +129,24 @@ function keyFrom(row, own = {}, texts = []) {
   return Array.isArray(row) ? keyFromList(row, own, texts) : keyFromRow(row, own, texts);
 }
 
+function keyFromRow(row, own, texts) {
+  const { request_params = jsonFrom(row.request_params) } = own;
+  const { response_body = jsonFrom(row.response_body) } = own;
+  const list = [
+    row.id,
+    row.idempotency_key,
+    millisecondsOf(row.created_at),
+    millisecondsOf(row.locked_at),
+    row.request_method,
+    undefined,
+    row.request_path,
+    row.response_code,
+    undefined,
+    row.recovery_point,
+  ];
+  return keyFromList(list, { request_params, response_body }, texts);
+}
+
 function keyFromList(row, { request_params = row[5], response_body = row[8] }, texts) {
   return {
     id: given(texts[0], row[0]),
@@ -141,23 +159,6 @@ function keyFromList(row, { request_params = row[5], response_body = row[8] }, t
     response_code: row[7],
     response_body,
     recovery_point: given(texts[9], row[9]),
-  };
-}
-
-function keyFromRow(row, own, texts) {
-  const { request_params = jsonFrom(row.request_params) } = own;
-  const { response_body = jsonFrom(row.response_body) } = own;
-  return {
-    id: given(texts[0], row.id),
-    idempotency_key: given(texts[1], row.idempotency_key),
-    created_at: timeFrom(millisecondsOf(row.created_at)),
-    locked_at: timeFrom(millisecondsOf(row.locked_at)),
-    request_method: given(texts[4], row.request_method),
-    request_params,
-    request_path: given(texts[6], row.request_path),
-    response_code: row.response_code,
-    response_body,
-    recovery_point: given(texts[9], row.recovery_point),
   };
 }
 

@@ -68,7 +68,8 @@ async fn run_together(
 ) -> Vec<Result<Vec<Row>, Error>> {
     let hold = group.hold();
     let calls = at_once(statements.into_iter().map(|statement| run(group, statement)));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Their turns come before this one's.
+    tokio::task::yield_now().await;
     drop(hold);
     all(calls).await
 }
@@ -552,11 +553,12 @@ async fn new_keys_are_answered_as_they_are_stored() {
         statements.push(Statement::Create(all(format!("given{number}"))));
         statements.push(Statement::CreateNew(key_named(&format!("bare{number}"))));
     }
-    for answer in run_all(&group, statements).await {
-        let Ok(rows) = answer else {
-            assert_eq!(database_error(answer).code, "23505");
-            continue;
-        };
+    let (created, refused): (Vec<_>, Vec<_>) =
+        run_together(&group, statements).await.into_iter().partition(Result::is_ok);
+    let codes: Vec<String> =
+        refused.into_iter().map(|answer| database_error(answer).code).collect();
+    assert_eq!(codes, ["23505"]);
+    for rows in created.into_iter().map(Result::unwrap) {
         let stored = database.session().run(find(&rows[0].key.idempotency_key)).await.unwrap();
         assert_eq!(parsed(&rows[0]), parsed(&stored[0]));
     }
@@ -582,11 +584,17 @@ async fn new_keys_that_are_given_other_ids_are_not_inserted_twice() {
          FOR EACH ROW EXECUTE FUNCTION other_id()",
     )
     .await;
+    session.run(create("k7")).await.unwrap();
     let group = group(&database);
-    let statements = (0..20).map(|number| create(&format!("k{number}"))).collect();
-    for answer in run_all(&group, statements).await {
-        let key = answer.unwrap().remove(0).key;
-        assert_eq!(key.id, format!("other_{}", key.idempotency_key));
+    let named = |number| key_named(&format!("k{number}"));
+    let some = (0..20).map(|number| Statement::Create(named(number)));
+    let all = (20..40).map(|number| Statement::CreateNew(named(number)));
+    let answers = run_together(&group, some.chain(all).collect()).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match number {
+            7 => assert_eq!(database_error(answer).code, "23505"),
+            _ => assert_eq!(answer.unwrap()[0].key.id, format!("other_k{number}")),
+        }
     }
     database.drop().await;
 }

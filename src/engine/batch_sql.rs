@@ -8,7 +8,7 @@
 //! wait for none the less, such as the end of a transaction that inserts the same key, it waits for
 //! a moment; then it fails and its rows go other ways.
 
-use super::key::{ALL, AS_GIVEN, Columns, FINISHED, Field};
+use super::key::{ALL, AS_GIVEN, Columns, FINISHED, Field, IDEMPOTENCY_KEY};
 use super::selector::COLUMNS;
 use super::sql;
 use super::sql::{FINGERPRINT, KEY, LOCKED_AT, ROW, Sql, TOKEN, interval, locked_at};
@@ -102,9 +102,9 @@ pub fn text(sql: &Sql, kind: Kind) -> String {
     let table = &sql.table;
     match kind {
         // To look for conflicts costs a third of the insert.
-        Kind::Create { columns, is_new: true } => create(table, columns, ""),
+        Kind::Create { columns, is_new: true } => create(table, columns, kind, ""),
         Kind::Create { columns, is_new: false } => {
-            create(table, columns, " ON CONFLICT DO NOTHING")
+            create(table, columns, kind, " ON CONFLICT DO NOTHING")
         }
         Kind::FindOrCreate { columns } => find_or_create(table, columns),
         Kind::Initialize(fingerprint) => initialize(table, fingerprint),
@@ -116,14 +116,14 @@ pub fn text(sql: &Sql, kind: Kind) -> String {
     }
 }
 
-fn create(table: &str, columns: u16, on_conflict: &str) -> String {
+fn create(table: &str, columns: u16, kind: Kind, on_conflict: &str) -> String {
     format!(
         "INSERT INTO {table} ({names}) SELECT {values} FROM {input} WHERE {PATIENTLY}{on_conflict} \
          RETURNING id{answered}",
         names = COLUMNS.map(|(name, _)| name).join(", "),
         values = new_values(columns),
         input = input(&names_of_values(columns)),
-        answered = named(answered(columns))
+        answered = named(answered(kind))
             .into_iter()
             .map(|index| match COLUMNS[index] {
                 (name, "jsonb") => format!(", {name}::text"),
@@ -133,10 +133,15 @@ fn create(table: &str, columns: u16, on_conflict: &str) -> String {
     )
 }
 
-/// The columns of new keys that their batch answers after the id: the others are stored as they were
-/// given, of which nobody needs a copy.
-pub fn answered(columns: u16) -> u16 {
-    ALL & !(columns & AS_GIVEN)
+/// The columns of a key that a batch answers, after the number or the id. New keys come without those
+/// that are stored as they were given, of which nobody needs a copy; but where some may not be inserted, each
+/// is told by its key, too, as a trigger of the user's may have given it another id.
+pub fn answered(kind: Kind) -> u16 {
+    match kind {
+        Kind::Create { columns, is_new: true } => ALL & !(columns & AS_GIVEN),
+        Kind::Create { columns, is_new: false } => ALL & !(columns & AS_GIVEN) | IDEMPOTENCY_KEY,
+        _ => ALL,
+    }
 }
 
 fn find_or_create(table: &str, columns: u16) -> String {

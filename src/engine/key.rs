@@ -34,6 +34,9 @@ pub struct IdempotencyKey {
 /// The bits of all columns, in the order of the table's.
 pub const ALL: u16 = (1 << 10) - 1;
 
+/// The bit of the key itself.
+pub const IDEMPOTENCY_KEY: u16 = 1 << 1;
+
 /// The bits of the columns that are stored as they are given: the server makes times and numbers of the
 /// others.
 pub const AS_GIVEN: u16 = ALL & !(1 << 2 | 1 << 3 | 1 << 7);

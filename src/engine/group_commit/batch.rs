@@ -13,7 +13,7 @@ use super::queue::{Batch, Flight};
 use super::{Group, PATIENCE};
 use crate::engine::batch_sql::{Array, Kind, answered, arrays};
 use crate::engine::error::Error;
-use crate::engine::key::{ALL, Field};
+use crate::engine::key::Field;
 use crate::engine::pool::{Connection, RowReader, STATEMENT_TIMEOUT, unanswered};
 use crate::engine::statement::{Row, Statement};
 
@@ -99,7 +99,7 @@ impl Group {
             };
             let fetched = self.fetch(kind, &text, &calls, connection).await;
             if let Ok(rows) = &fetched {
-                let reader = reader(kind);
+                let reader = RowReader::new(1, answered(kind));
                 let bytes: usize = rows.iter().map(|row| reader.size(row)).sum();
                 self.queue.answered(kind, bytes, calls.len());
             }
@@ -168,19 +168,8 @@ fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
     Ok(arguments)
 }
 
-/// What reads the rows that a batch of a kind is answered with, after their number, or a new key's id.
-fn reader(kind: Kind) -> RowReader {
-    RowReader::new(
-        1,
-        match kind {
-            Kind::Create { columns, .. } => answered(columns),
-            _ => ALL,
-        },
-    )
-}
-
 fn found(kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, sqlx::Error> {
-    let mut reader = reader(kind);
+    let mut reader = RowReader::new(1, answered(kind));
     if matches!(kind, Kind::Create { .. }) {
         return created(rows, reader, calls);
     }
@@ -209,24 +198,30 @@ fn created(
     calls: &mut [Call],
 ) -> Result<Vec<Found>, sqlx::Error> {
     let all = rows.len() == calls.len();
-    let mut rows = rows.iter().peekable();
     let mut found = Vec::with_capacity(calls.len());
+    let mut read = |row| -> Result<(&str, Row), sqlx::Error> {
+        Ok((PgRow::try_get(row, 0)?, reader.read(row)?))
+    };
+    let mut rows = rows.iter().map(&mut read);
+    let mut next = rows.next().transpose()?;
     for call in calls {
         let (Statement::Create(given) | Statement::CreateNew(given)) = &mut *call.statement else {
             found.push(Found::Nothing);
             continue;
         };
-        let id = rows.peek().map(|row| row.try_get::<&str, _>(0)).transpose()?;
-        let is_own = id.is_some_and(|id| matches!(&given.id, Field::Set(Some(own)) if own == id));
-        let own = rows.next_if(|_| is_own || all);
-        found.push(match own {
-            Some(own) => {
-                let mut row = reader.read(own)?;
+        let is =
+            |field: &Field, value: &str| matches!(field, Field::Set(Some(own)) if own == value);
+        let is_own = |(id, row): &mut (&str, Row)| {
+            all || is(&given.id, id) || is(&given.idempotency_key, &row.key.idempotency_key)
+        };
+        found.push(match next.take_if(is_own) {
+            Some((id, mut row)) => {
                 row.key.take_given(given);
                 // A trigger of the user's may have given it another.
-                if let Some(id) = id.filter(|_| !is_own) {
+                if row.key.id != id {
                     id.clone_into(&mut row.key.id);
                 }
+                next = rows.next().transpose()?;
                 Found::Rows(vec![row])
             }
             None => Found::Nothing,
