@@ -1,5 +1,7 @@
 "use strict";
 
+const { withStatus, withStatusOfSqlState, withStatusOfType } = require("./http-errors");
+
 // Errors are made here and nowhere else, so that they are Errors of the caller's realm: under Jest
 // what native code makes is of another one, and `instanceof Error` fails.
 
@@ -14,7 +16,8 @@ function medusaError(type, message, code) {
   const error = new Error(message);
   // Enumerable, as on Medusa's own, so that it is seen where errors are logged as JSON.
   Object.defineProperty(error, "message", { enumerable: true });
-  return Object.assign(error, { __isMedusaError: true, type, code, date: new Date() });
+  Object.assign(error, { __isMedusaError: true, type, code, date: new Date() });
+  return withStatusOfType(error);
 }
 
 const DETAILS = [
@@ -36,7 +39,7 @@ function databaseError(failure) {
   for (const name of DETAILS) {
     error[name] = failure[name];
   }
-  return error;
+  return withStatusOfSqlState(error);
 }
 
 /** Makes an Error of a failure that came through the door as data. */
@@ -47,9 +50,9 @@ function errorFrom(failure) {
     case "database":
       return databaseError(failure);
     case "connection":
-      return Object.assign(new Error(failure.message), { code: failure.code });
+      return withStatus(Object.assign(new Error(failure.message), { code: failure.code }), 503);
     default:
-      return new Error(failure.message);
+      return withStatus(new Error(failure.message), 500);
   }
 }
 

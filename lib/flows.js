@@ -1,6 +1,7 @@
 "use strict";
 
 const { codeOf, medusaError } = require("./errors");
+const { withStatusOfDriver } = require("./http-errors");
 const { notePreparedFailure, prepared } = require("./prepared");
 
 /** The number of the flow that was begun last. */
@@ -43,7 +44,7 @@ async function drive(session, begin, manager, work) {
     return { value: { key: answer.rows[0], ran: step } };
   }
   if (step.kind === "work" && !answer.rows) {
-    throw answer.error;
+    throw withStatusOfDriver(answer.error);
   }
   return { failure: step };
 }
