@@ -191,7 +191,7 @@ describe("a response code", () => {
     const created = await refusalThatStoresNothing(() => service.create({ response_code }));
     expect(created).toMatchObject({ name: "QueryFailedError", code });
     expect((await refusal(() => service.update(key, { response_code }))).code).toBe(code);
-    expect((await refusalOfOutcome({ response_code })).code).toBe(code);
+    expect(await refusalOfOutcome({ response_code })).toMatchObject({ type: "invalid_data" });
   });
 });
 

@@ -68,7 +68,8 @@ describe("runStages", () => {
   test("runs the stages one after the other and resolves to the answer", async () => {
     const given = request();
     const result = await service.runStages(given, checkout());
-    expect(result).toStrictEqual({ idempotency_key: given.key, ...answer, replayed: false });
+    const told = { idempotency_key: given.key, ...answer, replayed: false, began: "new" };
+    expect(result).toStrictEqual(told);
     expect(result.response_body).toBe(response_body);
     expect(await effects()).toEqual(ALL);
     expect(await stored(given.key)).toMatchObject({
@@ -84,7 +85,12 @@ describe("runStages", () => {
   test("replays the answer of a finished request, whoever has finished it", async () => {
     const given = request();
     await service.runStages(given, checkout());
-    const replayed = { idempotency_key: given.key, ...answer, replayed: true };
+    const replayed = {
+      idempotency_key: given.key,
+      ...answer,
+      replayed: true,
+      began: "finished",
+    };
     expect(await service.runStages(given, checkout())).toStrictEqual(replayed);
     // Not even stages are needed for that.
     expect(await service.runStages(given, {})).toStrictEqual(replayed);

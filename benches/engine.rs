@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use medusa_idempotency_key::engine::batch_sql::{self, Kind};
 use medusa_idempotency_key::engine::foreign::{Flow, Need, Step};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome, Timestamp};
-use medusa_idempotency_key::engine::lease::{Holding, Lease};
+use medusa_idempotency_key::engine::lease::{Beginning, Holding, Lease};
 use medusa_idempotency_key::engine::operations;
 use medusa_idempotency_key::engine::request;
 use medusa_idempotency_key::engine::selector::Selector;
@@ -276,7 +276,7 @@ fn stages(criterion: &mut Criterion) {
 
 fn stage_flow(sql: &Arc<Sql>) -> Flow {
     let lease = Arc::new(Lease::new(LEASE));
-    lease.began(&row(0));
+    lease.began(&row(0), Beginning::New);
     let turn = Turn::Holder(lease, Some("started".to_owned()));
     Flow::new(Arc::clone(sql), |session| async move {
         let work = session.work();
@@ -307,7 +307,7 @@ fn begin_flow(sql: &Arc<Sql>) -> Flow {
     let lease = Lease::new(LEASE);
     Flow::new(Arc::clone(sql), |session| async move {
         let key = Some(KEY.to_owned());
-        request::initialize(&session, &lease, key, request(), LEASE).await.map(Staged::from)
+        request::initialize(&session, &lease, key, request(), LEASE, false).await.map(Staged::from)
     })
 }
 

@@ -66,6 +66,12 @@ function namedArguments(signature, given, names) {
   return options;
 }
 
+function requireBoolean(signature, value) {
+  if (typeof value !== "boolean") {
+    throw medusaError("invalid_argument", `${signature} has to be true or false`);
+  }
+}
+
 function positiveInteger(signature, value, most) {
   if (!Number.isInteger(value) || value < 1 || value > most) {
     throw medusaError("invalid_argument", `${signature} has to be an integer from 1 to ${most}`);
@@ -79,5 +85,6 @@ module.exports = {
   namedArguments,
   positiveInteger,
   recoveryPointOf,
+  requireBoolean,
   requireFunction,
 };

@@ -4,6 +4,7 @@ const { Lease: NativeLease, Service } = require("../binding");
 const { ask } = require("./calls");
 const { connectionOf } = require("./connections");
 const { warn } = require("./container");
+const { warnOverdue } = require("./overdue");
 const { Lease, NO_LEASE } = require("./leases");
 const { currentRequest } = require("./request-context");
 
@@ -23,29 +24,34 @@ class Database {
   session;
   /** Tells the table from those of other services. */
   table;
-  #leaseTimeout;
+  #settings;
+  #overdue;
   #nobody;
 
   /**
    * @param {object} settings of the service
    * @param {object | undefined} manager a TypeORM EntityManager
    * @param {object | undefined} projectConfig Medusa's
+   * @param {(message: string) => void} tell warns whoever runs the backend
    */
-  constructor(settings, manager, projectConfig) {
+  constructor(settings, manager, projectConfig, tell) {
     const connection = connectionOf(settings, manager, projectConfig);
     this.native = new Service({ ...settings, ...connection });
     this.session = this.native.session();
     this.table = `${connection.schema ?? ""} ${connection.identity}`;
-    this.#leaseTimeout = settings.leaseTimeout;
+    this.#settings = settings;
+    this.#overdue = (route) => warnOverdue(tell, route);
   }
 
   /** The lease of a flow that meets a key for the first time. */
   newLease() {
-    return new Lease(this.#nativeLease(), this.#leaseTimeout, this.table);
+    const { leaseTimeout: duration, maxDuration } = this.#settings;
+    const overdue = this.#overdue;
+    return new Lease(this.#nativeLease(), { duration, maxDuration, table: this.table, overdue });
   }
 
   #nativeLease() {
-    return new NativeLease(this.native, this.#leaseTimeout);
+    return new NativeLease(this.native, this.#settings.leaseTimeout);
   }
 
   /** The lease of those who hold none, and will hold none for their call. */

@@ -2,6 +2,8 @@
 
 const { isDate } = require("node:util").types;
 const { medusaError } = require("./errors");
+const { withStatus } = require("./http-errors");
+const { nearest } = require("./spelling");
 const { utcTime } = require("./times");
 
 /** The columns of the table, in the order in which the engine takes them. */
@@ -17,6 +19,7 @@ const COLUMNS = [
   "response_body",
   "recovery_point",
 ];
+const NAMES = new Set(COLUMNS);
 const JSON_COLUMNS = new Set(["request_params", "response_body"]);
 const REQUEST_PARAMS = COLUMNS.indexOf("request_params");
 const RESPONSE_BODY = COLUMNS.indexOf("response_body");
@@ -36,7 +39,15 @@ function textFor(column, value) {
 }
 
 function jsonText(value) {
-  return value === undefined || value === null ? value : (JSON.stringify(value) ?? null);
+  if (value === undefined || value === null) {
+    return value;
+  }
+  try {
+    return JSON.stringify(value) ?? null;
+  } catch (error) {
+    // A BigInt, a circle: not what a request can bring. What a toJSON of the user's throws stays as it is.
+    throw error instanceof TypeError ? withStatus(error, 500) : error;
+  }
 }
 
 /** Half of a surrogate pair becomes what it becomes in UTF-8: JSON would write it as an escape. */
@@ -95,6 +106,18 @@ function columnsOf(payload, key = plainText(payload.idempotency_key)) {
 function requireColumns(method, payload) {
   if (typeof payload !== "object" || payload === null || Array.isArray(payload)) {
     throw medusaError("invalid_data", `${method} takes an object with the key's columns`);
+  }
+}
+
+/** Refuses names that are near a column's: they were meant as one, and would be ignored. */
+function requireSpelling(method, payload) {
+  for (const name in payload) {
+    if (!NAMES.has(name)) {
+      const meant = nearest(name, COLUMNS);
+      if (meant) {
+        throw medusaError("invalid_data", `${method}: ${name}: did you mean ${meant}?`);
+      }
+    }
   }
 }
 
@@ -186,4 +209,5 @@ module.exports = {
   keyFrom,
   requestFrom,
   requireColumns,
+  requireSpelling,
 };

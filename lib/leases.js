@@ -1,5 +1,7 @@
 "use strict";
 
+const { performance } = require("node:perf_hooks");
+const { clearTimeout, setTimeout } = require("node:timers");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { ask } = require("./calls");
 const { currentRequest } = require("./request-context");
@@ -31,17 +33,34 @@ class Lease {
   #usedAt = Date.now();
   #uses = 0;
   #pending;
-  #renewing;
+  #maxDuration;
+  #overdue;
+  /** Until when the lease is renewed, by the clock that nobody sets. */
+  #until;
+  #route;
+  #timer;
+  #due;
 
   /**
    * @param native the engine's half
-   * @param {number} duration milliseconds that the lease holds after its last sign of life
-   * @param {string} table tells the table of keys from others
+   * @param {object} settings
+   * @param {number} settings.duration milliseconds that the lease holds after its last sign of life
+   * @param {number} settings.maxDuration milliseconds for which the middleware renews it at most
+   * @param {string} settings.table tells the table of keys from others
+   * @param {(route: { shown: string, name: string }, max: number) => void} settings.overdue is told of a
+   *   request that has not ended by then
    */
-  constructor(native, duration, table) {
+  constructor(native, { duration, maxDuration, table, overdue }) {
     this.#native = native;
     this.#duration = duration;
+    this.#maxDuration = maxDuration;
     this.#table = table;
+    this.#overdue = overdue;
+  }
+
+  /** How the request began, if this attempt has begun it. */
+  get beginning() {
+    return this.#native.beginning;
   }
 
   /** Makes a call with the native lease, once renewal or release have let go of it. */
@@ -69,6 +88,7 @@ class Lease {
   /** Remembers that a key was answered to the flow of this lease. */
   keep(key) {
     ofKeyObjects.set(key, this);
+    this.#route ??= routeOfKey(key);
     const name = key.idempotency_key;
     this.#name = name;
     const request = currentRequest();
@@ -77,7 +97,7 @@ class Lease {
     leases.delete(name);
     if (request) {
       leases.set(name, this);
-      request.keep(this);
+      request.keep(this, this.#maxDuration);
     } else if (key.recovery_point !== "finished") {
       this.#forgetOld(leases);
       leases.set(name, this);
@@ -85,17 +105,54 @@ class Lease {
     return key;
   }
 
-  /** Renews the lease from time to time until it is released or its request is finished. */
-  keepAlive() {
-    if (this.#native.isHeld) {
-      const interval = this.#duration * RENEWED_AFTER;
-      this.#renewing ??= setInterval(() => this.#renew(), interval).unref();
+  /**
+   * Renews the lease from time to time until it is released or its request is finished; or for so many
+   * milliseconds, after which it has run out.
+   */
+  keepAlive(max = this.#maxDuration) {
+    this.keepAliveUntil(performance.now() + max);
+  }
+
+  /**
+   * @param {number} until by `performance.now()`
+   * @param {{ shown: string, name: string }} [route] of the request, where more is known of it than its key says
+   */
+  keepAliveUntil(until, route = this.#route) {
+    this.#until = until;
+    this.#route = route;
+    // A renewal that is due is not put off.
+    const isDue = this.#timer !== undefined && this.#due <= until;
+    if (this.#native.isHeld && until > performance.now() && !isDue) {
+      this.stopRenewing();
+      this.#renewLater();
     }
   }
 
   stopRenewing() {
-    clearInterval(this.#renewing);
-    this.#renewing = undefined;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #renewLater() {
+    const now = performance.now();
+    this.#due = Math.min(now + this.#duration * RENEWED_AFTER, this.#until);
+    this.#timer = setTimeout(() => this.#tick(), this.#due - now).unref();
+  }
+
+  #tick() {
+    this.#timer = undefined;
+    if (!this.#native.isHeld) {
+      return;
+    }
+    if (performance.now() >= this.#until) {
+      this.#overdue(this.#route);
+      void this.#alone((to) => this.#native.expire(...to));
+      return;
+    }
+    if (this.#uses === 0 && !this.#pending) {
+      void this.#alone((to) => this.#native.renew(...to));
+    }
+    this.#renewLater();
   }
 
   /**
@@ -113,14 +170,6 @@ class Lease {
     await release;
     if (ofTable.get(this.#name) === release) {
       ofTable.delete(this.#name);
-    }
-  }
-
-  #renew() {
-    if (!this.#native.isHeld) {
-      this.stopRenewing();
-    } else if (this.#uses === 0 && !this.#pending) {
-      void this.#alone((to) => this.#native.renew(...to));
     }
   }
 
@@ -154,6 +203,7 @@ const NO_LEASE = {
   use: (call) => call(undefined),
   useLater: (call) => call(undefined),
   keep: (key) => key,
+  beginning: undefined,
   keepAlive: () => {},
   stopRenewing: () => {},
   release: async () => {},
@@ -189,6 +239,12 @@ async function untilReleased(table, name) {
     await Promise.race([release, sleep(RELEASED_WITHIN, undefined, { signal }).catch(() => {})]);
     waiting.abort();
   }
+}
+
+/** The route of a request of which nothing is known but its key. */
+function routeOfKey({ request_method, request_path }) {
+  const route = [request_method, request_path].filter(Boolean).join(" ") || "a request";
+  return { shown: route, name: route };
 }
 
 function leasesOf(byTable, table) {

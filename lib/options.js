@@ -8,16 +8,19 @@ const { medusaError } = require("./errors");
 const MAX_MILLISECONDS = 2 ** 31 - 1;
 
 const MODES = ["exactly-once", "medusa"];
+const ON_INTERRUPTED = ["retry", "refuse"];
 
 /** Each refuses what is wrong, and may answer the value in another form. */
 const CHECKS = {
-  mode: oneOfModes,
+  mode: oneOf(MODES),
   databaseUrl,
   schema: nonEmptyText,
   maxConnections: integer(1, 1000),
   lockTimeout: integer(0, MAX_MILLISECONDS),
   leaseTimeout: integer(1, MAX_MILLISECONDS),
+  maxDuration: longerThanNothing,
   waitTimeout: integer(0, MAX_MILLISECONDS),
+  onInterrupted: oneOf(ON_INTERRUPTED, "a function that answers one of them"),
   maxRetries: integer(0, 100),
   maxBatchSize: integer(1, 10_000),
   maxBatchBytes: integer(1024, 2 ** 28),
@@ -32,7 +35,9 @@ const DEFAULTS = {
   maxConnections: 4,
   lockTimeout: 1000,
   leaseTimeout: 10_000,
+  maxDuration: 300_000,
   waitTimeout: 0,
+  onInterrupted: "retry",
   maxRetries: 3,
   maxBatchSize: 512,
   maxBatchBytes: 2 ** 20,
@@ -99,10 +104,14 @@ function refuseOptionsInPlaceOfContainer(container) {
   }
 }
 
-function oneOfModes(name, value) {
-  if (!MODES.includes(value)) {
-    throw invalid(`${name} has to be one of ${MODES.join(", ")}, not ${shown(value)}`);
-  }
+/** @param {string} [orFunction] what a function in place of a value does, where there may be one */
+function oneOf(values, orFunction) {
+  const allowed = [values.join(", "), orFunction].filter(Boolean).join(", or ");
+  return (name, value) => {
+    if (!values.includes(value) && !(orFunction && typeof value === "function")) {
+      throw invalid(`${name} has to be one of ${allowed}, not ${shown(value)}`);
+    }
+  };
 }
 
 function databaseUrl(name, value) {
@@ -130,6 +139,14 @@ function duration(name, value) {
   return millisecondsFrom(value, (message) => invalid(`${name} ${message}`));
 }
 
+function longerThanNothing(name, value) {
+  const milliseconds = duration(name, value);
+  if (milliseconds === 0) {
+    throw invalid(`${name} has to be longer than 0 ms`);
+  }
+  return milliseconds;
+}
+
 function shown(value) {
   return inspect(value, { depth: 0, breakLength: Infinity });
 }
@@ -138,4 +155,4 @@ function invalid(message) {
   return medusaError("invalid_argument", `medusa-idempotency-key: ${message}`, "invalid_option");
 }
 
-module.exports = { settingsFrom };
+module.exports = { ON_INTERRUPTED, settingsFrom };

@@ -1,7 +1,9 @@
 "use strict";
 
 const { AsyncLocalStorage } = require("node:async_hooks");
+const { performance } = require("node:perf_hooks");
 const { fingerprintOf } = require("./fingerprints");
+const { routeOf, whenDestroyed, whenEnded } = require("./responses");
 
 const storage = new AsyncLocalStorage();
 
@@ -11,8 +13,9 @@ class RequestContext {
   leases = new Map();
   #request;
   #fingerprint;
-  #kept = new Set();
-  #closed = false;
+  /** The leases that are kept alive, each until when. */
+  #kept = new Map();
+  #ended = false;
 
   constructor(request) {
     this.#request = request;
@@ -20,23 +23,47 @@ class RequestContext {
 
   /** Taken when it is first asked for: the body is parsed by then. */
   get fingerprint() {
-    const { method, url, originalUrl = url, body } = this.#request;
-    this.#fingerprint ??= fingerprintOf(method, originalUrl.split("?", 1)[0], body);
+    this.#fingerprint ??= fingerprintOf(this.#request.method, this.path, this.#request.body);
     return this.#fingerprint;
   }
 
-  /** Keeps a lease alive while the response is open. */
-  keep(lease) {
-    if (!this.#closed) {
-      this.#kept.add(lease);
-      lease.keepAlive();
+  /** The whole path, where routers see only a part; without its query. */
+  get path() {
+    const { url, originalUrl = url } = this.#request;
+    return originalUrl.split("?", 1)[0];
+  }
+
+  /** Method and path for people, and what is the same for all requests of a route. */
+  get route() {
+    const { method } = this.#request;
+    return {
+      shown: `${method} ${this.path}`,
+      name: `${method} ${routeOf(this.#request) ?? this.path}`,
+    };
+  }
+
+  /** Keeps a lease alive until the handler ends its response, for `max` milliseconds at most. */
+  keep(lease, max) {
+    if (this.#ended) {
+      return;
+    }
+    if (!this.#kept.has(lease)) {
+      this.#kept.set(lease, performance.now() + max);
+    }
+    lease.keepAliveUntil(this.#kept.get(lease), this.route);
+  }
+
+  /** The handler has ended its response, if the connection that it has destroyed is its own. */
+  endOn(socket) {
+    if (socket === this.#request.socket) {
+      this.end();
     }
   }
 
   /** Releases what is not finished, so that a failed request can be tried again at once. */
-  close() {
-    this.#closed = true;
-    for (const lease of this.#kept) {
+  end() {
+    this.#ended = true;
+    for (const lease of this.#kept.keys()) {
       void lease.release();
     }
     this.#kept.clear();
@@ -56,12 +83,8 @@ function currentRequest() {
 function idempotencyMiddleware() {
   return (req, res, next) => {
     const context = new RequestContext(req);
-    if (res.closed) {
-      // The client has gone while another middleware was at work.
-      context.close();
-    } else {
-      res.once("close", () => context.close());
-    }
+    whenEnded(res, () => context.end());
+    whenDestroyed(req, (socket) => currentRequest()?.endOn(socket));
     storage.run(context, next);
   };
 }

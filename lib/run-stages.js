@@ -11,11 +11,12 @@ const REQUEST = ["key", "method", "params", "path", "body"];
 /**
  * What a request is to be told from others by.
  *
+ * @param {string} signature of the method that it is given to, for the message
  * @param {unknown} request
  * @returns {{ key?: string, method?: string, params?: unknown, path?: string, fingerprint?: string }}
  */
-function requestOf(request) {
-  const { key, method, params, path, body } = namedArguments(SIGNATURE, request, REQUEST);
+function requestOf(signature, request) {
+  const { key, method, params, path, body } = namedArguments(signature, request, REQUEST);
   const fingerprint = body === undefined ? undefined : fingerprintOf(method, path, body);
   return { key, method, params, path, fingerprint };
 }
@@ -44,10 +45,10 @@ function stageAt(stages, point) {
 }
 
 /** A stage that leads where there is another, or to the end; else what it did is undone. */
-function checkedStage(stages, point, key) {
-  const stage = stageAt(stages, point);
+function checkedStage(stages, key, attempt) {
+  const stage = stageAt(stages, key.recovery_point);
   return async (manager) => {
-    const result = await stage(manager, key);
+    const result = await stage(manager, key, attempt);
     if (result?.recovery_point && result.recovery_point !== FINISHED) {
       stageAt(stages, result.recovery_point);
     }
@@ -58,18 +59,18 @@ function checkedStage(stages, point, key) {
 /**
  * Runs the stages of a request from where its key stands until it is finished.
  *
- * @param {object} key as the request was begun with
+ * @param {import("./attempt").Attempt} attempt at the request
  * @param {Record<string, Function>} stages
  * @param {(key: object, work: Function) => Promise<object>} workStage
  */
-async function runFrom(key, stages, workStage) {
-  const replayed = key.recovery_point === FINISHED;
-  let current = key;
+async function runFrom(attempt, stages, workStage) {
+  const { began } = attempt;
+  let current = attempt.key;
   while (current.recovery_point !== FINISHED) {
-    current = await workStage(current, checkedStage(stages, current.recovery_point, current));
+    current = await workStage(current, checkedStage(stages, current, attempt));
   }
   const { idempotency_key, response_code, response_body } = current;
-  return { idempotency_key, response_code, response_body, replayed };
+  return { idempotency_key, response_code, response_body, replayed: began === FINISHED, began };
 }
 
-module.exports = { checkStages, requestOf, runFrom };
+module.exports = { FINISHED, checkStages, requestOf, runFrom };

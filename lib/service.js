@@ -8,6 +8,7 @@ const {
   namedArguments,
   positiveInteger,
   recoveryPointOf,
+  requireBoolean,
   requireFunction,
 } = require("./arguments");
 const { allBegun, ask, askIn, askTogether } = require("./calls");
@@ -16,22 +17,26 @@ const { Database } = require("./database");
 const { millisecondsFrom } = require("./durations");
 const { medusaError, unwrap } = require("./errors");
 const { drive } = require("./flows");
-const { columnsOf, keyFrom, requestFrom, requireColumns } = require("./keys");
+const { columnsOf, keyFrom, requestFrom, requireColumns, requireSpelling } = require("./keys");
 const { NO_LEASE, leaseOf, leaseOfRequest, untilReleased } = require("./leases");
 const { isTransactional, opensTransactions, placeOf } = require("./managers");
-const { settingsFrom } = require("./options");
+const { ON_INTERRUPTED, settingsFrom } = require("./options");
 const { phaseIn, phaseThrough } = require("./phases");
+const { currentRequest } = require("./request-context");
 const { keepPruning } = require("./retention");
-const { checkStages, requestOf, runFrom } = require("./run-stages");
+const { Attempt } = require("./attempt");
+const { medusaOutcomeOf, outcomeOf, finalOutcomeOf } = require("./outcomes");
+const { FINISHED, checkStages, requestOf, runFrom } = require("./run-stages");
 const { alternativesOf } = require("./selectors");
 const { TransactionManager } = require("./transaction-manager");
-const { Work, outcomeOf } = require("./work");
+const { Work } = require("./work");
 
 /** A stage that is refused with these is somebody else's, or another call's of the same flow. */
 const REFUSALS = ["idempotency_key_in_use", "lease_lost"];
 /** The column for fingerprints has been dropped under a running process. */
 const UNDEFINED_COLUMN = "42703";
-const LIST_STALLED = "listStalled({ olderThan, limit })";
+const INTERRUPTED = "idempotency_key_interrupted";
+const LIST_STALLED = "listStalled({ olderThan, limit, interrupted })";
 const PRUNE = "prune({ olderThan, batchSize })";
 const LISTED_AT_MOST = 10_000;
 const PRUNED_AT_ONCE = 100_000;
@@ -74,7 +79,8 @@ class IdempotencyKeyService {
   }
 
   async create(payload) {
-    requireColumns("create", payload);
+    requireService(this, #settings in Object(this));
+    this.#requireColumns("create", payload);
     const isNew = payload.idempotency_key === undefined || payload.idempotency_key === null;
     const key = isNew ? randomUUID() : undefined;
     const [named, texts, long] = columnsOf(payload, key);
@@ -89,8 +95,29 @@ class IdempotencyKeyService {
 
   async initializeRequest(headerKey, method, params, path) {
     requireService(this, #settings in Object(this));
-    const request = requestFrom({ method, params, path });
-    return IdempotencyKeyService.#initialize(this, headerText(headerKey), request);
+    return IdempotencyKeyService.#initialize(this, { key: headerKey, method, params, path });
+  }
+
+  async begin(request) {
+    requireService(this, #settings in Object(this));
+    const key = await IdempotencyKeyService.#initialize(this, requestOf("begin(request)", request));
+    return this.attemptOf(key);
+  }
+
+  attemptOf(key) {
+    requireService(this, #settings in Object(this));
+    keyText(key);
+    if (this.#settings.mode === "medusa") {
+      return IdempotencyKeyService.#attempt(this, key, NO_LEASE);
+    }
+    const lease = leaseOf(IdempotencyKeyService.#open(this).table, keyText(key), key);
+    return lease && IdempotencyKeyService.#attempt(this, key, lease);
+  }
+
+  async release(key) {
+    requireService(this, #settings in Object(this));
+    const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
+    return IdempotencyKeyService.#release(this, key, lease);
   }
 
   async retrieve(keyOrSelector) {
@@ -112,7 +139,7 @@ class IdempotencyKeyService {
   async update(key, update) {
     requireService(this, #settings in Object(this));
     const text = keyText(key);
-    requireColumns("update", update);
+    this.#requireColumns("update", update);
     const [named, texts, long] = columnsOf(update);
     const operation = { update: [text, named, texts] };
     const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
@@ -132,17 +159,14 @@ class IdempotencyKeyService {
   async runStages(request, stages) {
     requireService(this, #settings in Object(this));
     checkStages(stages);
-    const { key: header, fingerprint, ...given } = requestOf(request);
-    const key = await IdempotencyKeyService.#initialize(
-      this,
-      headerText(header),
-      requestFrom(given),
-      fingerprint,
-    );
+    const given = requestOf("runStages(request, stages)", request);
+    // Its stages tell how far it has come, so that it can go on whatever has interrupted it.
+    const key = await IdempotencyKeyService.#initialize(this, given, "retry");
     const lease = IdempotencyKeyService.#leaseFor(this, key);
     lease.keepAlive();
     try {
-      return await runFrom(key, stages, (current, work) =>
+      const attempt = IdempotencyKeyService.#attempt(this, key, lease);
+      return await runFrom(attempt, stages, (current, work) =>
         IdempotencyKeyService.#stage(this, current, work),
       );
     } catch (error) {
@@ -162,12 +186,16 @@ class IdempotencyKeyService {
 
   async listStalled(options) {
     const { native } = IdempotencyKeyService.#open(this);
-    const { olderThan, limit = 100 } = namedArguments(LIST_STALLED, options, [
-      "olderThan",
-      "limit",
-    ]);
+    const names = ["olderThan", "limit", "interrupted"];
+    const {
+      olderThan,
+      limit = 100,
+      interrupted = false,
+    } = namedArguments(LIST_STALLED, options, names);
+    requireBoolean(`${LIST_STALLED}: interrupted`, interrupted);
     const { leaseTimeout } = this.#settings;
     const given = [
+      interrupted,
       duration(LIST_STALLED, olderThan ?? leaseTimeout),
       leaseTimeout,
       positiveInteger(`${LIST_STALLED}: limit`, limit, LISTED_AT_MOST),
@@ -254,10 +282,64 @@ class IdempotencyKeyService {
     return { value: value?.key, failure };
   }
 
-  static #initialize(service, header, request, fingerprint) {
-    return service.#settings.mode === "medusa"
-      ? IdempotencyKeyService.#findOrCreate(service, header, request)
-      : IdempotencyKeyService.#begin(service, unwrap(clientKey(header)), request, fingerprint);
+  #requireColumns(method, payload) {
+    requireColumns(method, payload);
+    if (this.#settings.mode !== "medusa") {
+      requireSpelling(method, payload);
+    }
+  }
+
+  static async #initialize(service, given, onInterrupted = service.#settings.onInterrupted) {
+    const header = headerText(given.key);
+    const request = requestFrom(given);
+    if (service.#settings.mode === "medusa") {
+      return IdempotencyKeyService.#findOrCreate(service, header, request);
+    }
+    const key = unwrap(clientKey(header));
+    const begin = (refuseInterrupted) =>
+      IdempotencyKeyService.#begin(service, key, request, given.fingerprint, refuseInterrupted);
+    try {
+      return await begin(onInterrupted !== "retry");
+    } catch (error) {
+      const mayRetry =
+        error?.code === INTERRUPTED &&
+        typeof onInterrupted === "function" &&
+        (await decisionOf(onInterrupted, key, given)) === "retry";
+      if (mayRetry) {
+        return begin(false);
+      }
+      throw error;
+    }
+  }
+
+  /** An attempt at a request, which holds a lease of its key. */
+  static #attempt(service, key, lease) {
+    return new Attempt(key, lease, {
+      durationOf: (max) => maxDurationOf(max, service.#settings.maxDuration),
+      finish: (current, answer) => IdempotencyKeyService.#finish(service, current, answer, lease),
+      release: (current) => IdempotencyKeyService.#release(service, current, lease),
+    });
+  }
+
+  static async #finish(service, key, answer, lease) {
+    const { outcome, own } = finalOutcomeOf(answer);
+    if (lease === NO_LEASE) {
+      return service.update(key, { recovery_point: FINISHED, ...answer });
+    }
+    const { responseCode = null, responseBody = null } = outcome;
+    const finish = [keyText(key), responseCode, responseBody];
+    return lease.use(async (native) => {
+      const stored = await IdempotencyKeyService.#run(service, { finish }, native);
+      return lease.keep(keyFrom(unwrap(stored), own));
+    });
+  }
+
+  static async #release(service, key, lease) {
+    const release = [keyText(key), service.#settings.leaseTimeout];
+    return lease.use(async (native) => {
+      const answer = await IdempotencyKeyService.#run(service, { release }, native);
+      return lease.keep(keyFrom(unwrap(answer)));
+    });
   }
 
   /** The key of a request, with Medusa's semantics. */
@@ -268,7 +350,7 @@ class IdempotencyKeyService {
   }
 
   /** Begins the request of a key, takes it over, or finds its answer. */
-  static async #begin(service, key, request, ofStages) {
+  static async #begin(service, key, request, ofStages, refuseInterrupted) {
     const database = IdempotencyKeyService.#open(service);
     const fingerprint = await database.fingerprint(ofStages, service.__container__);
     const known = key && leaseOfRequest(database.table, key);
@@ -276,7 +358,7 @@ class IdempotencyKeyService {
     await untilReleased(database.table, key);
     // A bound call does not wait: it would hold its caller's connection.
     const wait = placeOf(service.transactionManager_) ? 0 : service.#settings.waitTimeout;
-    const initialize = [key, { ...request, fingerprint }, wait];
+    const initialize = [key, { ...request, fingerprint }, wait, refuseInterrupted];
     const begin = async (native) => {
       const answer = await IdempotencyKeyService.#run(service, { initialize }, native);
       return lease.keep(keyFrom(unwrap(answer)));
@@ -304,8 +386,9 @@ class IdempotencyKeyService {
   static async #stage(service, key, callback) {
     const lease = IdempotencyKeyService.#leaseFor(service, key);
     const works = [];
+    const outcome = service.#settings.mode === "medusa" ? medusaOutcomeOf : outcomeOf;
     const workWith = (manager) => {
-      const work = new Work(manager, async (given) => outcomeOf(await callback(given)));
+      const work = new Work(manager, async (given) => outcome(await callback(given)));
       works.push(work);
       return work;
     };
@@ -402,6 +485,7 @@ class IdempotencyKeyService {
         owner.#settings,
         owner.activeManager_,
         projectConfigOf(owner.__container__, owner.__configModule__),
+        (message) => warn(owner.__container__, message),
       );
     }
     owner.#prune();
@@ -464,6 +548,37 @@ function duration(signature, value) {
   return millisecondsFrom(value, (message) =>
     medusaError("invalid_argument", `${signature}: olderThan ${message}`),
   );
+}
+
+/**
+ * What a project's function says of a request that was interrupted.
+ *
+ * @param {Function} onInterrupted the option
+ * @param {string} key
+ * @param {{ method?: string, params?: unknown, path?: string }} given of the request
+ */
+async function decisionOf(onInterrupted, key, { method, params, path }) {
+  const url = currentRequest()?.path;
+  const decision = await onInterrupted({ key, method, params, path, url });
+  if (!ON_INTERRUPTED.includes(decision)) {
+    throw medusaError(
+      "invalid_argument",
+      `onInterrupted has to answer one of ${ON_INTERRUPTED.join(", ")}, not ${typeof decision}`,
+      "invalid_option",
+    );
+  }
+  return decision;
+}
+
+/** @param {number} otherwise what holds where nothing is given */
+function maxDurationOf(max, otherwise) {
+  const milliseconds = millisecondsFrom(max ?? otherwise, (message) =>
+    medusaError("invalid_argument", `keepAlive(max): max ${message}`),
+  );
+  if (milliseconds === 0) {
+    throw medusaError("invalid_argument", "keepAlive(max): max has to be longer than 0 ms");
+  }
+  return milliseconds;
 }
 
 function requireService(service, isService) {

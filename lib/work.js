@@ -1,8 +1,8 @@
 "use strict";
 
 const { AsyncResource } = require("node:async_hooks");
-const { codeOf, errorFrom, medusaError } = require("./errors");
-const { keyFrom, textFor } = require("./keys");
+const { codeOf, errorFrom } = require("./errors");
+const { keyFrom } = require("./keys");
 const { TransactionManager } = require("./transaction-manager");
 
 /**
@@ -55,33 +55,4 @@ class Work {
   }
 }
 
-/** What a stage's callback returned, for the engine, and what the resolved key carries of it. */
-function outcomeOf(result) {
-  if (typeof result !== "object" || result === null) {
-    throw medusaError(
-      "invalid_data",
-      "the callback of workStage has to return an object: { recovery_point } or " +
-        "{ response_code, response_body }",
-    );
-  }
-  const { recovery_point, response_code, response_body } = result;
-  if (recovery_point) {
-    return { outcome: { recoveryPoint: recoveryPoint(recovery_point) }, own: {} };
-  }
-  return {
-    outcome: {
-      responseCode: textFor("response_code", response_code) ?? undefined,
-      responseBody: textFor("response_body", response_body) ?? undefined,
-    },
-    own: { response_body },
-  };
-}
-
-function recoveryPoint(value) {
-  if (typeof value !== "string") {
-    throw medusaError("invalid_data", `recovery_point has to be a string, not ${typeof value}`);
-  }
-  return value;
-}
-
-module.exports = { Work, outcomeOf };
+module.exports = { Work };

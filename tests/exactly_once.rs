@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
-use medusa_idempotency_key::engine::lease::{self, Lease};
+use medusa_idempotency_key::engine::lease::{self, Beginning, Lease};
 use medusa_idempotency_key::engine::operations;
 use medusa_idempotency_key::engine::pool::PoolSession;
 use medusa_idempotency_key::engine::request;
@@ -43,7 +43,8 @@ async fn initialize(
     lease: &Lease,
     key: &str,
 ) -> Result<IdempotencyKey, Error> {
-    request::initialize(session, lease, Some(key.to_owned()), Request::default(), AT_ONCE).await
+    request::initialize(session, lease, Some(key.to_owned()), Request::default(), AT_ONCE, false)
+        .await
 }
 
 /// A flow that has begun the request of a key.
@@ -213,7 +214,7 @@ async fn a_new_key_begins_in_one_statement() {
         fingerprint: Some("f".to_owned()),
     };
     let name = Some("k".to_owned());
-    let key = request::initialize(&counting, &lease, name, request, AT_ONCE).await.unwrap();
+    let key = request::initialize(&counting, &lease, name, request, AT_ONCE, false).await.unwrap();
     assert_eq!(counting.statements.load(Ordering::SeqCst), 1);
     assert!(key.id.starts_with("ikey_"));
     assert_eq!((key.idempotency_key.as_str(), key.recovery_point.as_str()), ("k", "started"));
@@ -225,7 +226,7 @@ async fn a_new_key_begins_in_one_statement() {
 
     let request = Request::default();
     let lease = patient();
-    let generated = request::initialize(&counting, &lease, None, request, AT_ONCE);
+    let generated = request::initialize(&counting, &lease, None, request, AT_ONCE, false);
     assert_eq!(generated.await.unwrap().idempotency_key.len(), 36);
     database.drop().await;
 }
@@ -283,8 +284,13 @@ async fn a_lease_that_ran_out_or_was_released_is_taken_over() {
     assert_eq!(IdempotencyKey { locked_at: before.locked_at, ..key }, before);
     assert!(is_lost(&stage(&database, &first, "k", None, finished()).await));
 
+    // Whoever begins an interrupted request and fails leaves it interrupted.
+    assert_eq!(second.beginning(), Some(Beginning::Interrupted));
     lease::release(database.session(), &second).await.unwrap();
-    assert_eq!(stored(&database, "k").await.locked_at, None);
+    let third = patient();
+    initialize(database.session(), &third, "k").await.unwrap();
+    assert_eq!(third.beginning(), Some(Beginning::Interrupted));
+    execute(database.session(), "UPDATE idempotency_key SET locked_at = NULL").await;
     let third = begun(&database, "k").await;
     assert!(stage(&database, &third, "k", Some("started"), finished()).await.unwrap().ran);
     assert_eq!(database.effects().await, 1);
@@ -327,7 +333,8 @@ async fn a_key_is_for_one_request() {
         }
         let print = |print: &'static str| if with_column { print } else { "" };
         let initialize = |key: &'static str, lease: Arc<Lease>, request: Request| async move {
-            request::initialize(session, &lease, Some(key.to_owned()), request, AT_ONCE).await
+            request::initialize(session, &lease, Some(key.to_owned()), request, AT_ONCE, false)
+                .await
         };
         let known = || request("POST", "/a", "{\"id\":1,\"b\":{}}", print("f"));
         initialize("k", patient(), known()).await.unwrap();
@@ -423,7 +430,7 @@ async fn a_waiting_request_gets_the_answer_of_the_one_in_progress() {
         async move {
             let lease = patient();
             let (key, wait) = (Some("k".to_owned()), Duration::from_secs(10));
-            request::initialize(&session, &lease, key, Request::default(), wait).await
+            request::initialize(&session, &lease, key, Request::default(), wait, false).await
         }
     });
     tokio::time::sleep(Duration::from_millis(150)).await;
@@ -442,7 +449,7 @@ async fn a_waiting_request_takes_over_when_the_lease_runs_out() {
     let lease = Lease::new(Duration::from_millis(300));
     let wait = Duration::from_secs(10);
     let (key, request) = (Some("k".to_owned()), Request::default());
-    request::initialize(database.session(), &lease, key, request, wait).await.unwrap();
+    request::initialize(database.session(), &lease, key, request, wait, false).await.unwrap();
     assert!(lease.is_held());
     assert!(is_lost(&update(&database, &first, "k", finishing("500")).await));
     database.drop().await;
@@ -456,7 +463,7 @@ async fn a_request_waits_no_longer_than_it_may() {
     let (lease, wait) = (patient(), Duration::from_millis(200));
     let key = Some("k".to_owned());
     let error =
-        request::initialize(database.session(), &lease, key, Request::default(), wait).await;
+        request::initialize(database.session(), &lease, key, Request::default(), wait, false).await;
     assert!(is_in_use(&error));
     assert!((200..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     database.drop().await;
@@ -1096,7 +1103,7 @@ async fn stalled_keys_are_those_that_nobody_works_on() {
     let stalled = |older_than, lease, limit| async move {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let (older_than, lease) = (minutes(older_than), minutes(lease));
-        let keys = operations::stalled(session, older_than, lease, limit).await.unwrap();
+        let keys = operations::stalled(session, false, older_than, lease, limit).await.unwrap();
         keys.into_iter().map(|key| key.idempotency_key).collect::<Vec<_>>()
     };
     assert_eq!(stalled(90, 10, 10).await, ["older", "old"]);
@@ -1129,7 +1136,7 @@ async fn old_finished_keys_are_pruned() {
     assert_eq!(stored(&database, "12").await.recovery_point, "paid");
     stored(&database, "11").await;
     assert_eq!(session.prune(Duration::ZERO, 100).await.unwrap(), 200);
-    let left = operations::stalled(session, AT_ONCE, AT_ONCE, 10_000).await.unwrap();
+    let left = operations::stalled(session, false, AT_ONCE, AT_ONCE, 10_000).await.unwrap();
     assert_eq!(left.len(), 200);
     database.drop().await;
 }
@@ -1166,6 +1173,6 @@ async fn a_table_of_medusas_gets_the_column_for_fingerprints() {
     assert_eq!(key.recovery_point, "paid");
     let request = Request { fingerprint: Some("f".to_owned()), ..Request::default() };
     let name = Some("k".to_owned());
-    request::initialize(session, &impatient(), name, request, AT_ONCE).await.unwrap();
+    request::initialize(session, &impatient(), name, request, AT_ONCE, false).await.unwrap();
     database.drop().await;
 }

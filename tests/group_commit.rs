@@ -700,12 +700,12 @@ async fn of_many_who_take_a_request_over_the_first_gets_it() {
     let database = Database::new().await;
     let group = group(&database);
     let session = database.session();
-    for key in ["free", "held", "done", "locked"] {
+    for key in ["free", "held", "done", "locked", "stale"] {
         session.run(Statement::Initialize(request(key, key, "/a"))).await.unwrap();
     }
     execute(
         session,
-        "UPDATE idempotency_key SET locked_at = NULL WHERE idempotency_key IN ('free', 'locked'); \
+        "UPDATE idempotency_key SET locked_at = NULL WHERE idempotency_key IN ('free', 'locked', 'stale'); \
          UPDATE idempotency_key SET locked_at = NULL, recovery_point = 'finished' \
          WHERE idempotency_key = 'done'",
     )
@@ -713,9 +713,15 @@ async fn of_many_who_take_a_request_over_the_first_gets_it() {
     let held =
         transaction(session, "SELECT FROM idempotency_key WHERE id = 'locked' FOR UPDATE").await;
     let mut statements = vec![find("free")];
-    for key in ["free", "held", "done", "locked", "nowhere"] {
-        statements.extend((0..8).map(|_| Statement::TakeOver(request("unused", key, "/b"))));
+    for key in ["free", "held", "done", "locked"] {
+        let seen = session.run(Statement::Initialize(request("unused", key, "/a"))).await.unwrap();
+        let take_over =
+            Statement::TakeOver { new: request("unused", key, "/b"), seen: seen[0].token.clone() };
+        statements.extend((0..8).map(|_| take_over.clone()));
     }
+    // As it was seen before somebody else released it.
+    let seen = Token("0000000000000000".to_owned());
+    statements.push(Statement::TakeOver { new: request("unused", "stale", "/b"), seen });
     let started = Instant::now();
     let answers: Vec<Vec<Row>> =
         run_all(&group, statements).await.into_iter().skip(1).map(Result::unwrap).collect();

@@ -5,6 +5,8 @@
 //! What a statement does is modelled; what the engine concludes from its answer is the engine's own:
 //! [`stage::judge`], [`request::judge`] and [`Holding`].
 //!
+//! A request without stages has a model of its own, [`unstaged`].
+//!
 //! Not stateright: it cannot say "an answer can always still be reached", and brings a web server along.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -13,10 +15,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use medusa_idempotency_key::engine::key::IdempotencyKey;
-use medusa_idempotency_key::engine::lease::Holding;
+use medusa_idempotency_key::engine::lease::{Beginning, Holding};
 use medusa_idempotency_key::engine::request;
 use medusa_idempotency_key::engine::stage::{self, Verdict};
 use medusa_idempotency_key::engine::statement::{Place, Row, Token};
+
+#[path = "model/unstaged.rs"]
+mod unstaged;
 
 const POINTS: [&str; 3] = ["started", "paid", "finished"];
 const FINISHED: usize = 2;
@@ -262,7 +267,7 @@ impl Caller {
     }
 
     fn begins(&mut self, row: &Stored) {
-        self.holding.began(&row.answered());
+        self.holding.began(&row.answered(), Beginning::New);
         self.holding.settle();
         self.told(row);
     }
@@ -320,7 +325,7 @@ impl State {
                 }
                 Some(row) => match request::judge(&row.answered()) {
                     request::Verdict::Finished => caller.told(row),
-                    request::Verdict::Abandoned => caller.phase = Phase::TakingOver,
+                    request::Verdict::Abandoned(_) => caller.phase = Phase::TakingOver,
                     request::Verdict::InProgress => return None,
                     other => panic!("{other:?}"),
                 },

@@ -69,7 +69,9 @@ impl Kind {
                 Some(Self::FindOrCreate { columns: columns.named() })
             }
             Statement::Initialize(new) => Some(Self::Initialize(new.request.fingerprint.is_some())),
-            Statement::TakeOver(new) => Some(Self::TakeOver(new.request.fingerprint.is_some())),
+            Statement::TakeOver { new, .. } => {
+                Some(Self::TakeOver(new.request.fingerprint.is_some()))
+            }
             Statement::Find(_) => Some(Self::Find),
             Statement::Lock { .. } => Some(Self::Lock),
             Statement::Update { columns, lease, place: None, fence, .. } => {
@@ -189,7 +191,7 @@ fn initialize(table: &str, fingerprint: bool) -> String {
 }
 
 fn take_over(table: &str, fingerprint: bool) -> String {
-    let mut names = vec!["k", "m", "p", "j", "l"];
+    let mut names = vec!["k", "m", "p", "j", "l", "seen"];
     names.extend(fingerprint.then_some("f"));
     format!(
         "WITH input AS (SELECT * FROM {input}), \
@@ -197,7 +199,7 @@ fn take_over(table: &str, fingerprint: bool) -> String {
         input = input(&names),
         won = won(
             table,
-            &format!("recovery_point <> '{FINISHED}' AND NOT {}", live("l")),
+            &format!("recovery_point <> '{FINISHED}' AND NOT {} AND {TOKEN} = seen", live("l")),
             &same("request_params", fingerprint),
         ),
     )
@@ -340,8 +342,9 @@ pub fn arrays<'a>(kind: Kind, batch: &[&'a Statement]) -> Vec<Array<'a>> {
         Kind::FindOrCreate { columns } => {
             std::iter::once(keys(batch)).chain(values(batch, columns)).collect()
         }
-        Kind::Initialize(fingerprint) => of_requests(batch, true, fingerprint),
-        Kind::TakeOver(fingerprint) => of_requests(batch, false, fingerprint),
+        Kind::Initialize(fingerprint) | Kind::TakeOver(fingerprint) => {
+            of_requests(batch, fingerprint)
+        }
         Kind::Find | Kind::Single => vec![keys(batch)],
         Kind::Lock => of_locks(batch),
         Kind::Update { columns, fenced, .. } => of_updates(batch, columns, fenced),
@@ -374,25 +377,27 @@ fn values<'a>(batch: &[&'a Statement], columns: u16) -> Vec<Array<'a>> {
     named(columns).into_iter().map(of_column).collect()
 }
 
-fn of_requests<'a>(batch: &[&'a Statement], insert: bool, fingerprint: bool) -> Vec<Array<'a>> {
-    let requests: Vec<&'a NewRequest> = batch
+/// The requests, each with the id that it inserts or the token of the row that it takes over.
+fn of_requests<'a>(batch: &[&'a Statement], fingerprint: bool) -> Vec<Array<'a>> {
+    let requests: Vec<(&'a NewRequest, &'a str)> = batch
         .iter()
         .filter_map(|statement| match statement {
-            Statement::Initialize(new) | Statement::TakeOver(new) => Some(new),
+            Statement::Initialize(new) => Some((new, new.id.as_str())),
+            Statement::TakeOver { new, seen: Token(token) } => Some((new, token.as_str())),
             _ => None,
         })
         .collect();
     let column = |pick: fn(&NewRequest) -> Option<&str>| {
-        Array::Borrowed(requests.iter().map(|new| pick(new)).collect())
+        Array::Borrowed(requests.iter().map(|(new, _)| pick(new)).collect())
     };
     let mut arrays = vec![
         column(|new| Some(&new.key)),
         column(|new| new.request.method.as_deref()),
         column(|new| new.request.path.as_deref()),
         column(|new| new.request.params.as_deref()),
-        Array::Owned(requests.iter().map(|new| Some(interval(new.lease))).collect()),
+        Array::Owned(requests.iter().map(|(new, _)| Some(interval(new.lease))).collect()),
+        Array::Borrowed(requests.iter().map(|(_, id_or_token)| Some(*id_or_token)).collect()),
     ];
-    arrays.extend(insert.then(|| column(|new| Some(&new.id))));
     arrays.extend(fingerprint.then(|| column(|new| new.request.fingerprint.as_deref())));
     arrays
 }

@@ -39,6 +39,12 @@ pub enum Error {
     InUse(String),
     /// Another flow of the request has taken it over.
     LeaseLost(String),
+    /// The request was interrupted, and is not to be tried again before somebody has looked at it.
+    Interrupted(String),
+    /// The request has its answer already, so it cannot be ended once more.
+    Finished(String),
+    /// The request is released already.
+    Released(String),
     /// The key belongs to another request.
     Reused(String),
     /// What a client sent is no idempotency key. It is not repeated: it may be anything.
@@ -199,6 +205,9 @@ impl Error {
             Self::Busy(_) => Some(LOCK_NOT_AVAILABLE),
             Self::InUse(_) => Some("idempotency_key_in_use"),
             Self::LeaseLost(_) => Some("lease_lost"),
+            Self::Interrupted(_) => Some("idempotency_key_interrupted"),
+            Self::Finished(_) => Some("idempotency_key_finished"),
+            Self::Released(_) => Some("idempotency_key_released"),
             Self::Reused(_) => Some("idempotency_key_reused"),
             Self::InvalidKey => Some("invalid_idempotency_key"),
             Self::NotFound(_)
@@ -214,7 +223,13 @@ impl Error {
     pub fn medusa_type(&self) -> Option<&'static str> {
         match self {
             Self::NotFound(_) | Self::NoneSelected(_) => Some("not_found"),
-            Self::Locked | Self::Busy(_) | Self::InUse(_) | Self::LeaseLost(_) => Some("conflict"),
+            Self::Locked
+            | Self::Busy(_)
+            | Self::InUse(_)
+            | Self::LeaseLost(_)
+            | Self::Interrupted(_)
+            | Self::Finished(_)
+            | Self::Released(_) => Some("conflict"),
             Self::Reused(_) => Some("duplicate_error"),
             Self::InvalidArgument(_) => Some("invalid_argument"),
             Self::InvalidData(_) | Self::InvalidKey => Some("invalid_data"),
@@ -259,6 +274,20 @@ impl fmt::Display for Error {
                 "The request with the idempotency key {key} has gone on without this caller: its lease \
                  ran out and a retry has taken it over, or a commit was not heard of. Ask again with \
                  initializeRequest, as a retry does"
+            ),
+            Self::Interrupted(key) => write!(
+                f,
+                "The request with the idempotency key {key} was interrupted: its process died or hung, so \
+                 what it did outside of the database may have happened. Find out; then store its answer \
+                 with update(), or let it be tried again with release()"
+            ),
+            Self::Finished(key) => write!(
+                f,
+                "The request with the idempotency key {key} is finished; its stored answer stays as it is"
+            ),
+            Self::Released(key) => write!(
+                f,
+                "The request with the idempotency key {key} is released already: a retry may begin it"
             ),
             Self::Reused(key) => write!(
                 f,

@@ -241,6 +241,9 @@ impl From<Outcome> for Columns {
     }
 }
 
+/// The recovery point of a key whose request has not committed any stage.
+pub const STARTED: &str = "started";
+
 /// The recovery point of a key whose request has its answer.
 pub const FINISHED: &str = "finished";
 

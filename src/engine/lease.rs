@@ -14,8 +14,9 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 
 use super::error::Error;
 use super::key::FINISHED;
+use super::key::IdempotencyKey;
 use super::session::Session;
-use super::statement::{Fence, LeaseChange, Place, Row, Statement, Token};
+use super::statement::{Fence, LeaseChange, LeaseOf, Place, Row, Statement, Token};
 
 /// How many of its tokens a flow remembers. Which of its last writes was committed it cannot know:
 /// the transaction may be somebody else's.
@@ -58,6 +59,20 @@ pub struct Holding {
     pub fresh: bool,
     /// The lease is known to have ended.
     pub ended: bool,
+    /// How the flow's request began, if the flow has begun it.
+    pub beginning: Option<Beginning>,
+}
+
+/// How an attempt at a request begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Beginning {
+    /// It is the first attempt.
+    New,
+    /// Nobody held the key: the last attempt has released it, or its row was made without a lease.
+    Released,
+    /// The lease of the last attempt ran out: its process died or hung, so whatever it did outside of the
+    /// database may have happened.
+    Interrupted,
 }
 
 /// How a flow stands to an unfinished key.
@@ -108,8 +123,13 @@ impl Lease {
     }
 
     /// Notes the row of a request that the flow has just begun, or taken over.
-    pub fn began(&self, row: &Row) {
-        self.holding().began(row);
+    pub fn began(&self, row: &Row, beginning: Beginning) {
+        self.holding().began(row, beginning);
+    }
+
+    /// How the flow's request began; nothing, if the flow has not begun it.
+    pub fn beginning(&self) -> Option<Beginning> {
+        self.holding().beginning
     }
 
     /// Notes a row that the flow's caller is told, and that the flow has not written just now.
@@ -212,9 +232,10 @@ impl Holding {
     }
 
     /// As [`Lease::began`].
-    pub fn began(&mut self, row: &Row) {
+    pub fn began(&mut self, row: &Row, beginning: Beginning) {
         self.wrote(row);
         self.fresh = true;
+        self.beginning = Some(beginning);
     }
 
     /// As [`Lease::saw`].
@@ -236,7 +257,7 @@ impl Holding {
         self.owns(row);
     }
 
-    /// Notes the row of a lease that was released.
+    /// Notes the row of a lease that was released, or has run out before its time.
     pub fn released(&mut self, row: &Row) {
         self.noted(row);
         self.owns(row);
@@ -247,6 +268,32 @@ impl Holding {
     pub fn fence(&self, lease: Duration) -> Option<Fence> {
         let (tokens, recovery_point) = (self.tokens.clone(), self.settled.clone());
         (!tokens.is_empty()).then_some(Fence { tokens, recovery_point, lease })
+    }
+
+    /// What keeps everybody but the holder of the lease from writing, and the holder once the request is
+    /// finished; nothing, if the flow never had a lease.
+    pub fn strict_fence(&self, lease: Duration) -> Option<Fence> {
+        let fence = self.fence(lease)?;
+        // No row stands at a recovery point without a name.
+        Some(Fence { recovery_point: Some(String::new()), ..fence })
+    }
+
+    /// Whether the flow has released its request, and done nothing since.
+    pub fn is_released(&self) -> bool {
+        let last = self.tokens.first();
+        self.recovery_point.as_deref() != Some(FINISHED)
+            && last.is_some_and(Token::is_without_lease)
+    }
+
+    /// Why the flow may not release its request, by the row of it: it has ended it itself, or another flow
+    /// has taken it over.
+    fn refusal(&self, row: &Row) -> Error {
+        let key = row.key.idempotency_key.clone();
+        match self.has(row) {
+            true if row.is_finished() => Error::Finished(key),
+            true => Error::Released(key),
+            false => Error::LeaseLost(key),
+        }
     }
 
     fn has(&self, row: &Row) -> bool {
@@ -281,6 +328,18 @@ pub async fn renew(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
     Ok(())
 }
 
+/// Has a lease run out now, if it is the flow's: its holder has had it for too long, and may still be at
+/// work. Tries as [`release`] does.
+///
+/// # Errors
+/// As the session's.
+pub async fn expire(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
+    if lease.is_held() {
+        end_soon(session, lease, LeaseChange::Expire).await?;
+    }
+    Ok(())
+}
+
 /// Ends a lease, if it is the flow's, so that the request can be tried again at once. Tries a few
 /// times while the row is locked, as a failed stage's transaction may not have ended yet, and when the
 /// connection is lost, as what the flow failed for may have cost others of the pool.
@@ -288,41 +347,110 @@ pub async fn renew(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
 /// # Errors
 /// As the session's.
 pub async fn release(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
+    // What is uncertain of an interrupted request stays so: whoever begins it next is told as well.
+    let how = match lease.beginning() {
+        Some(Beginning::Interrupted) => LeaseChange::Expire,
+        _ => LeaseChange::End,
+    };
+    if lease.is_held() {
+        end_soon(session, lease, how).await?;
+    }
+    Ok(())
+}
+
+/// Ends the lease of a key, at the wish of whoever has it; or, where the caller has none, one that has run
+/// out. Answers the key.
+///
+/// # Errors
+/// [`Error::NotFound`]; where there is nothing to release, [`Error::Finished`] and [`Error::Released`];
+/// where it is another flow's, [`Error::InUse`] and [`Error::LeaseLost`]. As the session's.
+pub async fn release_now(
+    session: &dyn Session,
+    key: String,
+    duration: Duration,
+    lease: Option<&Lease>,
+) -> Result<IdempotencyKey, Error> {
+    let Some(lease) = lease.filter(|lease| !lease.known().tokens.is_empty()) else {
+        return release_abandoned(session, key, duration).await;
+    };
+    match end_soon(session, lease, LeaseChange::End).await? {
+        Ended::Done(row) => Ok(row.key),
+        Ended::Locked => Err(Error::InUse(key)),
+        Ended::Refused(None) => Err(Error::NotFound(key)),
+        Ended::Refused(Some(row)) => Err(lease.known().refusal(&row)),
+    }
+}
+
+/// What a try to end a lease has led to.
+enum Ended {
+    /// It has ended.
+    Done(Box<Row>),
+    /// It is the flow's, but a stage runs.
+    Locked,
+    /// It is not the flow's; its row is as it is here, or there is none.
+    Refused(Option<Box<Row>>),
+}
+
+/// Ends a lease that has run out, whoever had it.
+async fn release_abandoned(
+    session: &dyn Session,
+    key: String,
+    lease: Duration,
+) -> Result<IdempotencyKey, Error> {
+    let statement = Statement::ChangeLease {
+        key: key.clone(),
+        which: LeaseOf::Nobody,
+        change: LeaseChange::End,
+        lease,
+    };
+    match session.run(statement).await?.into_iter().next() {
+        None => Err(Error::NotFound(key)),
+        Some(row) if row.won => Ok(row.key),
+        Some(row) if row.is_finished() => Err(Error::Finished(key)),
+        Some(row) if row.token.is_without_lease() => Err(Error::Released(key)),
+        Some(_) => Err(Error::InUse(key)),
+    }
+}
+
+/// Ends a lease; on the pool, tries a few times while the row is locked or the connection is lost.
+async fn end_soon(session: &dyn Session, lease: &Lease, how: LeaseChange) -> Result<Ended, Error> {
     let mut interrupted = pin!(lease.interrupted.notified());
     let pauses = ExponentialBuilder::default()
         .with_min_delay(SHORTEST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)
-        .with_max_times(ATTEMPTS)
+        // In a caller's transaction there is nobody to wait for, and no runtime to wait in.
+        .with_max_times(if session.commits_each() { ATTEMPTS } else { 0 })
         .with_jitter();
-    let mut ended = end(session, lease).await;
+    let mut ended = end(session, lease, how).await;
     for pause in pauses.build() {
-        if !lease.is_held() || !matches!(ended, Ok(()) | Err(Error::Connection { .. })) {
+        if !matches!(ended, Ok(Ended::Locked) | Err(Error::Connection { .. })) {
             break;
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = &mut interrupted => break,
         }
-        ended = end(session, lease).await;
+        ended = end(session, lease, how).await;
     }
     ended
 }
 
-/// Ends a lease, unless somebody has locked its row.
-async fn end(session: &dyn Session, lease: &Lease) -> Result<(), Error> {
+/// Ends a lease, unless a stage of its flow runs or somebody has locked its row.
+async fn end(session: &dyn Session, lease: &Lease, how: LeaseChange) -> Result<Ended, Error> {
     let Ok(_alone) = lease.stages.try_write() else {
-        return Ok(());
+        return Ok(Ended::Locked);
     };
-    if !lease.is_held() {
-        return Ok(());
-    }
-    match change(session, lease, LeaseChange::End).await? {
-        Some(row) if row.won => lease.holding().released(&row),
-        // The flow's, but locked.
-        Some(row) if row.live => {}
-        _ => lease.ended(),
-    }
-    Ok(())
+    Ok(match change(session, lease, how).await? {
+        Some(row) if row.won => {
+            lease.holding().released(&row);
+            Ended::Done(row.into())
+        }
+        Some(row) if row.live => Ended::Locked,
+        row => {
+            lease.ended();
+            Ended::Refused(row.map(Box::new))
+        }
+    })
 }
 
 async fn change(
@@ -330,7 +458,8 @@ async fn change(
     lease: &Lease,
     change: LeaseChange,
 ) -> Result<Option<Row>, Error> {
-    let Holding { key, tokens, .. } = lease.holding().clone();
-    let rows = session.run(Statement::ChangeLease { key, tokens, change }).await?;
-    Ok(rows.into_iter().next())
+    let Holding { key, tokens, .. } = lease.known();
+    let which = LeaseOf::Tokens(tokens);
+    let statement = Statement::ChangeLease { key, which, change, lease: lease.duration() };
+    Ok(session.run(statement).await?.into_iter().next())
 }

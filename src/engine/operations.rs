@@ -6,7 +6,7 @@ use ulid::{ULID_LEN, Ulid};
 use uuid::Uuid;
 
 use super::error::Error;
-use super::key::{Columns, FINISHED, Field, IdempotencyKey, Text};
+use super::key::{Columns, FINISHED, Field, IdempotencyKey, Outcome, Text};
 use super::lease::Lease;
 use super::selector::Selector;
 use super::session::Session;
@@ -126,15 +126,56 @@ pub async fn update(
         return Err(if known { Error::LeaseLost(key) } else { Error::NotFound(key) });
     };
     if let Some(lease) = lease.filter(|_| fenced && writes) {
-        lease.wrote(&row);
-        if session.commits_each() {
-            lease.settled();
-            if lease.is_finished() {
-                lease.ended();
-            }
-        }
+        wrote(session, lease, &row);
     }
     Ok(row.key)
+}
+
+/// Finishes the request of a flow with an answer. Only the holder of its lease may, and only once.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Finished`] and [`Error::Released`] when the flow has ended its request
+/// already, [`Error::LeaseLost`] when another has taken it over.
+pub async fn finish(
+    session: &dyn Session,
+    key: String,
+    answer: Outcome,
+    lease: &Lease,
+) -> Result<IdempotencyKey, Error> {
+    let known = lease.known();
+    if session.commits_each() && known.is_released() {
+        return Err(Error::Released(key));
+    }
+    let Some(fence) = known.strict_fence(lease.duration()) else {
+        return Err(Error::LeaseLost(key));
+    };
+    let statement = Statement::Update {
+        key: key.clone(),
+        lease: LeaseChange::End,
+        columns: answer.into(),
+        place: None,
+        fence: Some(fence),
+    };
+    if let Some(row) = session.run(statement).await?.into_iter().next() {
+        wrote(session, lease, &row);
+        return Ok(row.key);
+    }
+    match session.run(Statement::Find(key.clone())).await?.into_iter().next() {
+        Some(row) if row.is_finished() && lease.is_finished() => Err(Error::Finished(key)),
+        Some(_) => Err(Error::LeaseLost(key)),
+        None => Err(Error::NotFound(key)),
+    }
+}
+
+/// Notes what a flow has written.
+fn wrote(session: &dyn Session, lease: &Lease, row: &Row) {
+    lease.wrote(row);
+    if session.commits_each() {
+        lease.settled();
+        if lease.is_finished() {
+            lease.ended();
+        }
+    }
 }
 
 /// What an update does to the lease of the flow that makes it.
@@ -146,17 +187,19 @@ fn change_by(lease: &Lease, columns: &Columns, holds: bool) -> LeaseChange {
     }
 }
 
-/// Finds unfinished keys that nobody works on any more, the oldest first.
+/// Finds unfinished keys that nobody works on any more, the oldest first; or only those whose lease ran
+/// out.
 ///
 /// # Errors
 /// As the session's.
 pub async fn stalled(
     session: &dyn Session,
+    interrupted: bool,
     older_than: Duration,
     lease: Duration,
     limit: u32,
 ) -> Result<Vec<IdempotencyKey>, Error> {
-    let rows = session.run(Statement::Stalled { older_than, lease, limit }).await?;
+    let rows = session.run(Statement::Stalled { interrupted, older_than, lease, limit }).await?;
     Ok(rows.into_iter().map(|row| row.key).collect())
 }
 

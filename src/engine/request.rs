@@ -6,8 +6,8 @@ use sfv::{BareItem, Item, Parser};
 use tokio::time::Instant;
 
 use super::error::Error;
-use super::key::{FINISHED, IdempotencyKey};
-use super::lease::{Lease, Standing};
+use super::key::{IdempotencyKey, STARTED};
+use super::lease::{Beginning, Lease, Standing};
 use super::operations::{new_id, new_key};
 use super::session::Session;
 use super::statement::{NewRequest, Request, Row, Statement};
@@ -53,17 +53,19 @@ fn unquoted(header: &str) -> Result<String, Error> {
 /// Begins the request of a key, or finds what has become of it: a finished one is answered as it is;
 /// one that nobody works on any more is taken over. Waits up to `wait` for one in progress.
 ///
-/// `lease` is the flow's that asks. A key that is not given is generated.
+/// `lease` is the flow's that asks. A key that is not given is generated. With `refuse_interrupted` a request
+/// is not taken over whose last attempt was interrupted before it reached any recovery point.
 ///
 /// # Errors
 /// [`Error::Reused`] when the key is another request's, [`Error::InUse`] when the request is in
-/// progress.
+/// progress, [`Error::Interrupted`] when it is not to be taken over.
 pub async fn initialize(
     session: &dyn Session,
     lease: &Lease,
     key: Option<String>,
     request: Request,
     wait: Duration,
+    refuse_interrupted: bool,
 ) -> Result<IdempotencyKey, Error> {
     let new = NewRequest {
         id: new_id(),
@@ -77,15 +79,20 @@ pub async fn initialize(
         if let Some(row) = row {
             match judge(&row) {
                 Verdict::Reused => return Err(Error::Reused(new.key)),
-                Verdict::Begun => return Ok(begun(session, lease, row)),
+                Verdict::Begun => return Ok(begun(session, lease, row, Beginning::New)),
                 Verdict::Finished => {
                     lease.saw(&row);
                     return Ok(row.key);
                 }
-                Verdict::Abandoned => {
-                    let row = only(session.run(Statement::TakeOver(new.clone())).await?);
-                    if let Some(row) = row {
-                        return Ok(begun(session, lease, row));
+                Verdict::Abandoned(Beginning::Interrupted)
+                    if refuse_interrupted && row.key.recovery_point == STARTED =>
+                {
+                    return Err(Error::Interrupted(new.key));
+                }
+                Verdict::Abandoned(beginning) => {
+                    let take_over = Statement::TakeOver { new: new.clone(), seen: row.token };
+                    if let Some(row) = only(session.run(take_over).await?) {
+                        return Ok(begun(session, lease, row, beginning));
                     }
                 }
                 // Begun by this very flow.
@@ -103,8 +110,8 @@ pub async fn initialize(
 }
 
 /// Notes the lease of a request that has begun, or was taken over.
-fn begun(session: &dyn Session, lease: &Lease, row: Row) -> IdempotencyKey {
-    lease.began(&row);
+fn begun(session: &dyn Session, lease: &Lease, row: Row, beginning: Beginning) -> IdempotencyKey {
+    lease.began(&row, beginning);
     if session.commits_each() {
         lease.settled();
     }
@@ -120,8 +127,8 @@ pub enum Verdict {
     Begun,
     /// It has its answer.
     Finished,
-    /// Nobody works on it any more: it may be taken over.
-    Abandoned,
+    /// Nobody works on it any more: it may be taken over, and begins so.
+    Abandoned(Beginning),
     /// Somebody works on it.
     InProgress,
 }
@@ -131,8 +138,11 @@ pub fn judge(row: &Row) -> Verdict {
     match row {
         Row { same: false, .. } => Verdict::Reused,
         Row { won: true, .. } => Verdict::Begun,
-        Row { key, .. } if key.recovery_point == FINISHED => Verdict::Finished,
-        Row { live: false, .. } => Verdict::Abandoned,
+        row if row.is_finished() => Verdict::Finished,
+        Row { live: false, token, .. } if token.is_without_lease() => {
+            Verdict::Abandoned(Beginning::Released)
+        }
+        Row { live: false, .. } => Verdict::Abandoned(Beginning::Interrupted),
         Row { .. } => Verdict::InProgress,
     }
 }

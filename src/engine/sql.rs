@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::key::{Columns, FINISHED, Field, Text};
 use super::selector::{COLUMNS, Selector};
-use super::statement::{Fence, LeaseChange, NewRequest, Place, Request, Statement, Token};
+use super::statement::{Fence, LeaseChange, LeaseOf, NewRequest, Place, Request, Statement, Token};
 
 /// The optional column for the digest of what a route does not tell of its request.
 pub const FINGERPRINT: &str = "request_fingerprint";
@@ -47,6 +47,9 @@ const CLAIM: &str = "recovery_point, ctid::text AS place, \
 
 /// The bit of `locked_at` among those of [`Columns::named`].
 pub(super) const LOCKED_AT: u16 = 1 << 3;
+
+/// How long ago a lease has run out that is made to: for a service whose leases hold for longer, too.
+const EXPIRED_FOR: &str = "interval '1 day'";
 
 /// How a transaction is isolated from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,8 +184,13 @@ impl Sql {
                 text: self.find_or_create.clone(),
                 parameters: std::iter::once(Some(key)).chain(inserted(columns)).collect(),
             },
-            Statement::Initialize(new) => of_request(&self.initialize, new, true),
-            Statement::TakeOver(new) => of_request(&self.take_over, new, false),
+            Statement::Initialize(new) => {
+                let id = new.id.clone();
+                of_request(&self.initialize, new, id)
+            }
+            Statement::TakeOver { new, seen: Token(token) } => {
+                of_request(&self.take_over, new, token)
+            }
             Statement::Find(key) => Query { text: self.find.clone(), parameters: vec![Some(key)] },
             Statement::Select(selector) => self.select(&selector),
             Statement::Lock { key, hold, own } => Query {
@@ -203,11 +211,11 @@ impl Sql {
                 text: self.claim_row_at.clone(),
                 parameters: vec![Some(key), Some(interval(lease)), Some(place)],
             },
-            Statement::ChangeLease { key, tokens, change } => {
-                self.change_lease(key, &tokens, change)
+            Statement::ChangeLease { key, which, change, lease } => {
+                self.change_lease(key, &which, change, lease)
             }
-            Statement::Stalled { older_than, lease, limit } => {
-                self.stalled(older_than, lease, limit)
+            Statement::Stalled { interrupted, older_than, lease, limit } => {
+                self.stalled(interrupted, older_than, lease, limit)
             }
         }
     }
@@ -252,27 +260,50 @@ impl Sql {
         Query { text: Arc::clone(text), parameters }
     }
 
-    fn change_lease(&self, key: String, tokens: &[Token], change: LeaseChange) -> Query {
+    fn change_lease(
+        &self,
+        key: String,
+        which: &LeaseOf,
+        change: LeaseChange,
+        lease: Duration,
+    ) -> Query {
+        let (is_meant, tokens) = match which {
+            LeaseOf::Tokens(tokens) => (holds_one_of(&cast(3, "text[]")), Some(array(tokens))),
+            LeaseOf::Nobody => (format!("NOT {}", live(&cast(2, "interval"))), None),
+        };
         let text = format!(
             "WITH won AS (UPDATE {table} SET locked_at = {time} \
              WHERE idempotency_key = $1 AND id = (SELECT id FROM {table} \
-             WHERE idempotency_key = $1 AND {mine} FOR UPDATE SKIP LOCKED) \
+             WHERE idempotency_key = $1 AND {meant} FOR UPDATE SKIP LOCKED) \
              RETURNING {ROW}, true AS won, true AS live, true AS same) \
-             SELECT * FROM won UNION ALL SELECT {ROW}, false, {mine}, true FROM {table} \
+             SELECT * FROM won UNION ALL SELECT {ROW}, false, {meant}, true FROM {table} \
              WHERE idempotency_key = $1 AND NOT EXISTS (SELECT FROM won)",
             table = self.table,
-            time = locked_at(change),
-            mine = format_args!(
-                "(recovery_point <> '{FINISHED}' AND locked_at IS NOT NULL AND {})",
-                holds_one_of(&cast(2, "text[]"))
+            meant = format_args!(
+                "(recovery_point <> '{FINISHED}' AND locked_at IS NOT NULL AND {is_meant})"
             ),
+            time = match change {
+                LeaseChange::Expire => {
+                    let lease = cast(2, "interval");
+                    format!("statement_timestamp() - greatest({lease}, {EXPIRED_FOR})")
+                }
+                _ => locked_at(change).to_owned(),
+            },
         );
-        Query { text: text.into(), parameters: vec![Some(key), Some(array(tokens))] }
+        let parameters = [Some(key), Some(interval(lease))].into_iter().chain(tokens.map(Some));
+        Query { text: text.into(), parameters: parameters.collect() }
     }
 
-    fn stalled(&self, older_than: Duration, lease: Duration, limit: u32) -> Query {
+    fn stalled(
+        &self,
+        interrupted: bool,
+        older_than: Duration,
+        lease: Duration,
+        limit: u32,
+    ) -> Query {
+        let had_lease = if interrupted { " AND locked_at IS NOT NULL" } else { "" };
         let text = format!(
-            "SELECT {ROW} FROM {table} WHERE recovery_point <> '{FINISHED}' \
+            "SELECT {ROW} FROM {table} WHERE recovery_point <> '{FINISHED}'{had_lease} \
              AND coalesce(locked_at, created_at) <= statement_timestamp() - {older_than} \
              AND NOT {live} ORDER BY created_at, id LIMIT {limit}",
             table = self.table,
@@ -347,7 +378,8 @@ impl UpdateForm {
 }
 
 // The parameters of the statements about a request are, in this order: key, method, path, route
-// parameters, lease, the id where one is inserted, and the fingerprint where there is a column for it.
+// parameters, lease, the id that is inserted or the token of the row that is taken over, and the fingerprint
+// where there is a column for it.
 
 fn initialize(table: &str, with_fingerprint: bool) -> String {
     let (column, value) = match with_fingerprint {
@@ -372,10 +404,11 @@ fn take_over(table: &str, with_fingerprint: bool) -> String {
     format!(
         "UPDATE {table} SET locked_at = statement_timestamp() WHERE idempotency_key = $1 \
          AND id = (SELECT id FROM {table} WHERE idempotency_key = $1 \
-         AND recovery_point <> '{FINISHED}' AND NOT {live} FOR UPDATE SKIP LOCKED) \
+         AND recovery_point <> '{FINISHED}' AND NOT {live} AND {TOKEN} = CAST($6 AS text) \
+         FOR UPDATE SKIP LOCKED) \
          RETURNING {ROW}, true AS won, true AS live, {same} AS same",
         live = live(&cast(5, "interval")),
-        same = same(with_fingerprint.then_some(6)),
+        same = same(with_fingerprint.then_some(7)),
     )
 }
 
@@ -437,6 +470,8 @@ pub(super) fn locked_at(lease: LeaseChange) -> &'static str {
         // Not `now()`: a stage may be longer than a lease.
         LeaseChange::Renew => "statement_timestamp()",
         LeaseChange::End => "NULL",
+        // Only ever in a statement of its own, which says how long a lease holds.
+        LeaseChange::Expire => "'-infinity'",
     }
 }
 
@@ -447,11 +482,11 @@ pub(super) fn array(tokens: &[Token]) -> String {
 }
 
 /// Chooses between the statements without and with the column for fingerprints.
-fn of_request(texts: &[Arc<str>; 2], new: NewRequest, insert: bool) -> Query {
+fn of_request(texts: &[Arc<str>; 2], new: NewRequest, id_or_token: String) -> Query {
     let Request { method, path, params, fingerprint } = new.request;
     let text = Arc::clone(&texts[usize::from(fingerprint.is_some())]);
-    let mut parameters = vec![Some(new.key), method, path, params, Some(interval(new.lease))];
-    parameters.extend(insert.then_some(Some(new.id)));
+    let lease = Some(interval(new.lease));
+    let mut parameters = vec![Some(new.key), method, path, params, lease, Some(id_or_token)];
     parameters.extend(fingerprint.map(Some));
     Query { text, parameters }
 }

@@ -24,9 +24,14 @@ pub enum Statement {
     /// Insert a key with a lease, or find the one that exists. Answers its row with [`Row::won`],
     /// [`Row::live`] and [`Row::same`], or none when somebody inserts it at this very moment.
     Initialize(NewRequest),
-    /// Take the lease of an unfinished key that nobody holds, and whose row nobody has locked.
-    /// Answers its row, or none.
-    TakeOver(NewRequest),
+    /// Take the lease of an unfinished key that nobody holds, whose row nobody has locked, and that
+    /// nobody has written since it was seen. Answers its row, or none.
+    TakeOver {
+        /// The request that goes on with the key.
+        new: NewRequest,
+        /// What told the lease when the row was seen.
+        seen: Token,
+    },
     /// Find a key. Answers its row, or none.
     Find(String),
     /// Find what a selector describes. Answers at most two rows: enough to tell one from several.
@@ -66,18 +71,22 @@ pub enum Statement {
         /// Where to look for the row; anywhere, if it is not given.
         place: Option<Place>,
     },
-    /// Renew the lease of an unfinished key, or end it, if one of these tokens is still its own, and
-    /// nobody has locked its row. Answers its row with [`Row::won`].
+    /// Change the lease of an unfinished key, if it is the one that is meant and nobody has locked the
+    /// row. Answers its row with [`Row::won`], and in [`Row::live`] whether it is the lease that is meant.
     ChangeLease {
         /// The key.
         key: String,
-        /// The tokens of the lease.
-        tokens: Vec<Token>,
+        /// Which lease is meant.
+        which: LeaseOf,
         /// What becomes of the lease.
         change: LeaseChange,
+        /// How long a lease holds.
+        lease: Duration,
     },
     /// Find unfinished keys without a live lease, the oldest first.
     Stalled {
+        /// Only those whose lease ran out: their last attempt neither finished nor released them.
+        interrupted: bool,
         /// How long ago their request came, or was heard of last.
         older_than: Duration,
         /// How long a lease holds.
@@ -98,7 +107,7 @@ impl Statement {
             | Self::FindOrCreate { key, .. }
             | Self::Lock { key, .. }
             | Self::Update { key, .. } => Some(key),
-            Self::Initialize(new) | Self::TakeOver(new) => Some(&new.key),
+            Self::Initialize(new) | Self::TakeOver { new, .. } => Some(&new.key),
             Self::Create(_) | Self::CreateNew(_) | Self::Select(_) | Self::Stalled { .. } => None,
         }
     }
@@ -137,8 +146,19 @@ pub enum LeaseChange {
     Keep,
     /// It begins anew.
     Renew,
-    /// It ends.
+    /// It ends: the request is finished, or was released.
     End,
+    /// It has run out at once: whoever has it may still be at work.
+    Expire,
+}
+
+/// Which lease of a key is meant.
+#[derive(Clone, Debug)]
+pub enum LeaseOf {
+    /// The one that has one of these tokens.
+    Tokens(Vec<Token>),
+    /// Anybody's that has run out.
+    Nobody,
 }
 
 impl LeaseChange {
@@ -153,6 +173,16 @@ impl LeaseChange {
 /// that has written the row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub String);
+
+impl Token {
+    /// What the token of a row without a lease begins with; hexadecimal has no such digit.
+    pub const WITHOUT_LEASE: char = 'x';
+
+    /// Whether it is of a row without a lease: one that is finished, was released or never had one.
+    pub fn is_without_lease(&self) -> bool {
+        self.0.starts_with(Self::WITHOUT_LEASE)
+    }
+}
 
 /// Where in the table a row was seen last, as PostgreSQL's `ctid`. By it a row is found without its
 /// index: an index scan in a SERIALIZABLE transaction leaves predicate locks on the index's pages,
@@ -192,6 +222,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether the request has its answer.
+    pub fn is_finished(&self) -> bool {
+        self.key.recovery_point == FINISHED
+    }
+
     /// A row of which no more is known than what a claim is judged by.
     pub fn claimed(recovery_point: String, place: Place, token: Token, live: bool) -> Self {
         let key = IdempotencyKey { recovery_point, ..IdempotencyKey::default() };

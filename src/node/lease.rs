@@ -7,7 +7,7 @@ use napi_derive::napi;
 
 use super::answers::Answers;
 use super::service::Service;
-use crate::engine::lease;
+use crate::engine::lease::{self, Beginning};
 use crate::engine::pool::PoolSession;
 
 /// What one flow of a request knows of its key's lease, for the calls it makes.
@@ -51,6 +51,23 @@ impl Lease {
     pub fn release(&self, answers: &Answers, call: u32) {
         let (session, lease) = (self.session.clone(), self.shared());
         answers.answer(call, async move { lease::release(&session, &lease).await });
+    }
+
+    /// Has the lease run out now, on a connection of the pool.
+    #[napi(catch_unwind)]
+    pub fn expire(&self, answers: &Answers, call: u32) {
+        let (session, lease) = (self.session.clone(), self.shared());
+        answers.answer(call, async move { lease::expire(&session, &lease).await });
+    }
+
+    /// How the flow's request began; nothing, if the flow has not begun it.
+    #[napi(getter, catch_unwind, ts_return_type = "'new' | 'released' | 'interrupted' | undefined")]
+    pub fn beginning(&self) -> Option<&'static str> {
+        self.lease.beginning().map(|beginning| match beginning {
+            Beginning::New => "new",
+            Beginning::Released => "released",
+            Beginning::Interrupted => "interrupted",
+        })
     }
 
     /// Makes a release that is under way come to its end.

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::key::{JSON_COLUMNS, columns, without_given};
 use crate::engine::error::Error;
-use crate::engine::key::{IdempotencyKey, Text};
-use crate::engine::lease::Lease;
+use crate::engine::key::{IdempotencyKey, Outcome, Text};
+use crate::engine::lease::{self, Lease};
 use crate::engine::selector::Selector;
 use crate::engine::session::Session;
 use crate::engine::statement::Request;
@@ -24,7 +24,13 @@ pub enum Operation {
     InitializeRequest { header: Option<String>, request: Request },
     /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
     /// one in progress. `key` is as [`super::key::client_key`] reads it; one that is not given is made.
-    Initialize { key: Option<String>, request: Request, wait: u32 },
+    /// Refuses one whose last attempt was interrupted, if it is to.
+    Initialize { key: Option<String>, request: Request, wait: u32, refuse_interrupted: bool },
+    /// Finishes the request of the flow with an answer.
+    Finish { key: String, response_code: Text, response_body: Text },
+    /// Ends the flow's lease of a key; without one, a lease that has run out. A lease holds for so many
+    /// milliseconds.
+    Release { key: String, lease_timeout: u32 },
     /// Finds a key.
     Retrieve { key: String },
     /// Finds the one key that a selector describes: `constraints` is the selector as its caller wrote
@@ -63,12 +69,18 @@ impl Operation {
             Self::InitializeRequest { header, request } => {
                 operations::initialize_request(session, header, request).await
             }
-            Self::Initialize { key, request, wait } => {
-                let lease = lease.ok_or_else(|| {
-                    Error::InvalidArgument("a request begins with a lease".to_owned())
-                })?;
+            Self::Initialize { key, request, wait, refuse_interrupted } => {
+                let lease = required(lease)?;
                 let wait = Duration::from_millis(wait.into());
-                request::initialize(session, lease, key, request, wait).await
+                request::initialize(session, lease, key, request, wait, refuse_interrupted).await
+            }
+            Self::Finish { key, response_code, response_body } => {
+                let answer = Outcome::Finished { response_code, response_body };
+                operations::finish(session, key, answer, required(lease)?).await
+            }
+            Self::Release { key, lease_timeout } => {
+                let duration = Duration::from_millis(lease_timeout.into());
+                lease::release_now(session, key, duration, lease).await
             }
             Self::Retrieve { key } => operations::retrieve(session, key).await,
             Self::Select { constraints, alternatives } => {
@@ -85,4 +97,8 @@ impl Operation {
             }
         }
     }
+}
+
+fn required(lease: Option<&Lease>) -> Result<&Lease, Error> {
+    lease.ok_or_else(|| Error::InvalidArgument("a request begins with a lease".to_owned()))
 }

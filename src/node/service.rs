@@ -132,14 +132,22 @@ impl Service {
         answers.answer(call, async move { Ok(session.has_fingerprints().await.ok()) });
     }
 
-    /// Finds unfinished keys that nobody works on; durations in milliseconds.
+    /// Finds unfinished keys that nobody works on, or only those whose lease ran out; durations in milliseconds.
     #[napi(catch_unwind)]
-    pub fn stalled(&self, answers: &Answers, call: u32, older_than: f64, lease: u32, limit: u32) {
+    pub fn stalled(
+        &self,
+        answers: &Answers,
+        call: u32,
+        interrupted: bool,
+        older_than: f64,
+        lease: u32,
+        limit: u32,
+    ) {
         let session = self.session.clone();
         let lease = Duration::from_millis(lease.into());
         answers.answer(call, async move {
             let older_than = milliseconds(older_than);
-            let keys = operations::stalled(&session, older_than, lease, limit).await?;
+            let keys = operations::stalled(&session, interrupted, older_than, lease, limit).await?;
             Ok(keys.into_iter().map(KeyRow).collect::<Vec<_>>())
         });
     }

@@ -65,7 +65,7 @@ pub fn size(statement: &Statement) -> usize {
         | Statement::CreateNew(columns)
         | Statement::FindOrCreate { columns, .. }
         | Statement::Update { columns, .. } => columns,
-        Statement::Initialize(new) | Statement::TakeOver(new) => {
+        Statement::Initialize(new) | Statement::TakeOver { new, .. } => {
             return new.key.len() + text(&new.request.path) + text(&new.request.params);
         }
         other => return other.key().map_or(0, str::len),

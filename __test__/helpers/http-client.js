@@ -1,0 +1,47 @@
+"use strict";
+
+const http = require("node:http");
+
+/**
+ * Asks a server, as a client that may hang up.
+ *
+ * @param {string} url
+ * @param {{ key?: string, body?: unknown, agent?: http.Agent }} [options]
+ * @returns {{ answer: Promise<object>, hangUp(): void, isReused(): boolean }} `answer` rejects once the client has hung up
+ */
+function ask(url, { key, body = {}, agent = false, method = "POST" } = {}) {
+  const request = http.request(url, { method, agent, headers: headersFor(key) });
+  const answer = new Promise((resolve, reject) => {
+    request.once("error", reject);
+    request.once("response", (response) => resolve(whole(response)));
+  });
+  // Whoever hangs up does not care how it ends.
+  answer.catch(() => {});
+  request.end(method === "GET" ? undefined : JSON.stringify(body));
+  return { answer, hangUp: () => request.destroy(), isReused: () => request.reusedSocket };
+}
+
+function headersFor(key) {
+  const headers = { "Content-Type": "application/json" };
+  return key === undefined ? headers : { ...headers, "Idempotency-Key": key };
+}
+
+async function whole(response) {
+  const chunks = [];
+  for await (const chunk of response) {
+    chunks.push(chunk);
+  }
+  const text = Buffer.concat(chunks).toString();
+  const { statusCode: status, headers } = response;
+  return { status, headers, text, body: jsonOrNull(text) };
+}
+
+function jsonOrNull(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+module.exports = { ask };
