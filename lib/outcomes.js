@@ -1,6 +1,5 @@
 "use strict";
 
-const { inspect } = require("node:util");
 const { medusaError } = require("./errors");
 const { textFor } = require("./keys");
 const { nearest } = require("./spelling");
@@ -133,9 +132,9 @@ function requireStatus(status) {
   }
 }
 
-/** Never what a request brought: a text may be anything. */
+/** A number as it is; of anything else its type alone, as it may be a request's content. */
 function shown(value) {
-  return typeof value === "string" ? "text" : inspect(value, { depth: -1 });
+  return typeof value === "number" ? String(value) : `a value of type ${typeof value}`;
 }
 
 module.exports = { finalOutcomeOf, medusaOutcomeOf, outcomeOf };

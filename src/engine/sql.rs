@@ -267,9 +267,21 @@ impl Sql {
         change: LeaseChange,
         lease: Duration,
     ) -> Query {
-        let (is_meant, tokens) = match which {
-            LeaseOf::Tokens(tokens) => (holds_one_of(&cast(3, "text[]")), Some(array(tokens))),
-            LeaseOf::Nobody => (format!("NOT {}", live(&cast(2, "interval"))), None),
+        let mut parameters = vec![Some(key)];
+        let mut given = |value, sql_type| {
+            parameters.push(Some(value));
+            cast(parameters.len(), sql_type)
+        };
+        let is_meant = match which {
+            LeaseOf::Tokens(tokens) => holds_one_of(&given(array(tokens), "text[]")),
+            LeaseOf::Nobody => format!("NOT {}", live(&given(interval(lease), "interval"))),
+        };
+        let time = match change {
+            LeaseChange::Expire => {
+                let lease = given(interval(lease), "interval");
+                format!("statement_timestamp() - greatest({lease}, {EXPIRED_FOR})")
+            }
+            _ => locked_at(change).to_owned(),
         };
         let text = format!(
             "WITH won AS (UPDATE {table} SET locked_at = {time} \
@@ -282,16 +294,8 @@ impl Sql {
             meant = format_args!(
                 "(recovery_point <> '{FINISHED}' AND locked_at IS NOT NULL AND {is_meant})"
             ),
-            time = match change {
-                LeaseChange::Expire => {
-                    let lease = cast(2, "interval");
-                    format!("statement_timestamp() - greatest({lease}, {EXPIRED_FOR})")
-                }
-                _ => locked_at(change).to_owned(),
-            },
         );
-        let parameters = [Some(key), Some(interval(lease))].into_iter().chain(tokens.map(Some));
-        Query { text: text.into(), parameters: parameters.collect() }
+        Query { text: text.into(), parameters }
     }
 
     fn stalled(
