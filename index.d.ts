@@ -36,13 +36,33 @@ export interface CreateIdempotencyKeyInput {
 /** What {@link IdempotencyKeyService.update} takes: `undefined` leaves a column, `null` clears it. */
 export type UpdateIdempotencyKeyInput = Partial<CreateIdempotencyKeyInput>;
 
-/** What the callback of a stage returns. */
-export interface IdempotencyCallbackResult {
-  /** Where the request goes on. Without it the request is finished, with the answer given. */
-  recovery_point?: string | null;
+/** An answer that a request is finished with. */
+export interface IdempotencyAnswer {
+  /** HTTP status, a whole number from 100 to 599. Default: 200 where there is a body, else none. */
   response_code?: number | null;
+  /** Any JSON value. */
   response_body?: unknown;
 }
+
+/**
+ * What the callback of a stage returns: a plain object with these properties and no others. Anything else
+ * rejects with `invalid_data`, and the stage is undone. In mode `"medusa"` other properties are ignored.
+ */
+export interface IdempotencyCallbackResult extends IdempotencyAnswer {
+  /** Where the request goes on. Without it the request is finished, with the answer given. */
+  recovery_point?: string | null;
+}
+
+/**
+ * How an attempt at a request began:
+ *
+ * - `"new"`: it is the first one;
+ * - `"released"`: the last one failed or was released, or the key was made by `create()`;
+ * - `"interrupted"`: the lease of an earlier one ran out. Its process died or hung, or it took longer than
+ *   `maxDuration`: what it did outside of the database may have happened;
+ * - `"finished"`: the request has its answer, and there is nothing to do.
+ */
+export type Beginning = "new" | "released" | "interrupted" | "finished";
 
 /** Medusa's operators. The last three ignore case. */
 export interface SelectorOperators<T> {
@@ -118,6 +138,23 @@ export interface IdempotencyKeyOptions {
    */
   leaseTimeout?: number;
   /**
+   * For how long a request's lease is renewed while its handler has not ended its response: a duration. After
+   * that the lease has run out, and a warning names the route. Default 300000, five minutes: proxies and clients
+   * have given up by then. Not in mode `"medusa"`.
+   */
+  maxDuration?: Duration;
+  /**
+   * What happens to the retry of a request that was interrupted before it reached any recovery point. `"retry"`,
+   * the default: its work is done again. `"refuse"`: it rejects with `conflict`, code
+   * `idempotency_key_interrupted`, until somebody calls {@link IdempotencyKeyService.release} or stores an
+   * answer. A function decides for each such request. Requests of `runStages`, and those that have reached a
+   * recovery point, go on from there. Not in mode `"medusa"`.
+   */
+  onInterrupted?:
+    | "retry"
+    | "refuse"
+    | ((request: InterruptedRequest) => "retry" | "refuse" | Promise<"retry" | "refuse">);
+  /**
    * Milliseconds that an unbound {@link IdempotencyKeyService.initializeRequest} waits for the request
    * in progress before it rejects with `conflict`. Default 0. Not in mode `"medusa"`.
    */
@@ -129,7 +166,17 @@ export interface IdempotencyKeyOptions {
   retention?: Duration;
 }
 
-/** What {@link IdempotencyKeyService.runStages} is told of a request. */
+/** What the option `onInterrupted` is told of a request. */
+export interface InterruptedRequest {
+  key: string;
+  method?: string | null;
+  params?: unknown;
+  path?: string | null;
+  /** Path of the whole HTTP request, without its query, where the middleware knows of it. */
+  url?: string;
+}
+
+/** What {@link IdempotencyKeyService.runStages} and {@link IdempotencyKeyService.begin} are told of a request. */
 export interface StagedRequest {
   /** What the client sent as `Idempotency-Key`; generated where it is missing or empty. */
   key?: string | null;
@@ -148,10 +195,56 @@ export interface StagedResponse {
   response_body: any;
   /** The request was finished before: this is the answer of then, and no stage has run. */
   replayed: boolean;
+  /** How this attempt began; undefined in mode `"medusa"`, unless it was finished before. */
+  began: Beginning | undefined;
+}
+
+/**
+ * One attempt at a request: its lifetime. It holds a lease of its key, which keeps other attempts away until the
+ * request is finished or released; for `leaseTimeout`, unless it is kept alive. Within the middleware that is
+ * done until the handler has ended its response.
+ */
+export interface Attempt {
+  /** The key, as it is known now. `update`, `lock` and `workStage` take it for calls of this attempt. */
+  readonly key: IdempotencyKey;
+  readonly idempotency_key: string;
+  /** Undefined in mode `"medusa"`, unless the request was finished before. */
+  readonly began: Beginning | undefined;
+
+  /**
+   * Renews the lease until the request is finished or released, for `max` (default: the option `maxDuration`)
+   * from now at most. After that the lease has run out: a retry begins the request as interrupted. The timer does
+   * not keep the process alive, and a blocked event loop renews nothing. Throws `invalid_argument` for what is no
+   * duration.
+   */
+  keepAlive(max?: Duration): this;
+
+  /**
+   * Finishes the request with an answer, which is replayed from then on.
+   *
+   * Rejects with `conflict` and changes nothing when the request has been ended by this attempt already (code
+   * `idempotency_key_finished` or `idempotency_key_released`) or when another has taken it over (`lease_lost`);
+   * with `invalid_data` for what is no answer.
+   */
+  finish(answer: IdempotencyAnswer): Promise<IdempotencyKey>;
+
+  /** Ends the attempt, so that the request can be tried again at once. Rejects as `finish`. */
+  release(): Promise<IdempotencyKey>;
+}
+
+/** What Express, Koa, Fastify and Nest read of an error, as of those that the package http-errors makes. */
+export interface HttpErrorSignature {
+  /** Of the response that it should become: 400, 404, 409, 422, 500, or 503 for a database out of reach. */
+  status: number;
+  statusCode: number;
+  /** Whether the client may be told the message: below 500. */
+  expose: boolean;
+  /** `Retry-After`, in seconds, with 409 and 503. */
+  headers?: Record<string, string>;
 }
 
 /** An error with Medusa's `type`, from which Medusa makes the status of the response. */
-export interface MedusaError extends Error {
+export interface MedusaError extends Error, HttpErrorSignature {
   type:
     | "not_found"
     | "conflict"
@@ -165,7 +258,7 @@ export interface MedusaError extends Error {
 }
 
 /** An error that PostgreSQL reported. */
-export interface QueryFailedError extends Error {
+export interface QueryFailedError extends Error, HttpErrorSignature {
   name: "QueryFailedError";
   /** SQLSTATE, such as `"23505"`. */
   code: string;
@@ -246,7 +339,8 @@ export declare class IdempotencyKeyService<Manager = any> {
    * Inserts a key. It resolves to the texts and the JSON that were given, whatever a trigger has made of
    * them.
    *
-   * Rejects with SQLSTATE `23505` when it exists.
+   * Rejects with SQLSTATE `23505` when it exists, with `invalid_data` for a name that is nearly a column's
+   * (`recoveryPoint`).
    */
   create(payload: CreateIdempotencyKeyInput): Promise<IdempotencyKey>;
 
@@ -254,7 +348,8 @@ export declare class IdempotencyKeyService<Manager = any> {
    * Begins the request of a key; goes on with one that failed or whose process died; finds the answer
    * of one that is finished. Without a key one is generated.
    *
-   * Rejects with `conflict` (code `idempotency_key_in_use`) while the request is in progress, with
+   * Rejects with `conflict` (code `idempotency_key_in_use`) while the request is in progress, with `conflict`
+   * (`idempotency_key_interrupted`) where the option `onInterrupted` says so, with
    * `duplicate_error` (`idempotency_key_reused`) when the key is another request's: another method,
    * path, parameters or body; what either side does not know is not compared. With `invalid_data`
    * (`invalid_idempotency_key`) unless the key is 1 to 255 visible ASCII characters, or such text in
@@ -269,6 +364,28 @@ export declare class IdempotencyKeyService<Manager = any> {
     params?: unknown,
     path?: string | null,
   ): Promise<IdempotencyKey>;
+
+  /**
+   * Begins a request, as {@link IdempotencyKeyService.initializeRequest} does, and resolves to the attempt at it:
+   * for work that is no HTTP request of the middleware's, such as a job or a webhook. Rejects likewise.
+   */
+  begin(request: StagedRequest): Promise<Attempt>;
+
+  /**
+   * The attempt that a key object came from, or that the current HTTP request (without one: this process) has
+   * made with a key; undefined where there is none.
+   */
+  attemptOf(key: string | IdempotencyKey): Attempt | undefined;
+
+  /**
+   * Ends a key's lease, so that its request can be tried again at once: that of the attempt that the key is of;
+   * else one that has run out, which is how a request is released that was interrupted.
+   *
+   * Rejects with `conflict` and changes nothing while somebody else works on the request (code
+   * `idempotency_key_in_use`), when another attempt has taken it over (`lease_lost`), when it is finished
+   * (`idempotency_key_finished`) or released already (`idempotency_key_released`); with `not_found`.
+   */
+  release(key: string | IdempotencyKey): Promise<IdempotencyKey>;
 
   /**
    * Finds a key, or the one key that a selector describes: equality, `null`, an array for "one of",
@@ -324,8 +441,8 @@ export declare class IdempotencyKeyService<Manager = any> {
   /**
    * Begins a request and runs its stages, one after the other, from where its key stands until it is
    * finished. `stages` maps a recovery point to the function that goes on from there; it gets what the
-   * callback of {@link IdempotencyKeyService.workStage} gets, and the key. The lease is renewed while
-   * it runs and released when it fails.
+   * callback of {@link IdempotencyKeyService.workStage} gets, the key and the attempt. The lease is renewed while
+   * it runs, for `maxDuration` at most, and released when it fails.
    *
    * Rejects as `initializeRequest` and `workStage`; with `invalid_argument` (code
    * `unknown_recovery_point`) for a recovery point without a function, before any work or with the
@@ -338,6 +455,7 @@ export declare class IdempotencyKeyService<Manager = any> {
       (
         manager: Manager,
         key: IdempotencyKey,
+        attempt: Attempt,
       ) => Promise<IdempotencyCallbackResult> | IdempotencyCallbackResult
     >,
   ): Promise<StagedResponse>;
@@ -351,9 +469,15 @@ export declare class IdempotencyKeyService<Manager = any> {
 
   /**
    * Finds keys of requests that stopped half-way: unfinished, without a live lease, and not heard of
-   * for `olderThan` (default: `leaseTimeout`). The oldest first, `limit` of them (default 100).
+   * for `olderThan` (default: `leaseTimeout`). The oldest first, `limit` of them (default 100). With
+   * `interrupted` only those whose lease ran out, until they are released or finished: their `locked_at` tells
+   * when; of a request that failed and was released it is null.
    */
-  listStalled(options?: { olderThan?: Duration; limit?: number }): Promise<IdempotencyKey[]>;
+  listStalled(options?: {
+    olderThan?: Duration;
+    limit?: number;
+    interrupted?: boolean;
+  }): Promise<IdempotencyKey[]>;
 
   /**
    * Deletes finished keys that were created more than `olderThan` ago (default: the option
@@ -397,8 +521,9 @@ export declare class IdempotencyKeyService<Manager = any> {
 
 /**
  * Express middleware that lets the service know which request its calls are made for: it tells the
- * requests of one process apart, renews a request's lease until its response is closed, releases it if
- * the request is not finished by then, and lets the body of a request be compared. In a Medusa backend
+ * requests of one process apart, renews a request's lease until its handler has ended its response (also when
+ * its client has gone), releases it if the request is not finished by then, and lets the body of a request be
+ * compared. In a Medusa backend
  * the plugin mounts it.
  */
 export declare function idempotencyMiddleware(): (
