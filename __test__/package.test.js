@@ -185,6 +185,8 @@ describe("the platform's package", () => {
       expect([name, isLong]).toEqual([name, true]);
     }
     expect(list).toContain("- The Rust standard library: MIT OR Apache-2.0");
+    const listed = list.split("\n").filter((line) => /^- \S+ \d/.test(line));
+    expect(listed).toHaveLength(crates.length);
   });
 
   test("has only crates whose licences ask for no more than their notice", () => {

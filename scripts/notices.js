@@ -9,43 +9,36 @@ const path = require("node:path");
 const ROOT = path.join(__dirname, "..");
 /** Crates of Rust's own library that are linked on none of the platforms that have a package. */
 const ELSEWHERE = /^(cc|fortanix|getopts|hermit|moto|r-efi|rand|shlex|unwinding|vex|wasi|wit)\b/;
+const SHORTEST_TEXT = 200;
 const LICENCE_FILE = /^(un)?(licen[cs]e|copying|copyright|notice)/i;
 
 /**
  * The crates that are linked into the addon for a target: neither build scripts nor procedural macros.
  *
  * @param {string} triple
- * @returns {{ name: string, version: string, license: string, folder: string }[]} as `cargo metadata`
- *   describes them, by name
+ * @returns {{ name: string, license: string, folder: string, authors: string[], repository?: string }[]}
+ *   `name` with the version
  */
 function linkedCrates(triple) {
-  const args = ["metadata", "--format-version", "1", "--locked", "--filter-platform", triple];
+  const named = new Map(
+    JSON.parse(cargo("metadata", "--format-version", "1")).packages.map((crate) => [
+      `${crate.name} ${crate.version}`,
+      crate,
+    ]),
+  );
+  const edges = ["--target", triple, "--edges", "normal,no-proc-macro"];
+  const lines = cargo("tree", ...edges, "--prefix", "none", "--format", "{p}").split("\n");
+  const names = lines.map((line) => /^(\S+) v(\S+)/.exec(line)?.slice(1).join(" ")).filter(Boolean);
+  const [, ...linked] = new Set(names);
+  return linked.sort().map((name) => {
+    const { authors, license, manifest_path, repository } = named.get(name);
+    return { name, license, authors, repository, folder: path.dirname(manifest_path) };
+  });
+}
+
+function cargo(...args) {
   const options = { cwd: ROOT, encoding: "utf8", maxBuffer: 2 ** 28 };
-  const { packages, resolve } = JSON.parse(execFileSync("cargo", args, options));
-  const packageOf = new Map(packages.map((crate) => [crate.id, crate]));
-  const nodeOf = new Map(resolve.nodes.map((node) => [node.id, node]));
-  const reached = new Set([resolve.root]);
-  // A set that grows while it is walked.
-  for (const id of reached) {
-    for (const { pkg, dep_kinds } of nodeOf.get(id).deps) {
-      if (dep_kinds.some(({ kind }) => kind === null) && !isMacro(packageOf.get(pkg))) {
-        reached.add(pkg);
-      }
-    }
-  }
-  reached.delete(resolve.root);
-  return [...reached]
-    .map((id) => packageOf.get(id))
-    .map((crate) => ({ ...crate, folder: path.dirname(crate.manifest_path) }))
-    .sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1));
-}
-
-function isMacro({ targets }) {
-  return targets.some(({ kind }) => kind.includes("proc-macro"));
-}
-
-function nameOf({ name, version }) {
-  return `${name} ${version}`;
+  return execFileSync("cargo", [...args, "--locked"], options);
 }
 
 /**
@@ -64,26 +57,28 @@ function notices(triple) {
 }
 
 function workOf(crate) {
+  const { name, license } = crate;
   const texts = licenceTexts(crate);
-  return {
-    name: nameOf(crate),
-    license: crate.license,
-    texts: texts.length > 0 ? texts : [standardText(crate)],
-  };
+  return { name, license, texts: texts.length > 0 ? texts : [standardText(crate)] };
 }
 
-/** @returns {string[]} the texts in a crate's folder */
+/** The texts in a crate's folder; one that is shorter only points to another. */
 function licenceTexts({ folder }) {
   return fs
-    .readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isFile() && LICENCE_FILE.test(entry.name))
-    .map((entry) => fs.readFileSync(path.join(folder, entry.name), "utf8"));
+    .readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && LICENCE_FILE.test(path.relative(folder, fileOf(entry))))
+    .map((entry) => fs.readFileSync(fileOf(entry), "utf8"))
+    .filter((text) => text.length >= SHORTEST_TEXT);
+}
+
+function fileOf({ name, parentPath }) {
+  return path.join(parentPath, name);
 }
 
 /** For a crate that says MIT, or MIT among others, and has no file of it. */
-function standardText({ name, version, license, authors, repository }) {
+function standardText({ name, license, authors, repository }) {
   if (!/\bMIT\b/.test(license)) {
-    throw new Error(`${name} ${version} (${license}) comes without its licence's text`);
+    throw new Error(`${name} (${license}) comes without its licence's text`);
   }
   const own = fs.readFileSync(path.join(ROOT, "LICENSE"), "utf8");
   const holders = authors.length > 0 ? authors.join(", ") : `the authors of ${repository}`;
@@ -131,4 +126,4 @@ function byText(works) {
   return new Map([...seen.values()].map(({ text, names }) => [text, names]));
 }
 
-module.exports = { linkedCrates, notices };
+module.exports = { notices };

@@ -46,7 +46,7 @@ function clear(into) {
 }
 
 function packMain(into) {
-  const files = ["CHANGELOG.md", "LICENSE", "README.md", ...manifest.files];
+  const files = ["LICENSE", "README.md", ...manifest.files];
   return pack(into, mainManifest(), (folder) => {
     for (const file of files) {
       fs.cpSync(path.join(ROOT, file), path.join(folder, file), { recursive: true });
