@@ -77,8 +77,13 @@ function oldSystem(triple, toolchain) {
     [`CC_${name}`]: tool("gcc"),
     [`AR_${name}`]: tool("ar"),
     [`CARGO_TARGET_${name.toUpperCase()}_LINKER`]: tool("gcc"),
-    ...rustFlags(["-C", "linker-features=-lld", "-L", `native=${staticLibgcc(toolchain)}`]),
+    ...rustFlags([...withoutLld(triple), "-L", `native=${staticLibgcc(toolchain)}`]),
   };
+}
+
+/** Rust's default on x64 only, where the old compiler does not know it. */
+function withoutLld(triple) {
+  return triple.startsWith("x86_64-") ? ["-C", "linker-features=-lld"] : [];
 }
 
 /** A folder whose libgcc_s.so stands for the static library. */
