@@ -4,7 +4,7 @@ const js = require("@eslint/js");
 const globals = require("globals");
 
 module.exports = [
-  { ignores: ["target/", "binding.js", "**/dist/", "**/node_modules/"] },
+  { ignores: ["target/", "artifacts/", "**/dist/", "**/node_modules/"] },
   js.configs.recommended,
   {
     files: ["**/*.js"],

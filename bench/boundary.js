@@ -6,7 +6,7 @@
 
 const fs = require("node:fs");
 const { promisify } = require("node:util");
-const { Service } = require("../binding");
+const { Service } = require("../lib/binding");
 const { ask } = require("../lib/calls");
 const { measure } = require("./measure");
 

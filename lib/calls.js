@@ -1,7 +1,7 @@
 "use strict";
 
 const timers = require("node:timers");
-const { Answers } = require("../binding");
+const { Answers } = require("./binding");
 const { Waiting } = require("./waiting");
 
 /** What settles the promises of the calls under way, by their numbers. */

@@ -1,7 +1,7 @@
 "use strict";
 
 const { parse } = require("pg-connection-string");
-const { checkDatabaseUrl } = require("../binding");
+const { checkDatabaseUrl } = require("./binding");
 const { medusaError } = require("./errors");
 
 /** TypeORM's options are the same object for a whole DataSource. */

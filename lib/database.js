@@ -1,6 +1,6 @@
 "use strict";
 
-const { Lease: NativeLease, Service } = require("../binding");
+const { Lease: NativeLease, Service } = require("./binding");
 const { ask } = require("./calls");
 const { connectionOf } = require("./connections");
 const { warn } = require("./container");

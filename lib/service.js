@@ -1,7 +1,7 @@
 "use strict";
 
 const { randomUUID } = require("node:crypto");
-const { Session, clientKey, stageKey } = require("../binding");
+const { Session, clientKey, stageKey } = require("./binding");
 const {
   headerText,
   keyText,

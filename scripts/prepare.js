@@ -5,16 +5,18 @@
 const { spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");
+const { requireRust } = require("./rust");
 
 const ROOT = path.join(__dirname, "..");
-const SOURCES = ["src", "Cargo.toml", "Cargo.lock", "build.rs", "package.json"];
+const ADDON = "medusa-idempotency-key.node";
+const SOURCES = ["src", "Cargo.toml", "Cargo.lock", "build.rs", "scripts/build.js"];
 
 function main() {
   if (!isNewer("node_modules/.package-lock.json", ["package-lock.json"])) {
     step("installing the npm packages", "npm", ["ci", "--no-fund", "--no-audit"]);
   }
-  if (!process.argv.includes("--no-build") && !isNewer(binary(), SOURCES)) {
-    requireCargo();
+  if (!process.argv.includes("--no-build") && !isNewer(ADDON, SOURCES)) {
+    requireRust();
     step("building the addon (a few minutes the first time)", "npm", ["run", "build"]);
   }
 }
@@ -26,19 +28,6 @@ function step(what, command, args) {
     console.error(`> failed: ${command} ${args.join(" ")}${error ? `: ${error.message}` : ""}`);
     process.exit(1);
   }
-}
-
-function requireCargo() {
-  const { error } = spawnSync("cargo", ["--version"]);
-  if (error) {
-    console.error("Rust is needed to build the addon: install it from https://rustup.rs");
-    process.exit(1);
-  }
-}
-
-function binary() {
-  const built = fs.readdirSync(ROOT).find((name) => name.endsWith(".node"));
-  return built ?? "none.node";
 }
 
 /** Whether a file is there and no older than any of the sources. */

@@ -19,6 +19,10 @@ mod service;
 mod session;
 mod stage_manager;
 
+/// The version that this addon was built as: JavaScript of another version refuses it.
+#[napi_derive::napi]
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// One thread is enough for the engine, which mostly waits; with more, every answer wakes two.
 #[napi_derive::module_init]
 fn use_one_thread() {

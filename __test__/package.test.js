@@ -1,0 +1,297 @@
+"use strict";
+
+// What is published: the tarballs that `npm run pack` writes.
+
+const { execFileSync, spawnSync } = require("node:child_process");
+const fs = require("node:fs");
+const os = require("node:os");
+const path = require("node:path");
+const manifest = require("../package.json");
+const { currentPlatform } = require("../lib/platform");
+const { readRequirements } = require("../scripts/elf");
+const { PLATFORMS } = require("../scripts/platforms");
+
+const ROOT = path.join(__dirname, "..");
+const HERE = currentPlatform().name;
+const PACK_TIMEOUT = 900_000;
+/** Bytes. */
+const LARGEST_BINARY = 4_000_000;
+const OLDEST_GLIBC = 17;
+/** Characters. */
+const SHORTEST_NOTICE = 400;
+const REGISTRY_TIMEOUT = 60_000;
+/** Licences that ask for no more than their notice. */
+const LICENCES = [
+  "0BSD",
+  "Apache-2.0",
+  "BSD-2-Clause",
+  "BSD-3-Clause",
+  "CDLA-Permissive-2.0",
+  "ISC",
+  "MIT",
+  "Unicode-3.0",
+  "Unlicense",
+  "Zlib",
+];
+/** Folders that Medusa's plugin loader reads at a package's root, but for those that it is to read. */
+const LOADED_BY_MEDUSA = [
+  "dist",
+  "jobs",
+  "loaders",
+  "models",
+  "repositories",
+  "strategies",
+  "subscribers",
+  "workflows",
+];
+
+const FILES = [
+  "CHANGELOG.md",
+  "LICENSE",
+  "README.md",
+  "api/index.js",
+  "docs/benchmarks.svg",
+  "docs/exactly-once.md",
+  "index.d.mts",
+  "index.d.ts",
+  "index.js",
+  "index.mjs",
+  "lib/arguments.js",
+  "lib/binary-format.js",
+  "lib/binding-errors.js",
+  "lib/binding.js",
+  "lib/calls.js",
+  "lib/connections.js",
+  "lib/container.js",
+  "lib/database.js",
+  "lib/durations.js",
+  "lib/errors.js",
+  "lib/fingerprints.js",
+  "lib/flows.js",
+  "lib/keys.js",
+  "lib/leases.js",
+  "lib/managers.js",
+  "lib/options.js",
+  "lib/parameters.js",
+  "lib/phases.js",
+  "lib/platform.js",
+  "lib/prepared.js",
+  "lib/request-context.js",
+  "lib/retention.js",
+  "lib/run-stages.js",
+  "lib/selectors.js",
+  "lib/service.js",
+  "lib/times.js",
+  "lib/transaction-manager.js",
+  "lib/waiting.js",
+  "lib/work.js",
+  "migrations/1763769600000-add-request-fingerprint.js",
+  "package.json",
+  "services/idempotency-key.js",
+];
+
+let folder;
+let main;
+let platform;
+
+beforeAll(() => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), "idempotency-packed-"));
+  const args = [path.join(ROOT, "scripts/pack.js"), "--into", folder];
+  execFileSync(process.execPath, args, { encoding: "utf8" });
+  main = unpack(manifest.name);
+  platform = unpack(`${manifest.name}-${HERE}`);
+}, PACK_TIMEOUT);
+
+afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+describe("the main package", () => {
+  test("has these files", () => {
+    expect(filesOf(main)).toEqual(FILES);
+  });
+
+  test("has no folder that Medusa loads by accident", () => {
+    const loaded = fs.readdirSync(main).filter((name) => LOADED_BY_MEDUSA.includes(name));
+    expect(loaded).toEqual([]);
+    expect(fs.readdirSync(path.join(main, "services"))).toEqual(["idempotency-key.js"]);
+  });
+
+  test("depends on every platform's package in its own version, and runs no script", () => {
+    const packed = manifestOf(main);
+    const expected = Object.keys(PLATFORMS).map((name) => [
+      `${manifest.name}-${name}`,
+      manifest.version,
+    ]);
+    expect(packed.optionalDependencies).toEqual(Object.fromEntries(expected));
+    expect(packed.scripts).toBeUndefined();
+    expect(packed.devDependencies).toBeUndefined();
+    expect(packed.dependencies).toEqual(manifest.dependencies);
+  });
+
+  test("says whose it is", () => {
+    const repository = "https://github.com/medusa-idempotency-key/medusa-idempotency-key";
+    expect(manifestOf(main)).toMatchObject({
+      author: expect.any(String),
+      bugs: { url: `${repository}/issues` },
+      homepage: `${repository}#readme`,
+      license: "MIT",
+      repository: { type: "git", url: `git+${repository}.git` },
+    });
+  });
+
+  test("loads the packages that it depends on", () => {
+    const loader = fs.readFileSync(path.join(main, "lib/binding.js"), "utf8");
+    const named = [...loader.matchAll(/require\.resolve\("(.*)"\)/g)].map(([, name]) => name);
+    expect(named).toEqual(Object.keys(manifestOf(main).optionalDependencies));
+  });
+});
+
+describe("the platform's package", () => {
+  test("has these files", () => {
+    expect(filesOf(platform)).toEqual([
+      "LICENSE",
+      "README.md",
+      "THIRD-PARTY-NOTICES.txt",
+      `medusa-idempotency-key.${HERE}.node`,
+      "package.json",
+    ]);
+  });
+
+  test("is installed on its platform only, and runs no script", () => {
+    const { os: system, cpu, libc } = currentPlatform();
+    const packed = manifestOf(platform);
+    expect(packed).toMatchObject({ version: manifest.version, os: [system], cpu: [cpu] });
+    expect(packed.libc).toEqual(libc && [libc]);
+    expect(packed.scripts).toBeUndefined();
+    expect(packed.dependencies).toBeUndefined();
+    expect(packed.repository).toEqual(manifest.repository);
+  });
+
+  test("is the binary that all other tests load", () => {
+    const tested = fs.readFileSync(path.join(ROOT, "medusa-idempotency-key.node"));
+    expect(fs.readFileSync(binary()).equals(tested)).toBe(true);
+  });
+
+  test("has the notices of all crates that are linked", () => {
+    const packed = fs.readFileSync(path.join(platform, "THIRD-PARTY-NOTICES.txt"), "utf8");
+    const [list, ...texts] = packed.split(`\n${"-".repeat(80)}\n`);
+    const crates = linkedCrates();
+    expect(crates.length).toBeGreaterThan(100);
+    for (const { name, licence } of crates) {
+      expect(list).toContain(`\n- ${name}: ${licence}`);
+      const notices = texts.filter((text) =>
+        text.split(":\n\n")[0].trim().split(", ").includes(name),
+      );
+      const isLong = notices.join("").length > SHORTEST_NOTICE;
+      expect([name, isLong]).toEqual([name, true]);
+    }
+    expect(list).toContain("- The Rust standard library: MIT OR Apache-2.0");
+    const listed = list.split("\n").filter((line) => /^- \S+ \d/.test(line));
+    expect(listed).toHaveLength(crates.length);
+  });
+
+  test("has only crates whose licences ask for no more than their notice", () => {
+    const packed = fs.readFileSync(path.join(platform, "THIRD-PARTY-NOTICES.txt"), "utf8");
+    const lines = packed.split("\n\n")[0].split("\n").slice(1);
+    const refused = lines.filter((line) => !isAccepted(line.slice(line.indexOf(": ") + 2)));
+    expect(refused).toEqual([]);
+  });
+});
+
+const onOldSystems = HERE.endsWith("-gnu") ? describe : describe.skip;
+
+onOldSystems("the binary on an old system", () => {
+  test("needs glibc 2.17 at most", () => {
+    const { versions } = readRequirements(binary());
+    expect(versions).toContain("GLIBC_2.2.5");
+    const minors = versions.map((version) => Number(/^GLIBC_2\.(\d+)/.exec(version)?.[1]));
+    expect(Math.max(...minors)).toBeLessThanOrEqual(OLDEST_GLIBC);
+  });
+
+  test("needs only glibc's libraries", () => {
+    const { libraries } = readRequirements(binary());
+    const others = libraries.filter(
+      (name) => !/^(lib(c|dl|m|pthread|rt)|ld-linux-.*)\.so/.test(name),
+    );
+    expect(libraries).toContain("libc.so.6");
+    expect(others).toEqual([]);
+  });
+
+  test("is small", () => {
+    expect(fs.statSync(binary()).size).toBeLessThanOrEqual(LARGEST_BINARY);
+  });
+});
+
+describe("what npm installs with it", () => {
+  test("has licences that ask for no more than their notice", () => {
+    const packages = Object.entries(require("../package-lock.json").packages);
+    const shipped = packages.filter(([place, { dev, optional }]) => place && !dev && !optional);
+    expect(shipped.length).toBeGreaterThan(0);
+    const refused = shipped.filter(([, { license }]) => !isAccepted(license ?? ""));
+    expect(refused).toEqual([]);
+  });
+
+  const audit = auditReport();
+  const audited = audit.unreachable ? test.skip : test;
+  audited(`has no known vulnerability${audit.unreachable ?? ""}`, () => {
+    expect(audit.vulnerabilities).toEqual({});
+  });
+});
+
+/** What the registry knows of the dependencies that are shipped; or why it was not asked. */
+function auditReport() {
+  const args = ["audit", "--omit=dev", "--json", "--fetch-retries=1"];
+  const options = { cwd: ROOT, encoding: "utf8", timeout: REGISTRY_TIMEOUT };
+  const { stdout, error } = spawnSync("npm", args, options);
+  const report = error ? { message: error.message } : JSON.parse(stdout);
+  return report.vulnerabilities
+    ? report
+    : { unreachable: ` (skipped: ${report.message ?? "the registry gave no answer"})` };
+}
+
+/** Of an SPDX expression, whether what has to be accepted of it is. */
+function isAccepted(expression) {
+  const plain = expression.replaceAll(/[()]/g, "").replaceAll("/", " OR ");
+  return plain
+    .split(" AND ")
+    .every((all) => all.split(" OR ").some((licence) => LICENCES.includes(licence)));
+}
+
+/** The crates that cargo links, by cargo's own account. */
+function linkedCrates() {
+  const format = ["--prefix", "none", "--format", "{p};{l}"];
+  const args = ["tree", "--locked", "--edges", "normal,no-proc-macro", ...format];
+  const printed = execFileSync("cargo", args, { cwd: ROOT, encoding: "utf8" });
+  const lines = new Set(
+    printed
+      .trim()
+      .split("\n")
+      .map((line) => line.replace(" (*)", "")),
+  );
+  return [...lines]
+    .map((line) => /^(\S+) v(\S+).*;(.*)$/.exec(line))
+    .map(([, name, version, licence]) => ({ name: `${name} ${version}`, licence }))
+    .filter(({ name }) => !name.startsWith(`${manifest.name} `));
+}
+
+function unpack(name) {
+  const into = path.join(folder, name);
+  fs.mkdirSync(into);
+  execFileSync("tar", ["-xzf", path.join(folder, `${name}-${manifest.version}.tgz`), "-C", into]);
+  return path.join(into, "package");
+}
+
+function filesOf(packed) {
+  return fs
+    .readdirSync(packed, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(packed, path.join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+function manifestOf(packed) {
+  return JSON.parse(fs.readFileSync(path.join(packed, "package.json"), "utf8"));
+}
+
+function binary() {
+  return path.join(platform, manifestOf(platform).main);
+}
