@@ -15,17 +15,7 @@ mod flow;
 mod key;
 mod lease;
 mod operation;
+mod runtime;
 mod service;
 mod session;
 mod stage_manager;
-
-/// One thread is enough for the engine, which mostly waits; with more, every answer wakes two.
-#[napi_derive::module_init]
-fn use_one_thread() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    // Without it napi makes a runtime of its own, which is only slower.
-    if let Ok(runtime) = runtime {
-        napi::bindgen_prelude::create_custom_tokio_runtime(runtime);
-    }
-}
