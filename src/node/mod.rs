@@ -19,3 +19,11 @@ mod runtime;
 mod service;
 mod session;
 mod stage_manager;
+
+/// What tells this addon from others of the process. One that is loaded again, as by Jest's module
+/// registry, is the same: its objects are of the same Rust types.
+#[napi_derive::napi(catch_unwind)]
+pub fn image_id() -> String {
+    static IMAGE: u8 = 0;
+    format!("{} {:p}", env!("CARGO_PKG_VERSION"), &raw const IMAGE)
+}
