@@ -13,10 +13,12 @@ const os = require("node:os");
 const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { startPostgres } = require("./postgres");
+const { tarballsFor } = require("./tarballs");
 
 const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
 const PACKAGE = "medusa-idempotency-key";
+const MIGRATE = `require("${PACKAGE}").createIdempotency().migrate()`;
 
 async function main() {
   const { values, positionals } = parseArgs({
@@ -26,7 +28,6 @@ async function main() {
   const names = positionals.length > 0 ? positionals : fs.readdirSync(PROJECTS);
   const server = await startPostgres({ settings: { max_connections: 300, fsync: "off" } });
   try {
-    await migrate(server.url);
     for (const name of names) {
       console.log(`\n> ${name}`);
       testProject(name, values.tarballs, server.url);
@@ -36,27 +37,22 @@ async function main() {
   }
 }
 
-/** A user does so once, too: several workers that create a table at once would wait for each other. */
-async function migrate(databaseUrl) {
-  const { IdempotencyKeyService } = require("..");
-  const service = new IdempotencyKeyService({}, { databaseUrl });
-  await service.migrate();
-  await service.close();
-}
-
 function testProject(name, tarballs, databaseUrl) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), `project-${name}-`));
   try {
     fs.cpSync(path.join(PROJECTS, name), folder, { recursive: true });
-    install(folder, tarballs && path.resolve(tarballs));
-    run("npm", ["test"], folder, { DATABASE_URL: databaseUrl });
+    install(folder, tarballs);
+    const env = { DATABASE_URL: databaseUrl };
+    // Once, as a user does: workers that create a table at once would wait for each other.
+    run(process.execPath, ["-e", MIGRATE], folder, env);
+    run("npm", ["test"], folder, env);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
 function install(folder, tarballs) {
-  const packages = tarballs ? tarballsIn(tarballs) : ["--install-links", ROOT];
+  const packages = tarballs ? tarballsFor(tarballs) : ["--install-links", ROOT];
   run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", ...packages], folder);
   if (!tarballs) {
     const built = fs.readdirSync(ROOT).filter((file) => file.endsWith(".node"));
@@ -64,14 +60,6 @@ function install(folder, tarballs) {
       fs.copyFileSync(path.join(ROOT, file), path.join(folder, "node_modules", PACKAGE, file));
     }
   }
-}
-
-function tarballsIn(folder) {
-  const found = fs.readdirSync(folder).filter((file) => file.endsWith(".tgz"));
-  if (found.length === 0) {
-    throw new Error(`there are no tarballs in ${folder}`);
-  }
-  return found.map((file) => path.join(folder, file));
 }
 
 function run(command, args, cwd, env = {}) {
