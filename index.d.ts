@@ -105,36 +105,64 @@ export type Duration = number | string;
 /** The second constructor argument. Unknown options and wrong values are refused at construction. */
 export interface IdempotencyKeyOptions {
   /**
-   * `"exactly-once"`, the default: the client's key is adopted, a key answers for one request only,
+   * `"exactly-once"`: the client's key is adopted, a key answers for one request only,
    * one caller at a time works on it, and a finished key never runs again. `"medusa"`: Medusa's own
    * request semantics, for a careful migration. See docs/exactly-once.md.
+   *
+   * @default "exactly-once"
    */
   mode?: "exactly-once" | "medusa";
-  /** `postgres://user:password@host:5432/database`. Default: the environment's `DATABASE_URL`. */
+  /**
+   * `postgres://user:password@host:5432/database`.
+   *
+   * @default process.env.DATABASE_URL
+   */
   databaseUrl?: string;
-  /** Schema of the table. Default: the connection's `search_path`. */
+  /** Schema of the table. Without it, the connection's `search_path` finds the table. */
   schema?: string;
   /**
    * Stages that run at once. One connection more is kept for single statements. Services of one
-   * process that name the same database share their connections. Default 4.
+   * process that name the same database share their connections.
+   *
+   * @default 4
    */
   maxConnections?: number;
-  /** Milliseconds that {@link IdempotencyKeyService.lock} holds. Default 1000. */
+  /**
+   * Milliseconds that {@link IdempotencyKeyService.lock} holds.
+   *
+   * @default 1000
+   */
   lockTimeout?: number;
-  /** Times a stage is repeated after a serialization failure or a deadlock. Default 3; 0: never. */
+  /**
+   * Times a stage is repeated after a serialization failure or a deadlock. 0: never.
+   *
+   * @default 3
+   */
   maxRetries?: number;
   /**
    * The most callers that share one statement: single statements of concurrent callers go to the
-   * database together. Default 512.
+   * database together.
+   *
+   * @default 512
    */
   maxBatchSize?: number;
-  /** The most bytes that callers send in one statement; one alone may send more. Default 1 MiB. */
+  /**
+   * The most bytes that callers send in one statement; one alone may send more.
+   *
+   * @default 1_048_576
+   */
   maxBatchBytes?: number;
-  /** The most callers that wait in the queue; more wait for room in it, in order. Default 16384. */
+  /**
+   * The most callers that wait in the queue; more wait for room in it, in order.
+   *
+   * @default 16_384
+   */
   maxQueued?: number;
   /**
    * Milliseconds that a request's lease holds after its last sign of life: how long a killed process
-   * blocks the retry of its request. Default 10000. Not in mode `"medusa"`.
+   * blocks the retry of its request. Not in mode `"medusa"`.
+   *
+   * @default 10_000
    */
   leaseTimeout?: number;
   /**
@@ -156,12 +184,14 @@ export interface IdempotencyKeyOptions {
     | ((request: InterruptedRequest) => "retry" | "refuse" | Promise<"retry" | "refuse">);
   /**
    * Milliseconds that an unbound {@link IdempotencyKeyService.initializeRequest} waits for the request
-   * in progress before it rejects with `conflict`. Default 0. Not in mode `"medusa"`.
+   * in progress before it rejects with `conflict`. Not in mode `"medusa"`.
+   *
+   * @default 0
    */
   waitTimeout?: number;
   /**
    * How long finished keys are kept: what {@link IdempotencyKeyService.prune} then does by itself in
-   * the background. Default: for ever.
+   * the background. Without it they are kept for ever.
    */
   retention?: Duration;
 }
@@ -174,6 +204,16 @@ export interface InterruptedRequest {
   path?: string | null;
   /** Path of the whole HTTP request, without its query, where the middleware knows of it. */
   url?: string;
+}
+
+/** Medusa's container, or the cradle of one of awilix'. The options come after it. */
+export type MedusaContainer = { [Option in keyof IdempotencyKeyOptions]?: never } & {
+  [name: string]: any;
+};
+
+/** What Medusa passes to a project's own services where a plugin's get their options. */
+export interface MedusaConfigModule {
+  projectConfig: object;
 }
 
 /** What {@link IdempotencyKeyService.runStages} and {@link IdempotencyKeyService.begin} are told of a request. */
@@ -272,6 +312,49 @@ export interface QueryFailedError extends Error, HttpErrorSignature {
   constraint?: string;
 }
 
+/** Trouble with the connection: a system error's code, such as `"ECONNREFUSED"`, or an SQLSTATE. */
+export interface ConnectionError extends Error {
+  code: string;
+}
+
+/** What {@link isIdempotencyError} tells from other errors. */
+export type IdempotencyError =
+  MedusaError | QueryFailedError | ConnectionError | (Error & { code?: undefined });
+
+/** Codes of {@link MedusaError}; others are SQLSTATEs and those of system errors. */
+export type IdempotencyErrorCode =
+  | "idempotency_key_in_use"
+  | "lease_lost"
+  | "idempotency_key_reused"
+  | "invalid_idempotency_key"
+  | "unknown_recovery_point"
+  | "invalid_option"
+  | "no_database"
+  | "invalid_manager"
+  | "invalid_receiver"
+  | "transaction_ended"
+  | "overlapping_savepoints"
+  | "stages_exhausted"
+  | "service_closed"
+  | "close_timeout"
+  | (string & {});
+
+/**
+ * Whether a value is an error that this package has made, of itself or of what the database said, in
+ * whichever copy of the package; and, if a code is given, whether it has that code. What your own
+ * functions have thrown is none.
+ *
+ * @example
+ * if (isIdempotencyError(error, "idempotency_key_in_use")) {
+ *   return res.status(409).set("Retry-After", "1").end();
+ * }
+ */
+export declare function isIdempotencyError<Code extends IdempotencyErrorCode>(
+  error: unknown,
+  code: Code,
+): error is IdempotencyError & { code: Code };
+export declare function isIdempotencyError(error: unknown): error is IdempotencyError;
+
 /** The transaction of a stage, which its callback receives. */
 export declare class TransactionManager {
   private constructor();
@@ -319,10 +402,16 @@ export declare class IdempotencyKeyService<Manager = any> {
   static LIFE_TIME?: "SINGLETON" | "SCOPED" | "TRANSIENT";
 
   /**
-   * @param container Medusa's container, or nothing
+   * @param container Medusa's container, or `{}`
    * @param options the options, or Medusa's config module
+   * @example
+   * const service = new IdempotencyKeyService({}, { databaseUrl: "postgres://localhost/shop" });
    */
-  constructor(container?: any, options?: any, moduleDeclaration?: any);
+  constructor(
+    container?: MedusaContainer | null,
+    options?: IdempotencyKeyOptions | MedusaConfigModule | null,
+    moduleDeclaration?: any,
+  );
 
   protected readonly __container__: any;
   protected readonly __configModule__?: any;
@@ -332,7 +421,14 @@ export declare class IdempotencyKeyService<Manager = any> {
   /** The manager that calls run on: that of the transaction, else that of the container. */
   protected get activeManager_(): any;
 
-  /** This service in the transaction of a manager; without a manager, this service. */
+  /**
+   * This service in the transaction of a manager; without a manager, this service.
+   *
+   * @example
+   * await dataSource.transaction(async (manager) => {
+   *   await service.withTransaction(manager).create({ request_path: "/orders" });
+   * });
+   */
   withTransaction(transactionManager?: any): this;
 
   /**
@@ -432,6 +528,12 @@ export declare class IdempotencyKeyService<Manager = any> {
    * unbound service is repeated up to `maxRetries` times after SQLSTATE `40001` or `40P01`.
    *
    * In mode `"medusa"` a finished key runs again, and a stage waits for another one of its key.
+   *
+   * @example
+   * key = await service.workStage(key, async (manager) => {
+   *   await manager.query("INSERT INTO orders (cart_id) VALUES ($1)", [cartId]);
+   *   return { response_code: 201, response_body: { cartId } };
+   * });
    */
   workStage(
     key: string | IdempotencyKey,
@@ -447,6 +549,18 @@ export declare class IdempotencyKeyService<Manager = any> {
    * Rejects as `initializeRequest` and `workStage`; with `invalid_argument` (code
    * `unknown_recovery_point`) for a recovery point without a function, before any work or with the
    * stage undone that led there.
+   *
+   * @example
+   * const { response_code, response_body } = await service.runStages(
+   *   { key: req.get("Idempotency-Key"), method: req.method, path: req.path, body: req.body },
+   *   {
+   *     started: async (manager) => {
+   *       await manager.query("INSERT INTO orders (cart_id) VALUES ($1)", [req.body.cartId]);
+   *       return { recovery_point: "ordered" };
+   *     },
+   *     ordered: () => ({ response_code: 201, response_body: { ok: true } }),
+   *   },
+   * );
    */
   runStages(
     request: StagedRequest,
@@ -483,6 +597,9 @@ export declare class IdempotencyKeyService<Manager = any> {
    * Deletes finished keys that were created more than `olderThan` ago (default: the option
    * `retention`), about `batchSize` at a time (default 1000), and resolves to their number. Several
    * processes may do it at once; no request waits for it.
+   *
+   * @example
+   * const deleted = await service.prune({ olderThan: "72h" });
    */
   prune(options?: { olderThan?: Duration; batchSize?: number }): Promise<number>;
 
@@ -520,11 +637,25 @@ export declare class IdempotencyKeyService<Manager = any> {
 }
 
 /**
+ * A service that needs no container: the same as `new IdempotencyKeyService({}, options)`.
+ *
+ * @example
+ * const idempotency = createIdempotency({ databaseUrl: "postgres://localhost/shop" });
+ * await idempotency.migrate();
+ */
+export declare function createIdempotency<Manager = TransactionManager>(
+  options?: IdempotencyKeyOptions | null,
+): IdempotencyKeyService<Manager>;
+
+/**
  * Express middleware that lets the service know which request its calls are made for: it tells the
  * requests of one process apart, renews a request's lease until its handler has ended its response (also when
  * its client has gone), releases it if the request is not finished by then, and lets the body of a request be
  * compared. In a Medusa backend
  * the plugin mounts it.
+ *
+ * @example
+ * app.use(express.json(), idempotencyMiddleware());
  */
 export declare function idempotencyMiddleware(): (
   req: any,

@@ -1,5 +1,7 @@
 "use strict";
 
+const { createIdempotency } = require("./lib/create");
+const { isIdempotencyError } = require("./lib/errors");
 const { idempotencyMiddleware } = require("./lib/request-context");
 const { IdempotencyKeyService } = require("./lib/service");
 const { TransactionManager } = require("./lib/transaction-manager");
@@ -10,6 +12,8 @@ module.exports = {
   __esModule: true,
   IdempotencyKeyService,
   TransactionManager,
+  createIdempotency,
   idempotencyMiddleware,
+  isIdempotencyError,
   default: IdempotencyKeyService,
 };

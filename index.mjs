@@ -1,4 +1,10 @@
 import face from "./index.js";
 
-export const { IdempotencyKeyService, TransactionManager, idempotencyMiddleware } = face;
+export const {
+  IdempotencyKeyService,
+  TransactionManager,
+  createIdempotency,
+  idempotencyMiddleware,
+  isIdempotencyError,
+} = face;
 export default IdempotencyKeyService;

@@ -1,6 +1,8 @@
 "use strict";
 
 const { execFileSync } = require("node:child_process");
+const fs = require("node:fs");
+const os = require("node:os");
 const path = require("node:path");
 const { IdempotencyKeyService, TransactionManager } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
@@ -231,7 +233,37 @@ describe("the package", () => {
     }
     expect(() => new TransactionManager()).toThrow("cannot be constructed");
   });
+
+  test("does not take a manager of another installation for its own", async () => {
+    const folder = copyPackage();
+    try {
+      const other = require(path.join(folder, "index.js"));
+      const service = database.service();
+      await database.service({}, other.IdempotencyKeyService).atomicPhase_(async (manager) => {
+        expect(TransactionManager.isTransactionManager(manager)).toBe(false);
+        expect(await rejection(service.withTransaction(manager).create({}))).toMatchObject({
+          type: "invalid_argument",
+          code: "invalid_manager",
+          message: expect.stringContaining("another installation of medusa-idempotency-key"),
+        });
+      });
+    } finally {
+      fs.rmSync(folder, { recursive: true, force: true });
+    }
+  });
 });
+
+/** Installs the package once more, with its own addon. */
+function copyPackage() {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "installation-"));
+  const { files } = require("../package.json");
+  const addons = fs.readdirSync(ROOT).filter((name) => name.endsWith(".node"));
+  for (const name of ["package.json", ...files, ...addons]) {
+    fs.cpSync(path.join(ROOT, name), path.join(folder, name), { recursive: true });
+  }
+  fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(folder, "node_modules"), "junction");
+  return folder;
+}
 
 function node(args) {
   return execFileSync(process.execPath, args, { cwd: ROOT, encoding: "utf8" });

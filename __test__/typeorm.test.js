@@ -434,6 +434,28 @@ describe("the connection of single statements", () => {
     expect(password).toHaveBeenCalledTimes(7);
   });
 
+  test("asks each copy of the package for its own password", async () => {
+    const { hostname, port, pathname } = new URL(database.url);
+    const asked = [];
+    for (const name of ["first", "second"]) {
+      const password = async () => {
+        asked.push(name);
+        return "secret";
+      };
+      const manager = managerWith({
+        host: hostname,
+        port: Number(port),
+        username: "postgres",
+        password,
+        database: pathname.slice(1),
+      });
+      let copy;
+      jest.isolateModules(() => (copy = require("..")));
+      await database.closed(new copy.IdempotencyKeyService({ manager }, {})).create({});
+    }
+    expect(asked).toEqual(["first", "second"]);
+  });
+
   test("says when a password function fails", async () => {
     const password = () => Promise.reject(new Error("no token"));
     const source = { manager: managerWith({ host: "127.0.0.1", port: 1, password }) };

@@ -10,13 +10,53 @@ const waiting = new Waiting();
 /** Keeps the process alive as long as somebody waits: the engine's threads do not. */
 const keepAlive = timers.setInterval(() => {}, 2 ** 30).unref();
 
-const answers = new Answers((texts) => {
+/** Where answers go; or why they cannot. */
+let answers;
+let failure;
+let opening;
+
+/**
+ * Opens the way for answers. In a promise's continuation, where no test is on the stack: else Jest
+ * takes it for something that the test has left open (`--detectOpenHandles`).
+ */
+function open() {
+  opening ??= Promise.resolve().then(() => {
+    try {
+      answers = new Answers(settle);
+    } catch (error) {
+      failure = error;
+      opening = undefined;
+    }
+  });
+  return opening;
+}
+
+// Now, as what the way is opened in stays with it: the async context of a request would, too.
+void open();
+
+/** Does something as soon as the way for answers is open: mostly at once. */
+function whenOpen(begin) {
+  if (answers) {
+    begin();
+  } else {
+    void open().then(begin);
+  }
+}
+
+function toAnswers() {
+  if (!answers) {
+    throw failure;
+  }
+  return answers;
+}
+
+function settle(texts) {
   for (const text of texts) {
     for (const answer of JSON.parse(text)) {
       take(answer[0])?.({ value: answer[1], failure: answer[2] });
     }
   }
-});
+}
 
 /** As many calls as go in one statement by default: more are not waited for. */
 const MOST = 512;
@@ -36,7 +76,7 @@ const eager = new WeakSet();
 function ask(begin) {
   return new Promise((resolve) => {
     const call = numberFor(resolve);
-    beginCalls([[call]], () => begin([answers, call]));
+    whenOpen(() => beginCalls([[call]], () => begin([toAnswers(), call])));
   });
 }
 
@@ -52,7 +92,7 @@ function askIn(session, operation, lease, long) {
   return new Promise((resolve) => {
     const calls = new Calls();
     calls.add(resolve, operation, lease, long);
-    calls.begin(session);
+    whenOpen(() => calls.begin(session));
   });
 }
 
@@ -81,6 +121,9 @@ function allBegun(session) {
 }
 
 async function beginTogether(session, calls) {
+  if (!answers) {
+    await open();
+  }
   let seen;
   do {
     seen = calls.size;
@@ -119,7 +162,7 @@ class Calls {
     this.#long = [];
     for (const [text, some] of textsOf(calls)) {
       beginCalls(some, () => {
-        if (session.begin(answers, text(), leases, long)) {
+        if (session.begin(toAnswers(), text(), leases, long)) {
           eager.add(session);
         } else {
           eager.delete(session);

@@ -1,13 +1,16 @@
 "use strict";
 
+const { randomUUID } = require("node:crypto");
 const { parse } = require("pg-connection-string");
 const { checkDatabaseUrl } = require("./binding");
 const { medusaError } = require("./errors");
 
 /** TypeORM's options are the same object for a whole DataSource. */
 const ofOptions = new WeakMap();
-/** Tells password functions apart, which have no value to compare. */
+/** Tells password functions apart, which have no value to compare: */
 const functionNumbers = new WeakMap();
+/** those of this copy of the package, and those of other copies and threads of the process. */
+const COPY = randomUUID();
 
 /**
  * How the database of a service is reached: what its options say, else its manager's DataSource,
@@ -152,7 +155,7 @@ function sslOfEnvironment() {
 
 function identityOf(connection) {
   return JSON.stringify(connection, (_, value) =>
-    typeof value === "function" ? `function ${numberOf(value)}` : value,
+    typeof value === "function" ? `function ${COPY} ${numberOf(value)}` : value,
   );
 }
 

@@ -1,5 +1,6 @@
 "use strict";
 
+const { performance } = require("node:perf_hooks");
 const { Lease: NativeLease, Service } = require("./binding");
 const { ask } = require("./calls");
 const { connectionOf } = require("./connections");
@@ -84,12 +85,12 @@ class Database {
 
   async #hasFingerprints(container) {
     const seen = fingerprintColumns.get(this.table);
-    if (seen && (seen.has || Date.now() - seen.at < LOOK_AGAIN)) {
+    if (seen && (seen.has || performance.now() - seen.at < LOOK_AGAIN)) {
       return seen.has;
     }
     const { value: has } = await ask((to) => this.native.hasFingerprints(...to));
     if (typeof has === "boolean") {
-      fingerprintColumns.set(this.table, { has, at: Date.now() });
+      fingerprintColumns.set(this.table, { has, at: performance.now() });
     }
     if (has === false && !warnedOf.has(this.table)) {
       warnedOf.add(this.table);

@@ -5,6 +5,28 @@ const { withStatus, withStatusOfSqlState, withStatusOfType } = require("./http-e
 // Errors are made here and nowhere else, so that they are Errors of the caller's realm: under Jest
 // what native code makes is of another one, and `instanceof Error` fails.
 
+/** What marks an error of this package, for every copy of it in the process. */
+const BRAND = Symbol.for("medusa-idempotency-key.error");
+
+function branded(error) {
+  return Object.defineProperty(error, BRAND, { value: true });
+}
+
+/**
+ * Whether a value is an error that this package has made, of itself or of what the database said; and,
+ * if a code is given, whether it has that code. What a user's own function has thrown is none.
+ *
+ * @param {unknown} error
+ * @param {string} [code]
+ */
+function isIdempotencyError(error, code) {
+  try {
+    return Object.hasOwn(Object(error), BRAND) && (code === undefined || error.code === code);
+  } catch {
+    return false;
+  }
+}
+
 /**
  * A MedusaError, as Medusa's HTTP layer knows it: `type` decides the status of the response.
  *
@@ -13,7 +35,7 @@ const { withStatus, withStatusOfSqlState, withStatusOfType } = require("./http-e
  * @param {string} [code]
  */
 function medusaError(type, message, code) {
-  const error = new Error(message);
+  const error = branded(new Error(message));
   // Enumerable, as on Medusa's own, so that it is seen where errors are logged as JSON.
   Object.defineProperty(error, "message", { enumerable: true });
   Object.assign(error, { __isMedusaError: true, type, code, date: new Date() });
@@ -33,7 +55,7 @@ const DETAILS = [
 
 /** An error of the database, with the properties TypeORM's QueryFailedError has of it. */
 function databaseError(failure) {
-  const error = new Error(failure.message);
+  const error = branded(new Error(failure.message));
   error.name = "QueryFailedError";
   error.code = failure.code;
   for (const name of DETAILS) {
@@ -50,9 +72,12 @@ function errorFrom(failure) {
     case "database":
       return databaseError(failure);
     case "connection":
-      return withStatus(Object.assign(new Error(failure.message), { code: failure.code }), 503);
+      return withStatus(
+        Object.assign(branded(new Error(failure.message)), { code: failure.code }),
+        503,
+      );
     default:
-      return withStatus(new Error(failure.message), 500);
+      return withStatus(branded(new Error(failure.message)), 500);
   }
 }
 
@@ -73,4 +98,4 @@ function codeOf(error) {
   }
 }
 
-module.exports = { codeOf, medusaError, errorFrom, unwrap };
+module.exports = { codeOf, medusaError, errorFrom, isIdempotencyError, unwrap };

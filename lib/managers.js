@@ -20,6 +20,14 @@ function placeOf(manager) {
   if (TransactionManager.isTransactionManager(manager)) {
     return { own: true };
   }
+  if (TransactionManager.isForeign(manager)) {
+    throw medusaError(
+      "invalid_argument",
+      "the manager comes from another installation of medusa-idempotency-key than the service: both " +
+        "have to load the same one (`npm ls medusa-idempotency-key` shows all of them)",
+      "invalid_manager",
+    );
+  }
   if (!isEntityManager(manager)) {
     throw medusaError(
       "invalid_argument",

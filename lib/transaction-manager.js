@@ -1,12 +1,21 @@
 "use strict";
 
 const types = require("pg-types");
+const { imageId } = require("./binding");
 const { ask } = require("./calls");
 const { medusaError, unwrap } = require("./errors");
 const { parameterFrom } = require("./parameters");
 
 /** The levels PostgreSQL knows, for those who pass one to a savepoint. */
 const ISOLATION_LEVELS = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
+
+/**
+ * What marks a manager, for every copy of this package in the process: after `jest.resetModules()` there
+ * is another one. Copies that have loaded the same addon can use each other's managers; the addon of
+ * another installation would take the native handle for one of its own.
+ */
+const BRAND = Symbol.for("medusa-idempotency-key.TransactionManager");
+const IMAGE = imageId();
 
 /** The transaction of a stage, as its callback receives it. */
 class TransactionManager {
@@ -23,16 +32,23 @@ class TransactionManager {
     }
     this.#native = native;
     this.#queryRunner = queryRunnerOf(native);
+    Object.defineProperty(this, BRAND, { value: { image: IMAGE, native } });
   }
 
   /** Whether a value is a manager of this package's own transactions. */
   static isTransactionManager(value) {
-    return typeof value === "object" && value !== null && #native in value;
+    return brandOf(value)?.image === IMAGE;
+  }
+
+  /** Whether a value is a manager of another installation of this package, which is of no use here. */
+  static isForeign(value) {
+    const brand = brandOf(value);
+    return brand !== undefined && brand.image !== IMAGE;
   }
 
   /** The operations on keys in a manager's transaction. Not for users. */
   static sessionOf(manager) {
-    return manager.#native.session();
+    return brandOf(manager).native.session();
   }
 
   get queryRunner() {
@@ -71,6 +87,11 @@ class TransactionManager {
     unwrap(await ask((to) => native.release(...to)));
     return result;
   }
+}
+
+function brandOf(value) {
+  const isBranded = typeof value === "object" && value !== null && Object.hasOwn(value, BRAND);
+  return isBranded ? value[BRAND] : undefined;
 }
 
 function queryRunnerOf(native) {

@@ -4,9 +4,12 @@ import DefaultExport = require("../..");
 import {
   IdempotencyKeyService,
   TransactionManager,
+  createIdempotency,
   idempotencyMiddleware,
+  isIdempotencyError,
   type IdempotencyKey,
   type IdempotencyKeyOptions,
+  type MedusaConfigModule,
 } from "../..";
 
 const OPTIONS: IdempotencyKeyOptions = {
@@ -19,6 +22,10 @@ const MEDUSAS: IdempotencyKeyOptions = { mode: "medusa", waitTimeout: 0, retenti
 class Extended extends IdempotencyKeyService<TransactionManager> {
   static LIFE_TIME = "SINGLETON" as const;
   calls = 0;
+
+  constructor(container: Record<string, unknown>, options?: IdempotencyKeyOptions) {
+    super(container, options);
+  }
 
   async createTwice(): Promise<IdempotencyKey[]> {
     this.calls += 1;
@@ -68,11 +75,70 @@ async function useStages(service: Extended) {
   return [stalled, pruned, service.stageKey("k", "payment")];
 }
 
+/** What a project's own service is constructed with, as far as anybody declares it. */
+function construct(
+  dependencies: { manager: object; cartService: object },
+  cradle: Record<string, unknown>,
+  config: MedusaConfigModule & { plugins: unknown[]; featureFlags: object },
+  either: IdempotencyKeyOptions | MedusaConfigModule | undefined,
+  anything: any,
+) {
+  return [
+    new IdempotencyKeyService(),
+    new IdempotencyKeyService(null, null),
+    new IdempotencyKeyService(dependencies, OPTIONS, { scope: "internal" }),
+    new IdempotencyKeyService(cradle, config),
+    new IdempotencyKeyService(cradle, { projectConfig: { database_url: "postgres://db/shop" } }),
+    new IdempotencyKeyService(anything, either),
+    new IdempotencyKeyService(anything, anything, anything),
+    createIdempotency(),
+    createIdempotency(OPTIONS),
+  ];
+}
+
+async function handle(error: unknown): Promise<number> {
+  const idempotency = createIdempotency({ mode: "exactly-once" });
+  await idempotency.workStage("k", async (manager: TransactionManager) => {
+    await manager.query("SELECT 1");
+    return {};
+  });
+  if (isIdempotencyError(error, "idempotency_key_in_use")) {
+    const code: "idempotency_key_in_use" = error.code;
+    return code.length;
+  }
+  if (isIdempotencyError(error, "23505") && "constraint" in error) {
+    const constraint: string | undefined = error.constraint;
+    return constraint ? 409 : 422;
+  }
+  if (isIdempotencyError(error)) {
+    const code: string | undefined = error.code;
+    return "type" in error && error.type === "conflict" ? 409 : (code ?? error.message).length;
+  }
+  // @ts-expect-error it may be anything else
+  return error.code;
+}
+
 type Middleware = (req: object, res: object, next: () => void) => void;
 const middleware: Middleware = idempotencyMiddleware();
 
 // @ts-expect-error there is no such mode
-new IdempotencyKeyService({}, { mode: "at-least-once" } satisfies IdempotencyKeyOptions);
+new IdempotencyKeyService({}, { mode: "at-least-once" });
+// @ts-expect-error there is no such option
+new IdempotencyKeyService({}, { leaseTimout: 1000 });
+// @ts-expect-error the container comes first
+new IdempotencyKeyService({ databaseUrl: "postgres://db/shop" });
+// @ts-expect-error the container comes first
+new IdempotencyKeyService(OPTIONS);
+// @ts-expect-error options are an object
+new IdempotencyKeyService({}, "postgres://db/shop");
+// @ts-expect-error there is no such option
+createIdempotency({ database_url: "postgres://db/shop" });
+// @ts-expect-error there is no such mode
+createIdempotency({ mode: "at-least-once" });
+// @ts-expect-error a factory takes the options alone
+createIdempotency({}, OPTIONS);
+// @ts-expect-error a code is text
+isIdempotencyError(new Error(), 23505);
 // @ts-expect-error a stage is a function
 new IdempotencyKeyService({}).runStages({ key: "k" }, { started: "done" });
 // @ts-expect-error a header is text
@@ -86,5 +152,5 @@ new IdempotencyKeyService({}).workStage("k", async () => "done");
 // @ts-expect-error managers come from stages
 new TransactionManager();
 
-void [use, useStages, middleware, OPTIONS, MEDUSAS];
+void [use, useStages, construct, handle, middleware, OPTIONS, MEDUSAS];
 void DefaultExport.default;

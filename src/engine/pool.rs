@@ -68,6 +68,7 @@ impl PoolUser {
         target: impl FnOnce() -> Result<Target, Error>,
     ) -> Result<Self, Error> {
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, pool| !pool.is_abandoned());
         let key = (identity.to_owned(), max_connections);
         let pool = match pools.get(&key) {
             Some(pool) => Arc::clone(pool),
@@ -149,6 +150,12 @@ impl Pool {
     /// Whether it was not ended by its last user.
     pub fn is_open(&self) -> bool {
         !self.connections.is_closed()
+    }
+
+    /// Whether nobody uses it, and nobody can again: what gave it its passwords was of a worker thread
+    /// that has ended.
+    fn is_abandoned(&self) -> bool {
+        self.users.load(Ordering::SeqCst) == 0 && self.target.has_ended()
     }
 
     /// How many stages may run at once.

@@ -34,6 +34,9 @@ pub trait PasswordSource: Send + Sync {
     /// # Errors
     /// When there is none to be had; the text says why.
     fn password(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
+
+    /// Whether it will never answer again.
+    fn has_ended(&self) -> bool;
 }
 
 /// The settings of a connection, one by one, where there is no URL.
@@ -141,6 +144,11 @@ impl Target {
             },
             other => other,
         })
+    }
+
+    /// Whether no connection can be opened any more.
+    pub fn has_ended(&self) -> bool {
+        self.password.as_ref().is_some_and(|source| source.has_ended())
     }
 
     fn no_password(&self, reason: &str) -> Error {

@@ -15,13 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_task::Runnable;
 use napi::Status;
-use napi::bindgen_prelude::{Function, within_runtime_if_available};
+use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use serde::Serialize;
-use tokio::runtime::Handle;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use super::error::Failure;
+use super::runtime::runtime;
 use crate::engine::error::Error;
 
 /// A text that is longer takes no more answers: JavaScript's strings have a limit.
@@ -37,8 +39,35 @@ struct Outbox {
     /// Each the beginning of a JSON list of answers.
     texts: Arc<Mutex<Vec<Vec<u8>>>>,
     deliver: Deliver,
+    runtime: &'static Runtime,
+    environment: Environment,
     /// Calls that can go on.
     ready: Mutex<Vec<Runnable>>,
+}
+
+/// The JavaScript environment that answers go to.
+#[derive(Clone)]
+pub struct Environment(watch::Receiver<()>);
+
+impl Environment {
+    /// Resolves when it has ended, as that of a worker thread does: what it was asked then is never
+    /// answered.
+    pub async fn ended(mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+/// What the environment keeps for as long as it lives.
+struct Inbox {
+    texts: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Dropped with the environment, which [`Environment::ended`] notices.
+    _alive: watch::Sender<()>,
+}
+
+impl Inbox {
+    fn take(&self) -> Vec<String> {
+        ended(std::mem::take(&mut *locked(&self.texts)))
+    }
 }
 
 /// Weak: JavaScript sees to it that the process lives as long as it waits for an answer.
@@ -51,12 +80,16 @@ impl Answers {
     #[napi(constructor, catch_unwind)]
     pub fn new(deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
         let texts = Arc::<Mutex<Vec<Vec<u8>>>>::default();
-        let waiting = Arc::clone(&texts);
+        let (alive, environment) = watch::channel(());
+        let inbox = Inbox { texts: Arc::clone(&texts), _alive: alive };
         let deliver = deliver
             .build_threadsafe_function::<()>()
             .weak::<true>()
-            .build_callback(move |_| Ok(ended(std::mem::take(&mut *locked(&waiting)))))?;
-        Ok(Self { outbox: Arc::new(Outbox { texts, deliver, ready: Mutex::default() }) })
+            .build_callback(move |_| Ok(inbox.take()))?;
+        let runtime = runtime()?;
+        let environment = Environment(environment);
+        let ready = Mutex::default();
+        Ok(Self { outbox: Arc::new(Outbox { texts, deliver, runtime, environment, ready }) })
     }
 }
 
@@ -72,28 +105,33 @@ impl Answers {
         // Boxed, as the task would have room for it twice.
         let future = Box::pin(future);
         let pending = Pending { call, answer: None, outbox: Arc::clone(&outbox) };
-        within_runtime_if_available(|| {
-            // Whoever wakes the call may know of no runtime, or only of one that has ended.
-            let runtime = Handle::try_current().ok();
-            let go_on = move |step| outbox.go_on(step, runtime.as_ref());
-            let (first, task) = async_task::spawn(async { pending.end(future.await) }, go_on);
-            task.detach();
-            self.outbox.run([first]);
-        });
+        let go_on = move |step| outbox.go_on(step);
+        let (first, task) = async_task::spawn(async { pending.end(future.await) }, go_on);
+        task.detach();
+        self.within(|| self.outbox.run([first]));
+    }
+
+    /// Where the answers go.
+    pub fn environment(&self) -> Environment {
+        self.outbox.environment.clone()
+    }
+
+    /// Does on this thread what needs the engine's runtime.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.outbox.runtime.enter();
+        work()
     }
 }
 
 impl Outbox {
     /// Has a call go on soon, together with others.
-    fn go_on(self: &Arc<Self>, step: Runnable, runtime: Option<&Handle>) {
+    fn go_on(self: &Arc<Self>, step: Runnable) {
         let mut ready = locked(&self.ready);
         ready.push(step);
-        if ready.len() == 1
-            && let Some(runtime) = runtime
-        {
+        if ready.len() == 1 {
             let outbox = Arc::clone(self);
             // Each call may use as much as the runtime grants to one task.
-            runtime.spawn(tokio::task::unconstrained(async move {
+            self.runtime.spawn(tokio::task::unconstrained(async move {
                 let steps = std::mem::take(&mut *locked(&outbox.ready));
                 outbox.run(steps);
             }));

@@ -7,6 +7,7 @@ use napi::bindgen_prelude::Promise;
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
+use super::answers::Environment;
 use super::stage_manager::StageManager;
 use crate::engine::error::Error;
 use crate::engine::key::Outcome;
@@ -35,14 +36,32 @@ pub struct WorkDone {
 ///
 /// # Errors
 /// [`Error::Work`] when it failed, or when its JavaScript thread ended before it did.
-pub async fn run(work: &Work, transaction: &Arc<Transaction>) -> Result<Outcome, Error> {
-    let done = match work.call_async_catch(StageManager::root(transaction)).await {
-        Ok(promise) => promise.await,
-        Err(error) => Err(error),
+pub async fn run(
+    work: &Work,
+    transaction: &Arc<Transaction>,
+    environment: Environment,
+) -> Result<Outcome, Error> {
+    let done = async {
+        let promise = work.call_async_catch(StageManager::root(transaction)).await?;
+        promise.await
     };
-    match done {
-        Ok(done) => done.into(),
-        Err(_) => Err(Error::Work { code: None }),
+    tokio::select! {
+        biased;
+        done = done => done.unwrap_or_else(|_| WorkDone::failed()).into(),
+        // napi-rs forgets the calls that an environment has not come to before its end.
+        () = environment.ended() => WorkDone::failed().into(),
+    }
+}
+
+impl WorkDone {
+    fn failed() -> Self {
+        Self {
+            failed: true,
+            code: None,
+            recovery_point: None,
+            response_code: None,
+            response_body: None,
+        }
     }
 }
 

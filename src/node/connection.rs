@@ -69,4 +69,8 @@ impl PasswordSource for FromJavaScript {
             promise.await.map_err(|error| error.reason.clone())
         })
     }
+
+    fn has_ended(&self) -> bool {
+        self.0.aborted()
+    }
 }

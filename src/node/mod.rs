@@ -15,6 +15,7 @@ mod flow;
 mod key;
 mod lease;
 mod operation;
+mod runtime;
 mod service;
 mod session;
 mod stage_manager;
@@ -23,13 +24,10 @@ mod stage_manager;
 #[napi_derive::napi]
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// One thread is enough for the engine, which mostly waits; with more, every answer wakes two.
-#[napi_derive::module_init]
-fn use_one_thread() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    // Without it napi makes a runtime of its own, which is only slower.
-    if let Ok(runtime) = runtime {
-        napi::bindgen_prelude::create_custom_tokio_runtime(runtime);
-    }
+/// What tells this addon from others of the process. One that is loaded again, as by Jest's module
+/// registry, is the same: its objects are of the same Rust types.
+#[napi_derive::napi(catch_unwind)]
+pub fn image_id() -> String {
+    static IMAGE: u8 = 0;
+    format!("{} {:p}", env!("CARGO_PKG_VERSION"), &raw const IMAGE)
 }

@@ -91,10 +91,11 @@ impl Service {
         let max_retries = self.max_retries;
         let work = Arc::new(work);
         let turn = turn(lease, recovery_point);
+        let environment = answers.environment();
         answers.answer(call, async move {
             let work = |transaction| {
-                let work = Arc::clone(&work);
-                async move { callback::run(&work, &transaction).await }
+                let (work, environment) = (Arc::clone(&work), environment.clone());
+                async move { callback::run(&work, &transaction, environment).await }
             };
             let staged = stage::run_in_transaction(&session, &key, &turn, max_retries, work);
             staged.await.map(StageAnswer::from)
@@ -114,12 +115,13 @@ impl Service {
     ) {
         let session = self.session.clone();
         let work = Arc::new(work);
+        let environment = answers.environment();
         answers.answer(call, async move {
             let isolation =
                 isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
             stage::in_transaction(&session, isolation, repeat.into(), |transaction| {
-                let work = Arc::clone(&work);
-                async move { callback::run(&work, &transaction).await.map(drop) }
+                let (work, environment) = (Arc::clone(&work), environment.clone());
+                async move { callback::run(&work, &transaction, environment).await.map(drop) }
             })
             .await
         });

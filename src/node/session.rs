@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use napi::bindgen_prelude::{ClassInstance, within_runtime_if_available};
+use napi::bindgen_prelude::ClassInstance;
 use napi_derive::napi;
 use serde::Deserialize;
 
@@ -88,7 +88,7 @@ impl Session {
                 operation.run(&*session?, lease.as_deref()).await.map(KeyRow)
             });
         }
-        within_runtime_if_available(|| drop(hold));
+        answers.within(|| drop(hold));
         match &self.place {
             Place::Pool(pool) => Ok(pool.gathers_commits()),
             _ => Ok(false),
@@ -129,10 +129,11 @@ impl Session {
         let transaction = transaction.clone();
         let turn = turn(lease, recovery_point);
         let session = self.enter();
+        let environment = answers.environment();
         answers.answer(call, async move {
             let session = session?;
             let transaction = transaction.upgrade().ok_or_else(Error::transaction_ended)?;
-            let work = callback::run(&work, &transaction);
+            let work = callback::run(&work, &transaction, environment);
             stage::run(&*session, &key, &turn, work).await.map(StageAnswer::from)
         });
         Ok(())

@@ -1,0 +1,5 @@
+"use strict";
+
+jest.useFakeTimers();
+
+require("./fake-timers")(() => require("medusa-idempotency-key"));

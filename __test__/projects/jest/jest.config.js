@@ -1,0 +1,3 @@
+"use strict";
+
+module.exports = { testEnvironment: "node", testMatch: ["<rootDir>/*.spec.js"], transform: {} };

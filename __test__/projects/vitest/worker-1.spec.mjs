@@ -1,0 +1,3 @@
+import { flow } from "./flow.mjs";
+
+flow();

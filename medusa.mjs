@@ -1,0 +1,3 @@
+import face from "./medusa.js";
+
+export const { MedusaIdempotencyKeyService } = face;
