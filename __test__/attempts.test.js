@@ -382,6 +382,11 @@ describe('onInterrupted: "refuse"', () => {
     expect(replay).toMatchObject({ began: "finished", key: answer });
   });
 
+  test.each([["yes"], [1], [null]])("listStalled refuses interrupted: %p", async (given) => {
+    const error = await rejection(service.listStalled({ interrupted: given }));
+    expect(error).toMatchObject({ type: "invalid_argument", status: 500 });
+  });
+
   test("lets a request go on that a handler has released, or that nobody has begun", async () => {
     const key = randomUUID();
     await (await service.begin(payout(key))).release();

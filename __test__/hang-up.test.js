@@ -254,20 +254,26 @@ describe.each(Object.keys(EXPRESS))("under Express %s", (version) => {
       },
     );
 
-    test.each([25, 50])("a handler that throws after the hang-up, at %i %%", async (point) => {
-      const held = holdAt(point);
-      const failing = async (req, res, now) => {
-        await held.reach(req, res, now);
-        if (held.isFirst(req) && now === point) {
-          throw new Error("out of stock");
-        }
-      };
+    test.each(POINTS)("a handler that throws after the hang-up, at %i %%", async (point) => {
       for (const kind of ["without stages", "with stages", "with runStages"]) {
-        Object.assign(held, holdAt(point));
-        const url = await listen(express, (req, res) => KINDS[kind](service, req, res, failing));
+        // What has had its effect without a stage, and fails then, has it again.
+        if (kind === "without stages" && point === 75) {
+          continue;
+        }
+        const held = holdAt(point);
+        const url = await listen(express, (req, res) =>
+          KINDS[kind](service, req, res, async (...at) => {
+            await held.reach(...at);
+            if (held.isFirst(req) && at[2] === point) {
+              throw new Error("out of stock");
+            }
+          }),
+        );
         const key = randomUUID();
         await hangUpAt(url, key, held);
-        expect(await ask(`${url}/orders`, { key, agent }).answer).toMatchObject({ status: 409 });
+        if (point !== 0 && point !== 100) {
+          expect(await ask(`${url}/orders`, { key, agent }).answer).toMatchObject({ status: 409 });
+        }
         held.goOn.send();
         expect(await retried(`${url}/orders`, key)).toMatchObject({
           status: 201,
@@ -305,29 +311,37 @@ describe.each(Object.keys(EXPRESS))("under Express %s", (version) => {
       }
     });
 
-    test("a handler that sees that its client has gone, and ends its response", async () => {
-      let seen = false;
-      const held = holdAt(25);
-      const url = await listen(express, (req, res) =>
-        unstaged(service, req, res, async (...at) => {
-          await held.reach(...at);
-          if (isGone(req, res)) {
-            seen = true;
-            res.end();
-            throw new Error("nobody waits");
+    test.each(POINTS)(
+      "a handler that sees, at %i %%, that its client has gone, and stops",
+      async (point) => {
+        for (const kind of ["without stages", "with stages", "with runStages"]) {
+          if (kind === "without stages" && point === 75) {
+            continue;
           }
-        }).then((key) => send(res, key)),
-      );
-      const key = randomUUID();
-      await hangUpAt(url, key, held);
-      held.goOn.send();
-      expect(await retried(`${url}/orders`, key)).toMatchObject({
-        status: 201,
-        body: { done: true },
-      });
-      expect(seen).toBe(true);
-      expect(await effectsOf(key)).toBe(1);
-    });
+          let seen = false;
+          const held = holdAt(point);
+          const url = await listen(express, (req, res) =>
+            KINDS[kind](service, req, res, async (...at) => {
+              await held.reach(...at);
+              if (isGone(req, res)) {
+                seen = true;
+                res.end();
+                throw new Error("nobody waits");
+              }
+            }),
+          );
+          const key = randomUUID();
+          await hangUpAt(url, key, held);
+          held.goOn.send();
+          expect(await retried(`${url}/orders`, key)).toMatchObject({
+            status: 201,
+            body: { done: true },
+          });
+          expect(await effectsOf(key)).toBe(1);
+          expect(seen).toBe(true);
+        }
+      },
+    );
   });
 
   test("a handler that sees that its client has gone, and just stops: maxDuration", async () => {

@@ -175,6 +175,54 @@ describe("the signature of an error", () => {
     expect(error).toMatchObject({ code: "23505", status: 422, statusCode: 422, expose: true });
   });
 
+  test("is on a COMMIT that fails in a transaction which TypeORM has opened", async () => {
+    const { pool } = database;
+    await pool.query("CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
+    const own = (await openTypeOrm(database)).service();
+    const twice = (manager) => manager.query("INSERT INTO late VALUES (1), (1)");
+    const { idempotency_key: key } = await own.create({});
+    const failures = [
+      own.workStage(key, async (manager) => {
+        await twice(manager);
+        return { response_code: 200 };
+      }),
+      own.atomicPhase_(twice),
+      own.atomicPhase_(twice, "SERIALIZABLE"),
+    ];
+    for (const failure of failures) {
+      expect(await rejection(failure)).toMatchObject({ code: "23505", status: 422, expose: true });
+    }
+    const thrown = new Error("mine");
+    const phase = own.atomicPhase_(() => Promise.reject(thrown), "SERIALIZABLE");
+    expect(await rejection(phase)).toBe(thrown);
+    expect(Object.keys(thrown)).toEqual([]);
+  });
+
+  test.each([
+    ["password", { password: 4711 }],
+    ["user", { username: 4711 }],
+    ["port", { port: 94711 }],
+    ["database", { database: {} }],
+    ["ca", { ssl: { ca: 4711, rejectUnauthorized: true }, password: () => "x" }],
+  ])("is on a setting of a wrong type, which is not repeated: %s", async (name, settings) => {
+    const options = { type: "postgres", host: "127.0.0.1", port: 1, ...settings };
+    const manager = { "@instanceof": Symbol.for("EntityManager"), connection: { options } };
+    const own = database.closed(new IdempotencyKeyService({ manager }, {}));
+    const error = await rejection(own.retrieve("k"));
+    if (name === "ca") {
+      // As text it is no certificate.
+      expect(error).toMatchObject({ status: 503, expose: false });
+    } else {
+      expect(error).toMatchObject({
+        type: "invalid_argument",
+        code: "invalid_option",
+        status: 500,
+      });
+      expect(error.message).toContain(`${name} is of a wrong type`);
+    }
+    expect(error.message).not.toContain("4711");
+  });
+
   test("is on what cannot be written as JSON; not on what a callback throws", async () => {
     const circle = {};
     circle.circle = circle;

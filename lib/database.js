@@ -5,6 +5,7 @@ const { Lease: NativeLease, Service } = require("./binding");
 const { ask } = require("./calls");
 const { connectionOf } = require("./connections");
 const { warn } = require("./container");
+const { medusaError } = require("./errors");
 const { warnOverdue } = require("./overdue");
 const { Lease, NO_LEASE } = require("./leases");
 const { currentRequest } = require("./request-context");
@@ -37,7 +38,7 @@ class Database {
    */
   constructor(settings, manager, projectConfig, tell) {
     const connection = connectionOf(settings, manager, projectConfig);
-    this.native = new Service({ ...settings, ...connection });
+    this.native = opened({ ...settings, ...connection });
     this.session = this.native.session();
     this.table = `${connection.schema ?? ""} ${connection.identity}`;
     this.#settings = settings;
@@ -102,6 +103,20 @@ class Database {
       );
     }
     return has === true;
+  }
+}
+
+/** Refuses settings of a wrong type by their name: the native message has the value, which may be a password. */
+function opened(settings) {
+  try {
+    return new Service(settings);
+  } catch (error) {
+    const [, name = "one of the settings"] = /Parts\.(\w+)/.exec(error.message) ?? [];
+    throw medusaError(
+      "invalid_argument",
+      `medusa-idempotency-key: the settings of the database's connection cannot be used: ${name} is of a wrong type`,
+      "invalid_option",
+    );
   }
 }
 

@@ -17,6 +17,7 @@ const { Database } = require("./database");
 const { millisecondsFrom } = require("./durations");
 const { medusaError, unwrap } = require("./errors");
 const { drive } = require("./flows");
+const { withStatusOfDriver } = require("./http-errors");
 const { columnsOf, keyFrom, requestFrom, requireColumns, requireSpelling } = require("./keys");
 const { NO_LEASE, leaseOf, leaseOfRequest, untilReleased } = require("./leases");
 const { isTransactional, opensTransactions, placeOf } = require("./managers");
@@ -398,7 +399,7 @@ class IdempotencyKeyService {
       if (works.some((work) => work.started) || !REFUSALS.includes(error?.code)) {
         await IdempotencyKeyService.#released(service, lease);
       }
-      throw error;
+      throw works.some((work) => work.failedWith(error)) ? error : withStatusOfDriver(error);
     }
   }
 

@@ -40,6 +40,11 @@ class Work {
     return AsyncResource.bind(this.perform);
   }
 
+  /** Whether a failure is the work's own: what the user's function has thrown. */
+  failedWith(error) {
+    return this.#failed && this.#error === error;
+  }
+
   /** The key that a stage was answered with: with the caller's own body, if this work ran. */
   keyFrom(answer) {
     const { key, ran } = this.unwrap(answer);
