@@ -12,26 +12,19 @@ const { IdempotencyKeyService, idempotencyMiddleware } = require("..");
 const { useDatabase } = require("./helpers/database");
 const { eventually, inUse, openTypeOrm, signal } = require("./helpers/flows");
 const { ask } = require("./helpers/http-client");
+const { useServers } = require("./helpers/http-server");
 
 const EXPRESS = { 4: require("express-4"), 5: require("express") };
 const POINTS = [0, 25, 50, 75, 100];
 
 const database = useDatabase();
-const servers = new Set();
+const serve = useServers();
 const answer = { response_code: 201, response_body: { done: true } };
 let service;
 
 beforeAll(async () => {
   await database.pool.query("CREATE TABLE effect (key text NOT NULL)");
   service = database.service();
-});
-
-afterEach(async () => {
-  for (const server of servers) {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  }
-  servers.clear();
 });
 
 /** Whether a handler finds that its client has gone: Node calls no request aborted that it has read whole. */
@@ -64,10 +57,7 @@ async function listen(express, handler, route = "/orders") {
     const { status = 500, headers = {}, code, message } = error;
     res.set(headers).status(status).json({ code, message });
   });
-  const server = http.createServer(app);
-  servers.add(server);
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return `http://127.0.0.1:${server.address().port}`;
+  return serve(app);
 }
 
 /** The answer of a request once it may be tried again: long before a lease of 10 s runs out. */
@@ -384,7 +374,7 @@ describe.each(Object.keys(EXPRESS))("under Express %s", (version) => {
 
 describe("a response that is a stream's", () => {
   /** A server whose handler is given a source to stream from. */
-  async function serve(respond) {
+  async function streamWith(respond) {
     const source = new PassThrough();
     const closed = signal();
     let first = true;
@@ -409,7 +399,7 @@ describe("a response that is a stream's", () => {
 
   test("goes on when the client leaves its pipeline: the handler may still be at work", async () => {
     const goOn = signal();
-    const { url, source, closed } = await serve(async (from, res) => {
+    const { url, source, closed } = await streamWith(async (from, res) => {
       await pipeline(from, res).catch(ifGone);
       await goOn.sent;
       res.end();
@@ -427,7 +417,7 @@ describe("a response that is a stream's", () => {
   });
 
   test("has ended when its source fails", async () => {
-    const { url, source } = await serve((from, res) => pipeline(from, res).catch(ifGone));
+    const { url, source } = await streamWith((from, res) => pipeline(from, res).catch(ifGone));
     const key = randomUUID();
     const first = ask(`${url}/orders`, { key });
     source.write("some");
@@ -440,7 +430,7 @@ describe("a response that is a stream's", () => {
 
   test("goes on when the client closes its side while a part of it is being written", async () => {
     const goOn = signal();
-    const { url, closed } = await serve(async (_from, res) => {
+    const { url, closed } = await streamWith(async (_from, res) => {
       res.write("x".repeat(20_000_000));
       await goOn.sent;
       res.end();
@@ -465,7 +455,7 @@ describe("a response that is a stream's", () => {
   test("goes on when a write finds that the connection is gone", async () => {
     const goOn = signal();
     const client = new net.Socket().on("error", () => {});
-    const { url, closed } = await serve(async (_from, res) => {
+    const { url, closed } = await streamWith(async (_from, res) => {
       // In one turn, so that the write comes before the server knows that the client has gone.
       client.resetAndDestroy();
       res.write("some");

@@ -3,14 +3,15 @@
 // The status that frameworks make of the errors of this package, each by itself, without a line of code for it.
 
 const { randomUUID } = require("node:crypto");
-const http = require("node:http");
 const { IdempotencyKeyService } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
 const { openTypeOrm } = require("./helpers/flows");
 const { ask } = require("./helpers/http-client");
+const { useServers } = require("./helpers/http-server");
 
 const database = useDatabase();
 const closers = [];
+const listenTo = useServers();
 let service;
 /** Its database cannot be reached. */
 let unreachable;
@@ -58,16 +59,6 @@ const EXPECTED = [
   ["down", 503, undefined],
   ["mistake", 500, undefined],
 ];
-
-async function listenTo(handler) {
-  const server = http.createServer(handler);
-  closers.push(async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return `http://127.0.0.1:${server.address().port}`;
-}
 
 function underExpress(express) {
   const app = express();

@@ -3,7 +3,6 @@
 const { fork } = require("node:child_process");
 const { randomUUID } = require("node:crypto");
 const { once } = require("node:events");
-const http = require("node:http");
 const path = require("node:path");
 const { idempotencyMiddleware } = require("..");
 const api = require("../api");
@@ -19,32 +18,17 @@ const {
   signal,
   sleep,
 } = require("./helpers/flows");
+const { useServers } = require("./helpers/http-server");
 
 const express = require(path.join(__dirname, "../examples/medusa-v1/node_modules/express"));
 
 const database = useDatabase();
-const servers = new Set();
+const listen = useServers();
 let service;
 
 beforeAll(() => {
   service = database.service();
 });
-
-afterEach(async () => {
-  for (const server of servers) {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  }
-  servers.clear();
-});
-
-/** Starts a server and answers its URL. */
-async function listen(handler) {
-  const server = http.createServer(handler);
-  servers.add(server);
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return `http://127.0.0.1:${server.address().port}`;
-}
 
 const STATUS = { conflict: 409, duplicate_error: 422 };
 

@@ -1,7 +1,6 @@
 "use strict";
 
-const { once } = require("node:events");
-const http = require("node:http");
+const { startServer } = require("./http-server");
 
 /**
  * Starts an HTTP proxy in front of a backend that loses answers: the backend does its work, and the
@@ -15,7 +14,7 @@ const http = require("node:http");
 async function startLossyProxy(target, { losses }) {
   const requests = [];
   const answers = [];
-  const server = http.createServer(async (request, response) => {
+  const server = await startServer(async (request, response) => {
     requests.push({
       method: request.method,
       path: request.url,
@@ -30,19 +29,7 @@ async function startLossyProxy(target, { losses }) {
     const { "content-type": type = "text/plain" } = answer.headers;
     response.writeHead(answer.status, { "Content-Type": type }).end(answer.text);
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return {
-    url: `http://127.0.0.1:${server.address().port}`,
-    requests,
-    answers,
-    async stop() {
-      const closed = once(server, "close");
-      server.close();
-      server.closeAllConnections();
-      await closed;
-    },
-  };
+  return { ...server, requests, answers };
 }
 
 async function forward(target, request) {

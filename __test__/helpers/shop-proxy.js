@@ -1,7 +1,7 @@
 "use strict";
 
-const { once } = require("node:events");
 const http = require("node:http");
+const { startServer } = require("./http-server");
 
 /**
  * Starts an HTTP proxy in front of a backend through which clients hang up: both connections of a request are
@@ -15,7 +15,7 @@ const http = require("node:http");
 async function startHangingUpProxy(target, hangUp) {
   const keys = [];
   const { hostname, port } = new URL(target);
-  const server = http.createServer((request, response) => {
+  const server = await startServer((request, response) => {
     const { method, url: path, headers } = request;
     keys.push(headers["idempotency-key"]);
     const upstream = http.request({ hostname, port, method, path, headers, agent: false });
@@ -31,18 +31,7 @@ async function startHangingUpProxy(target, hangUp) {
     upstream.once("error", cut);
     void hangUp(keys.length).then((hangsUp) => hangsUp && cut());
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return {
-    url: `http://127.0.0.1:${server.address().port}`,
-    keys,
-    async stop() {
-      const closed = once(server, "close");
-      server.close();
-      server.closeAllConnections();
-      await closed;
-    },
-  };
+  return { ...server, keys };
 }
 
 module.exports = { startHangingUpProxy };
