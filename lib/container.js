@@ -19,12 +19,23 @@ function projectConfigOf(container, options) {
 
 /** Tells whoever runs the backend, through the container's logger or else Node's own warnings. */
 function warn(container, message) {
-  const logger = registered(container, "logger");
-  if (typeof logger?.warn === "function") {
-    logger.warn(`medusa-idempotency-key: ${message}`);
-  } else {
-    process.emitWarning(message, { code: "medusa-idempotency-key" });
-  }
+  warnerOf(container)(message);
 }
 
-module.exports = { projectConfigOf, registered, warn };
+/**
+ * What warns through a container's logger, and keeps nothing else of it: a request's container ends with it.
+ *
+ * @returns {(message: string) => void}
+ */
+function warnerOf(container) {
+  const logger = registered(container, "logger");
+  return (message) => {
+    if (typeof logger?.warn === "function") {
+      logger.warn(`medusa-idempotency-key: ${message}`);
+    } else {
+      process.emitWarning(message, { code: "medusa-idempotency-key" });
+    }
+  };
+}
+
+module.exports = { projectConfigOf, registered, warn, warnerOf };

@@ -12,7 +12,7 @@ const {
   requireFunction,
 } = require("./arguments");
 const { allBegun, ask, askIn, askTogether } = require("./calls");
-const { projectConfigOf, registered, warn } = require("./container");
+const { projectConfigOf, registered, warn, warnerOf } = require("./container");
 const { Database } = require("./database");
 const { millisecondsFrom } = require("./durations");
 const { medusaError, unwrap } = require("./errors");
@@ -486,7 +486,7 @@ class IdempotencyKeyService {
         owner.#settings,
         owner.activeManager_,
         projectConfigOf(owner.__container__, owner.__configModule__),
-        (message) => warn(owner.__container__, message),
+        warnerOf(owner.__container__),
       );
     }
     owner.#prune();
