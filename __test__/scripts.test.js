@@ -70,6 +70,9 @@ test("one command raises every version", () => {
   const git = (...args) => execFileSync("git", args, { cwd: clone, encoding: "utf8" });
   git("config", "user.name", "test");
   git("config", "user.email", "test@example.com");
+  // As it is here, committed or not.
+  fs.copyFileSync(path.join(ROOT, "scripts/version.js"), path.join(clone, "scripts/version.js"));
+  git("commit", "--quiet", "--all", "--allow-empty", "--message", "the script");
   execFileSync("npm", ["version", "7.8.9", "--silent"], { cwd: clone });
   const read = (file) => fs.readFileSync(path.join(clone, file), "utf8");
   const name = `name = "medusa-idempotency-key"`;
