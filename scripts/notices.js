@@ -89,6 +89,11 @@ function standardText({ name, license, authors, repository }) {
 function standardLibrary() {
   const sysroot = execFileSync("rustc", ["--print", "sysroot"], { cwd: ROOT, encoding: "utf8" });
   const page = path.join(sysroot.trim(), "share/doc/rust/COPYRIGHT-library.html");
+  if (!fs.existsSync(page)) {
+    throw new Error(
+      `this Rust has no ${page}, which has the licences of its library: use one from https://rustup.rs`,
+    );
+  }
   const [own, ...crates] = fs.readFileSync(page, "utf8").split("<h3>");
   const rust = plainText(own.slice(own.indexOf('<h2 id="longer-version">')));
   return [

@@ -2,7 +2,8 @@
 
 // Writes the packages that are published into artifacts/: the main one, and one for each platform that
 // is built. `npm run pack` builds for this machine; `-- --target TRIPLE …` for other targets of Rust,
-// `-- --into FOLDER` writes elsewhere.
+// `-- --into FOLDER` writes elsewhere. `-- --host-linker` is for machines that no linker for old systems is made
+// for: what it packs runs on systems as new as this one.
 
 const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");
@@ -17,6 +18,8 @@ const { readRequirements } = require("./elf");
 
 const ROOT = path.join(__dirname, "..");
 const OLDEST_GLIBC = 17;
+/** There npm is a script, which only a shell runs. */
+const IS_WINDOWS = process.platform === "win32";
 const { name, version } = manifest;
 
 function main() {
@@ -24,12 +27,15 @@ function main() {
     options: {
       into: { type: "string", default: path.join(ROOT, "artifacts") },
       target: { type: "string", multiple: true, default: [] },
+      "host-linker": { type: "boolean", default: false },
     },
   });
   const into = path.resolve(values.into);
   const triples = values.target.length > 0 ? values.target : [hostTriple()];
   clear(into);
-  const tarballs = [packMain(into), ...triples.map((triple) => packPlatform(triple, into))];
+  const portable = !values["host-linker"];
+  const packAll = (triple) => packPlatform(triple, into, portable);
+  const tarballs = [packMain(into), ...triples.map(packAll)];
   for (const tarball of tarballs) {
     console.log(path.relative(process.cwd(), tarball));
   }
@@ -68,13 +74,13 @@ function mainManifest() {
   return published;
 }
 
-function packPlatform(triple, into) {
+function packPlatform(triple, into, portable) {
   const platform = platformOf(triple);
   if (!platform) {
     throw new Error(`There is no package for ${triple}: see scripts/platforms.js`);
   }
-  const binary = build(triple, { portable: true });
-  if (triple.endsWith("-linux-gnu")) {
+  const binary = build(triple, { portable });
+  if (portable && triple.endsWith("-linux-gnu")) {
     refuseNewSystems(binary);
   }
   const packed = platformManifest(platform);
@@ -135,7 +141,11 @@ function pack(into, packedManifest, fill) {
     fs.writeFileSync(path.join(folder, "package.json"), `${text}\n`);
     fill(folder);
     const args = ["pack", "--silent", "--ignore-scripts", "--pack-destination", into];
-    const tarball = execFileSync("npm", args, { cwd: folder, encoding: "utf8" }).trim();
+    const tarball = execFileSync("npm", args, {
+      cwd: folder,
+      encoding: "utf8",
+      shell: IS_WINDOWS,
+    }).trim();
     return path.join(into, tarball);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });

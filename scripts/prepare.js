@@ -23,7 +23,12 @@ function main() {
 
 function step(what, command, args) {
   console.error(`\n> ${what}`);
-  const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: ["ignore", 2, 2] });
+  const { status, error } = spawnSync(command, args, {
+    cwd: ROOT,
+    stdio: ["ignore", 2, 2],
+    // On Windows npm is a script, which only a shell runs.
+    shell: process.platform === "win32",
+  });
   if (status !== 0) {
     console.error(`> failed: ${command} ${args.join(" ")}${error ? `: ${error.message}` : ""}`);
     process.exit(1);

@@ -32,7 +32,7 @@ const PACKAGES = {
  * @throws {Error} that says why it could not be installed
  */
 function installToolchain(triple) {
-  const wanted = process.platform === "linux" && PACKAGES[`${process.arch} ${triple}`];
+  const wanted = toolchainOf(triple);
   if (!wanted) {
     return undefined;
   }
@@ -48,6 +48,11 @@ function installToolchain(triple) {
     }
   }
   return folder;
+}
+
+/** The toolchain for a target on this machine, if there is one. */
+function toolchainOf(triple) {
+  return process.platform === "linux" ? PACKAGES[`${process.arch} ${triple}`] : undefined;
 }
 
 function fetch({ name, version, integrity }, into) {
@@ -80,4 +85,4 @@ function run(command, args, cwd) {
   return stdout;
 }
 
-module.exports = { installToolchain };
+module.exports = { installToolchain, toolchainOf };
