@@ -167,16 +167,19 @@ export interface IdempotencyKeyOptions {
   leaseTimeout?: number;
   /**
    * For how long a request's lease is renewed while its handler has not ended its response: a duration. After
-   * that the lease has run out, and a warning names the route. Default 300000, five minutes: proxies and clients
-   * have given up by then. Not in mode `"medusa"`.
+   * that the lease has run out, and a warning names the route. Not in mode `"medusa"`.
+   *
+   * @default 300_000 Five minutes: proxies and clients have given up by then.
    */
   maxDuration?: Duration;
   /**
-   * What happens to the retry of a request that was interrupted before it reached any recovery point. `"retry"`,
-   * the default: its work is done again. `"refuse"`: it rejects with `conflict`, code
-   * `idempotency_key_interrupted`, until somebody calls {@link IdempotencyKeyService.release} or stores an
-   * answer. A function decides for each such request. Requests of `runStages`, and those that have reached a
-   * recovery point, go on from there. Not in mode `"medusa"`.
+   * What happens to the retry of a request that was interrupted before it reached any recovery point. `"retry"`:
+   * its work is done again. `"refuse"`: it rejects with `conflict`, code `idempotency_key_interrupted`, until
+   * somebody calls {@link IdempotencyKeyService.release} or stores an answer. A function decides for each such
+   * request. Requests of `runStages`, and those that have reached a recovery point, go on from there. Not in mode
+   * `"medusa"`.
+   *
+   * @default "retry"
    */
   onInterrupted?:
     | "retry"
@@ -464,6 +467,13 @@ export declare class IdempotencyKeyService<Manager = any> {
   /**
    * Begins a request, as {@link IdempotencyKeyService.initializeRequest} does, and resolves to the attempt at it:
    * for work that is no HTTP request of the middleware's, such as a job or a webhook. Rejects likewise.
+   *
+   * @example
+   * const attempt = await service.begin({ key: job.id, method: "JOB", path: "/payouts" });
+   * if (attempt.began !== "finished") {
+   *   attempt.keepAlive();
+   *   await attempt.finish({ response_body: await payOut(job) });
+   * }
    */
   begin(request: StagedRequest): Promise<Attempt>;
 

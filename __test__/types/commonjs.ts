@@ -7,6 +7,7 @@ import {
   createIdempotency,
   idempotencyMiddleware,
   isIdempotencyError,
+  type Attempt,
   type IdempotencyKey,
   type IdempotencyKeyOptions,
   type MedusaConfigModule,
@@ -118,6 +119,36 @@ async function handle(error: unknown): Promise<number> {
   return error.code;
 }
 
+async function attempts(service: IdempotencyKeyService): Promise<string> {
+  const attempt: Attempt = await service.begin({ key: "k", method: "JOB", path: "/payouts" });
+  const began: "new" | "released" | "interrupted" | "finished" | undefined = attempt.began;
+  attempt.keepAlive().keepAlive("10m").keepAlive(1000);
+  const finished: IdempotencyKey = await attempt.finish({ response_body: { id: 1 } });
+  const released: IdempotencyKey = await service.release("k");
+  await service.attemptOf(released)?.release();
+  await service.listStalled({ interrupted: true });
+  await service.runStages(
+    { key: "k" },
+    { started: async (_manager, _key, { began: how }) => ({ response_body: how }) },
+  );
+  new IdempotencyKeyService(
+    {},
+    { maxDuration: "10m", onInterrupted: ({ path }) => (path === "/" ? "refuse" : "retry") },
+  );
+  // @ts-expect-error an answer has no such property
+  await attempt.finish({ status: 200 });
+  // @ts-expect-error it may be none
+  service.attemptOf("k").release();
+  return finished.id + began;
+}
+
+// @ts-expect-error there is no such decision
+new IdempotencyKeyService({}, { onInterrupted: "ignore" });
+// @ts-expect-error a function answers a decision
+new IdempotencyKeyService({}, { onInterrupted: () => true });
+// @ts-expect-error a duration is a number or text
+new IdempotencyKeyService({}, { maxDuration: {} });
+
 type Middleware = (req: object, res: object, next: () => void) => void;
 const middleware: Middleware = idempotencyMiddleware();
 
@@ -152,5 +183,5 @@ new IdempotencyKeyService({}).workStage("k", async () => "done");
 // @ts-expect-error managers come from stages
 new TransactionManager();
 
-void [use, useStages, construct, handle, middleware, OPTIONS, MEDUSAS];
+void [use, useStages, construct, handle, attempts, middleware, OPTIONS, MEDUSAS];
 void DefaultExport.default;
