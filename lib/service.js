@@ -11,6 +11,7 @@ const {
   requireBoolean,
   requireFunction,
 } = require("./arguments");
+const { Attempt } = require("./attempt");
 const { allBegun, ask, askIn, askTogether } = require("./calls");
 const { projectConfigOf, registered, warn, warnerOf } = require("./container");
 const { Database } = require("./database");
@@ -22,11 +23,10 @@ const { columnsOf, keyFrom, requestFrom, requireColumns, requireSpelling } = req
 const { NO_LEASE, leaseOf, leaseOfRequest, untilReleased } = require("./leases");
 const { isTransactional, opensTransactions, placeOf } = require("./managers");
 const { ON_INTERRUPTED, settingsFrom } = require("./options");
+const { finalOutcomeOf, medusaOutcomeOf, outcomeOf } = require("./outcomes");
 const { phaseIn, phaseThrough } = require("./phases");
 const { currentRequest } = require("./request-context");
 const { keepPruning } = require("./retention");
-const { Attempt } = require("./attempt");
-const { medusaOutcomeOf, outcomeOf, finalOutcomeOf } = require("./outcomes");
 const { FINISHED, checkStages, requestOf, runFrom } = require("./run-stages");
 const { alternativesOf } = require("./selectors");
 const { TransactionManager } = require("./transaction-manager");
@@ -102,16 +102,14 @@ class IdempotencyKeyService {
   async begin(request) {
     requireService(this, #settings in Object(this));
     const key = await IdempotencyKeyService.#initialize(this, requestOf("begin(request)", request));
-    return this.attemptOf(key);
+    const lease = IdempotencyKeyService.#leaseFor(this, key);
+    return IdempotencyKeyService.#attempt(this, key, lease);
   }
 
   attemptOf(key) {
     requireService(this, #settings in Object(this));
     keyText(key);
-    if (this.#settings.mode === "medusa") {
-      return IdempotencyKeyService.#attempt(this, key, NO_LEASE);
-    }
-    const lease = leaseOf(IdempotencyKeyService.#open(this).table, keyText(key), key);
+    const lease = IdempotencyKeyService.#leaseFor(this, key, () => undefined);
     return lease && IdempotencyKeyService.#attempt(this, key, lease);
   }
 
@@ -141,13 +139,8 @@ class IdempotencyKeyService {
     requireService(this, #settings in Object(this));
     const text = keyText(key);
     this.#requireColumns("update", update);
-    const [named, texts, long] = columnsOf(update);
-    const operation = { update: [text, named, texts] };
     const lease = IdempotencyKeyService.#leaseFor(this, key, ({ nobody }) => nobody);
-    return lease.use(async (native) => {
-      const answer = await IdempotencyKeyService.#run(this, operation, native, long);
-      return lease.keep(keyFrom(unwrap(answer), update, texts));
-    });
+    return IdempotencyKeyService.#update(this, text, update, lease);
   }
 
   async workStage(key, callback) {
@@ -313,6 +306,15 @@ class IdempotencyKeyService {
     }
   }
 
+  static #update(service, key, update, lease) {
+    const [named, texts, long] = columnsOf(update);
+    const operation = { update: [key, named, texts] };
+    return lease.use(async (native) => {
+      const answer = await IdempotencyKeyService.#run(service, operation, native, long);
+      return lease.keep(keyFrom(unwrap(answer), update, texts));
+    });
+  }
+
   /** An attempt at a request, which holds a lease of its key. */
   static #attempt(service, key, lease) {
     return new Attempt(key, lease, {
@@ -325,7 +327,8 @@ class IdempotencyKeyService {
   static async #finish(service, key, answer, lease) {
     const { outcome, own } = finalOutcomeOf(answer);
     if (lease === NO_LEASE) {
-      return service.update(key, { recovery_point: FINISHED, ...answer });
+      const update = { recovery_point: FINISHED, ...answer };
+      return IdempotencyKeyService.#update(service, keyText(key), update, lease);
     }
     const { responseCode = null, responseBody = null } = outcome;
     const finish = [keyText(key), responseCode, responseBody];
