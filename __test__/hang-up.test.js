@@ -417,11 +417,16 @@ describe("a response that is a stream's", () => {
   });
 
   test("has ended when its source fails", async () => {
-    const { url, source } = await streamWith((from, res) => pipeline(from, res).catch(ifGone));
+    const streaming = signal();
+    const { url, source } = await streamWith(async (from, res) => {
+      const streamed = pipeline(from, res).catch(ifGone);
+      streaming.send();
+      await streamed;
+    });
     const key = randomUUID();
     const first = ask(`${url}/orders`, { key });
     source.write("some");
-    await eventually(async () => (await stored(key)) !== undefined);
+    await streaming.sent;
     source.destroy(new Error("the disk is gone"));
     await expect(first.answer).rejects.toMatchObject({ code: "ECONNRESET" });
     const again = await retried(`${url}/orders`, key);
