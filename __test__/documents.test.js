@@ -19,6 +19,8 @@ const ROOT = path.join(__dirname, "..");
 const MODULES = path.join(ROOT, "node_modules");
 const EXAMPLE = path.join(ROOT, "examples/medusa-v1/node_modules");
 const DOCUMENTS = ["README.md", "docs/exactly-once.md", "CONTRIBUTING.md"];
+/** On a busy machine. */
+const COMPILE_TIMEOUT = 120_000;
 /** What is shown, and cannot be run. */
 const SHOWN = ["text", "mermaid"];
 
@@ -242,44 +244,48 @@ test("a subclass", async () => {
   }
 });
 
-test("the TypeScript of a Medusa project compiles, and runs", async () => {
-  const folder = temporaryFolder(
-    Object.fromEntries(
-      ["@medusajs", "@types", "typeorm"].map((name) => [name, path.join(EXAMPLE, name)]),
-    ),
-  );
-  const ours = path.join(folder, "node_modules/medusa-idempotency-key");
-  fs.mkdirSync(ours);
-  for (const file of fs.readdirSync(ROOT)) {
-    if (/^package\.json$|^(index|medusa)\.(js|d\.ts)$/.test(file)) {
-      fs.copyFileSync(path.join(ROOT, file), path.join(ours, file));
+test(
+  "the TypeScript of a Medusa project compiles, and runs",
+  async () => {
+    const folder = temporaryFolder(
+      Object.fromEntries(
+        ["@medusajs", "@types", "typeorm"].map((name) => [name, path.join(EXAMPLE, name)]),
+      ),
+    );
+    const ours = path.join(folder, "node_modules/medusa-idempotency-key");
+    fs.mkdirSync(ours);
+    for (const file of fs.readdirSync(ROOT)) {
+      if (/^package\.json$|^(index|medusa)\.(js|d\.ts)$/.test(file)) {
+        fs.copyFileSync(path.join(ROOT, file), path.join(ours, file));
+      }
     }
-  }
-  fs.symlinkSync(path.join(ROOT, "lib"), path.join(ours, "lib"), "junction");
-  const sources = {
-    "service.ts": block("README.md", "ts", "extends IdempotencyKeyService").code,
-    "api.ts": block("README.md", "ts", "export default () =>").code,
-    "route.ts":
-      "declare const req: { scope: { resolve(name: string): any } };\nexport {};\n" +
-      block("README.md", "ts", "req.scope.resolve").code,
-  };
-  for (const [name, code] of Object.entries(sources)) {
-    fs.writeFileSync(path.join(folder, name), code);
-  }
-  const options =
-    "--strict --skipLibCheck --experimentalDecorators --esModuleInterop --target es2019 --module commonjs";
-  const tsc = path.join(EXAMPLE, "typescript/lib/tsc.js");
-  const args = [tsc, ...options.split(" "), ...Object.keys(sources)];
-  await promisify(execFile)(process.execPath, args, { cwd: folder }).catch(({ stdout }) => {
-    throw new Error(stdout);
-  });
-  const run = `
+    fs.symlinkSync(path.join(ROOT, "lib"), path.join(ours, "lib"), "junction");
+    const sources = {
+      "service.ts": block("README.md", "ts", "extends IdempotencyKeyService").code,
+      "api.ts": block("README.md", "ts", "export default () =>").code,
+      "route.ts":
+        "declare const req: { scope: { resolve(name: string): any } };\nexport {};\n" +
+        block("README.md", "ts", "req.scope.resolve").code,
+    };
+    for (const [name, code] of Object.entries(sources)) {
+      fs.writeFileSync(path.join(folder, name), code);
+    }
+    const options =
+      "--strict --skipLibCheck --experimentalDecorators --esModuleInterop --target es2019 --module commonjs";
+    const tsc = path.join(EXAMPLE, "typescript/lib/tsc.js");
+    const args = [tsc, ...options.split(" "), ...Object.keys(sources)];
+    await promisify(execFile)(process.execPath, args, { cwd: folder }).catch(({ stdout }) => {
+      throw new Error(stdout);
+    });
+    const run = `
     const { default: Service } = require("./service");
     const { default: api } = require("./api");
     if (typeof new Service({}).create !== "function" || typeof api() !== "function") process.exit(1);
   `;
-  await promisify(execFile)(process.execPath, ["-e", run], { cwd: folder });
-});
+    await promisify(execFile)(process.execPath, ["-e", run], { cwd: folder });
+  },
+  COMPILE_TIMEOUT,
+);
 
 test("commands exist", () => {
   const { scripts } = require("../package.json");
