@@ -18,8 +18,8 @@ const INSTALLED = path.join(__dirname, "../node_modules");
 const PUBLISHED = "2020-01-01T00:00:00.000Z";
 
 /**
- * @param {string} folder with the tarballs. What it lacks of the platforms' packages, which another
- *   machine builds, is listed and cannot be downloaded.
+ * @param {string} folder with the tarballs. What it lacks of the platforms' packages, which other
+ *   machines build, is there without a binary.
  * @param {{ offline?: boolean }} [options] `offline`: all other packages are those of this
  *   repository's `node_modules`, by default npm's
  * @returns {Promise<{ url: string, close(): Promise<void> }>}
@@ -27,8 +27,8 @@ const PUBLISHED = "2020-01-01T00:00:00.000Z";
 async function startLocalRegistry(folder, { offline = false } = {}) {
   const packages = new Map();
   for (const platform of Object.keys(PLATFORMS)) {
-    const listed = foreignManifest(platform);
-    packages.set(listed.name, { manifest: listed, tarball: Buffer.from("") });
+    const manifest = foreignManifest(platform);
+    packages.set(manifest.name, { manifest, tarball: tarballOf((to) => write(to, manifest)) });
   }
   for (const file of fs.readdirSync(folder).filter((each) => each.endsWith(".tgz"))) {
     const tarball = fs.readFileSync(path.join(folder, file));
@@ -95,17 +95,25 @@ function installed(packages, name) {
   if (!fs.existsSync(path.join(folder, "package.json"))) {
     return undefined;
   }
-  const copy = fs.mkdtempSync(path.join(os.tmpdir(), "packed-"));
+  const manifest = JSON.parse(fs.readFileSync(path.join(folder, "package.json"), "utf8"));
+  const tarball = tarballOf((to) => fs.cpSync(folder, to, { recursive: true }));
+  packages.set(name, { manifest, tarball });
+  return packages.get(name);
+}
+
+function write(folder, manifest) {
+  fs.mkdirSync(folder);
+  fs.writeFileSync(path.join(folder, "package.json"), JSON.stringify(manifest));
+}
+
+function tarballOf(fill) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "packed-"));
   try {
-    fs.cpSync(folder, path.join(copy, "package"), { recursive: true });
-    const tarball = execFileSync("tar", ["-czf", "-", "-C", copy, "package"], {
-      maxBuffer: Infinity,
-    });
-    const manifest = JSON.parse(fs.readFileSync(path.join(folder, "package.json"), "utf8"));
-    packages.set(name, { manifest, tarball });
-    return packages.get(name);
+    fill(path.join(folder, "package"));
+    const args = ["-czf", "-", "-C", folder, "package"];
+    return execFileSync("tar", args, { maxBuffer: Infinity });
   } finally {
-    fs.rmSync(copy, { recursive: true, force: true });
+    fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -37,6 +37,8 @@ const yarn = (tools, linker) => {
       YARN_ENABLE_SCRIPTS: "false",
       YARN_ENABLE_TELEMETRY: "false",
       YARN_NODE_LINKER: linker,
+      // By itself only where the project's own package.json says "type": "module".
+      YARN_PNP_ENABLE_ESM_LOADER: "true",
       YARN_NPM_REGISTRY_SERVER: registry,
       YARN_UNSAFE_HTTP_WHITELIST: "127.0.0.1",
     }),
@@ -67,7 +69,7 @@ const MANAGERS = {
   deno: (tools) => {
     const deno = binary(tools, "@deno", /^/, "deno");
     return {
-      install: [deno, "install", "--node-modules-dir=auto"],
+      install: [deno, "install", "--quiet", "--node-modules-dir=auto"],
       test: [deno, "run", "--node-modules-dir=auto", ...DENO_PERMISSIONS, "program.js"],
       env: (registry) => ({ NPM_CONFIG_REGISTRY: registry, DENO_NO_UPDATE_CHECK: "1" }),
     };

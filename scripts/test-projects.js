@@ -44,14 +44,28 @@ async function main() {
     const database = await openDatabase();
     closing.push(database.close);
     const context = { work, tools, registry: registry.url, databaseUrl: database.url };
-    for (const [project, manager] of runs) {
-      await testProject(project, manager, context);
-    }
-    console.log(`\n> ${runs.length} passed`);
+    await testAll(runs, context);
   } finally {
     for (const close of closing.reverse()) {
       await close();
     }
+  }
+}
+
+async function testAll(runs, context) {
+  const failed = [];
+  for (const [project, manager] of runs) {
+    console.log(`\n> ${project}, ${manager}`);
+    try {
+      await testProject(project, manager, context);
+    } catch (error) {
+      console.error(error.message);
+      failed.push(`${project} with ${manager}`);
+    }
+  }
+  console.log(`\n> ${runs.length - failed.length} of ${runs.length} passed`);
+  if (failed.length > 0) {
+    throw new Error(`failed: ${failed.join(", ")}`);
   }
 }
 
@@ -90,7 +104,6 @@ async function openDatabase() {
 }
 
 async function testProject(project, name, { work, tools, registry, databaseUrl }) {
-  console.log(`\n> ${project}, ${name}`);
   const folder = path.join(work, `${project}-${name}`);
   const manager = MANAGERS[name](tools);
   fs.cpSync(path.join(PROJECTS, project), folder, { recursive: true });
@@ -104,14 +117,15 @@ async function testProject(project, name, { work, tools, registry, databaseUrl }
 /** Of somebody who has no Rust, no configuration, and this registry. */
 function userEnvironment(work, registry) {
   const inherited = Object.entries(process.env).filter(
-    ([name]) => !/^(npm|yarn|pnpm|bun|deno)_|^DATABASE_URL$|^INIT_CWD$|^NODE_/i.test(name),
+    ([name]) => !/^(npm|pnpm|yarn)_|^(DATABASE_URL|INIT_CWD|NODE_(ENV|OPTIONS|PATH))$/i.test(name),
   );
   return {
     ...Object.fromEntries(inherited),
     PATH: withoutRust(process.env.PATH),
     npm_config_registry: registry,
     npm_config_replace_registry_host: "never",
-    npm_config_store_dir: path.join(work, "pnpm-store"),
+    XDG_DATA_HOME: path.join(work, "data"),
+    XDG_CACHE_HOME: path.join(work, "cache"),
     npm_config_userconfig: path.join(work, "npmrc"),
     YARN_GLOBAL_FOLDER: path.join(work, "yarn"),
     BUN_INSTALL_CACHE_DIR: path.join(work, "bun"),
