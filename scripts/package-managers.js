@@ -16,15 +16,6 @@ const TOOLS = {
 const NPM_OPTIONS = ["--ignore-scripts", "--no-audit", "--no-fund"];
 const IS_WINDOWS = process.platform === "win32";
 const NPM = IS_WINDOWS ? "npm.cmd" : "npm";
-/** All that the package asks of Deno. */
-const DENO_PERMISSIONS = [
-  "--allow-ffi",
-  "--allow-read",
-  "--allow-env",
-  "--allow-sys",
-  "--allow-net",
-];
-
 const yarn = (tools, linker) => {
   const cli = path.join(tools, "@yarnpkg/cli-dist/bin/yarn.js");
   return {
@@ -69,8 +60,8 @@ const MANAGERS = {
   deno: (tools) => {
     const deno = binary(tools, "@deno", /^/, "deno");
     return {
-      install: [deno, "install", "--quiet", "--node-modules-dir=auto"],
-      test: [deno, "run", "--node-modules-dir=auto", ...DENO_PERMISSIONS, "program.js"],
+      install: [deno, "install", "--quiet"],
+      test: [deno, "task", "test:deno"],
       env: (registry) => ({ NPM_CONFIG_REGISTRY: registry, DENO_NO_UPDATE_CHECK: "1" }),
     };
   },

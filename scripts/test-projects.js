@@ -8,11 +8,12 @@
 // By default: the packages as they are built now; npm, and every package manager for the projects of
 // `EVERYWHERE`; all projects. `--offline` takes dependencies from this repository's `node_modules`.
 
-const { spawn } = require("node:child_process");
+const { execFileSync, spawn } = require("node:child_process");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 const { parseArgs } = require("node:util");
+const { name: NAME, version: VERSION } = require("../package.json");
 const { startLocalRegistry } = require("./local-registry");
 const { MANAGERS, NPM, NPM_OPTIONS, TOOLS } = require("./package-managers");
 const { startPostgres } = require("./postgres");
@@ -20,6 +21,8 @@ const { tarballsFor } = require("./tarballs");
 
 const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
+/** Projects whose other files are an example's, which depends on this repository's folder. */
+const EXAMPLES = { "medusa-v1": path.join(ROOT, "examples/medusa-v1") };
 const EVERYWHERE = ["commonjs", "esm"];
 const SETTINGS = { max_connections: 300, fsync: "off" };
 
@@ -106,12 +109,37 @@ async function openDatabase() {
 async function testProject(project, name, { work, tools, registry, databaseUrl }) {
   const folder = path.join(work, `${project}-${name}`);
   const manager = MANAGERS[name](tools);
+  if (EXAMPLES[project]) {
+    copyExample(EXAMPLES[project], folder);
+  }
   fs.cpSync(path.join(PROJECTS, project), folder, { recursive: true });
   manager.prepare?.(folder);
   const env = { ...userEnvironment(work, registry), ...manager.env?.(registry) };
   await run(manager.install, folder, env);
   await run(manager.test, folder, { ...env, DATABASE_URL: databaseUrl });
   fs.rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+}
+
+/** What git has of an example, which here depends on the package as it is published. */
+function copyExample(example, folder) {
+  const options = { cwd: example, encoding: "utf8" };
+  for (const file of execFileSync("git", ["ls-files"], options).trim().split("\n")) {
+    fs.cpSync(path.join(example, file), path.join(folder, file));
+  }
+  change(path.join(folder, "package.json"), (manifest) => {
+    manifest.dependencies[NAME] = VERSION;
+    manifest.scripts.test = "tsc && node test.js";
+  });
+  change(path.join(folder, "package-lock.json"), ({ packages }) => {
+    delete packages["../.."];
+    delete packages[`node_modules/${NAME}`];
+  });
+}
+
+function change(file, edit) {
+  const content = JSON.parse(fs.readFileSync(file, "utf8"));
+  edit(content);
+  fs.writeFileSync(file, JSON.stringify(content, null, 2));
 }
 
 /** Of somebody who has no Rust, no configuration, and this registry. */
@@ -148,7 +176,12 @@ function withoutRust(searched) {
 function run([command, ...args], cwd, env) {
   return new Promise((resolve, reject) => {
     const shell = command.endsWith(".cmd");
-    const child = spawn(command, args, { cwd, env, shell, stdio: ["ignore", "inherit", "inherit"] });
+    const child = spawn(command, args, {
+      cwd,
+      env,
+      shell,
+      stdio: ["ignore", "inherit", "inherit"],
+    });
     child.once("error", reject);
     child.once("exit", (code, signal) => {
       if (code === 0) {
