@@ -5,8 +5,8 @@
 //
 //   node scripts/test-projects.js [--tarballs FOLDER] [--with MANAGER ...] [--offline] [PROJECT ...]
 //
-// By default: the packages as they are built now; npm, and every package manager for the projects of
-// `EVERYWHERE`; all projects. `--offline` takes dependencies from this repository's `node_modules`.
+// By default: the packages as they are built now; all projects, each with the package managers that
+// `MANAGERS_OF` names. `--offline` takes dependencies from this repository's `node_modules`.
 
 const { execFileSync, spawn } = require("node:child_process");
 const fs = require("node:fs");
@@ -23,7 +23,15 @@ const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
 /** Projects whose other files are an example's, which depends on this repository's folder. */
 const EXAMPLES = { "medusa-v1": path.join(ROOT, "examples/medusa-v1") };
-const EVERYWHERE = ["commonjs", "esm"];
+/** With which package managers, where that is not npm alone. */
+const MANAGERS_OF = {
+  commonjs: Object.keys(MANAGERS),
+  esm: Object.keys(MANAGERS),
+  // Where a package's dependencies are out of the project's sight.
+  esbuild: ["npm", "pnpm"],
+  next: ["npm", "pnpm"],
+  webpack: ["npm", "pnpm"],
+};
 const SETTINGS = { max_connections: 300, fsync: "off" };
 
 async function main() {
@@ -74,11 +82,20 @@ async function testAll(runs, context) {
 
 /** Which project is tested with which package manager. */
 function plan(names, managers) {
+  refuseUnknown(names, fs.readdirSync(PROJECTS));
+  refuseUnknown(managers ?? [], Object.keys(MANAGERS));
   const projects = names.length > 0 ? names : fs.readdirSync(PROJECTS);
   return projects.flatMap((project) => {
-    const everywhere = EVERYWHERE.includes(project) ? Object.keys(MANAGERS) : ["npm"];
-    return (managers ?? everywhere).map((manager) => [project, manager]);
+    const used = managers ?? MANAGERS_OF[project] ?? ["npm"];
+    return used.map((manager) => [project, manager]);
   });
+}
+
+function refuseUnknown(given, known) {
+  const unknown = given.filter((name) => !known.includes(name));
+  if (unknown.length > 0) {
+    throw new Error(`there is no ${unknown.join(", ")}: there are ${known.join(", ")}`);
+  }
 }
 
 async function pack(work) {
