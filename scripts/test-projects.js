@@ -23,14 +23,16 @@ const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
 /** Projects whose other files are an example's, which depends on this repository's folder. */
 const EXAMPLES = { "medusa-v1": path.join(ROOT, "examples/medusa-v1") };
-/** With which package managers, where that is not npm alone. */
+const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
+/** With which package managers, where that is not all of Node's. */
 const MANAGERS_OF = {
   commonjs: Object.keys(MANAGERS),
   esm: Object.keys(MANAGERS),
-  // Where a package's dependencies are out of the project's sight.
-  esbuild: ["npm", "pnpm"],
-  next: ["npm", "pnpm"],
-  webpack: ["npm", "pnpm"],
+  // The versions that it works with are npm's lock file's.
+  "medusa-v1": ["npm"],
+  // Turbopack does not know Plug'n'Play.
+  next: OF_NODE.filter((manager) => manager !== "yarn-pnp"),
+  "package-checks": ["npm"],
 };
 const SETTINGS = { max_connections: 300, fsync: "off" };
 
@@ -86,7 +88,7 @@ function plan(names, managers) {
   refuseUnknown(managers ?? [], Object.keys(MANAGERS));
   const projects = names.length > 0 ? names : fs.readdirSync(PROJECTS);
   return projects.flatMap((project) => {
-    const used = managers ?? MANAGERS_OF[project] ?? ["npm"];
+    const used = managers ?? MANAGERS_OF[project] ?? OF_NODE;
     return used.map((manager) => [project, manager]);
   });
 }
