@@ -19,5 +19,13 @@ module.exports = [
     },
   },
   { files: ["**/*.mjs"], languageOptions: { sourceType: "module", globals: globals.node } },
+  {
+    files: ["__test__/projects/{esbuild,esm,next,webpack}/**/*.js"],
+    ignores: ["**/webpack.config.js"],
+    languageOptions: {
+      sourceType: "module",
+      parserOptions: { ecmaFeatures: { jsx: true } },
+    },
+  },
   { files: ["__test__/**/*.js"], languageOptions: { globals: globals.jest } },
 ];

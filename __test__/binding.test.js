@@ -220,6 +220,23 @@ describe("a binary that is refused", () => {
     expect(message).toContain(words);
     expect(message).toContain("Run Deno with --allow-ffi.");
   });
+
+  test("names the permission that Deno needs to read it", () => {
+    const file = installed.addPlatform(HERE.name, ADDON);
+    const words = `Requires read access to "${file}", run again with the --allow-read flag`;
+    const before = `const fs = require("node:fs");
+    const { openSync } = fs;
+    fs.openSync = (opened, ...rest) => {
+      if (opened === ${JSON.stringify(file)}) {
+        throw Object.assign(new Error(${JSON.stringify(words)}), { name: "NotCapable" });
+      }
+      return openSync(opened, ...rest);
+    };`;
+    const { code, message } = installed.require({ before });
+    expect(code).toBe("ERR_BINARY_LOAD");
+    expect(message).toContain(words);
+    expect(message).toContain("Run Deno with --allow-read.");
+  });
 });
 
 test("a process that caught the error can load the binary later", () => {

@@ -12,6 +12,8 @@ const { readRequirements } = require("../scripts/elf");
 const { hostTriple } = require("../scripts/build");
 const { PLATFORMS } = require("../scripts/platforms");
 const { toolchainOf } = require("../scripts/toolchain");
+const { useDatabase } = require("./helpers/database");
+const { runNode } = require("./helpers/projects");
 
 const ROOT = path.join(__dirname, "..");
 const HERE = currentPlatform().name;
@@ -24,6 +26,7 @@ const OLDEST_GLIBC = 17;
 /** Characters. */
 const SHORTEST_NOTICE = 400;
 const REGISTRY_TIMEOUT = 60_000;
+const INSTALL_TIMEOUT = 120_000;
 /** Licences that ask for no more than their notice. */
 const LICENCES = [
   "0BSD",
@@ -56,6 +59,7 @@ const FILES = [
   "api/index.js",
   "docs/benchmarks.svg",
   "docs/exactly-once.md",
+  "docs/install.md",
   "index.d.mts",
   "index.d.ts",
   "index.js",
@@ -105,6 +109,7 @@ const FILES = [
   "services/idempotency-key.js",
 ];
 
+const database = useDatabase();
 let folder;
 let main;
 let platform;
@@ -236,6 +241,32 @@ onOldSystems("the binary on an old system", () => {
     expect(fs.statSync(binary()).size).toBeLessThanOrEqual(LARGEST_BINARY);
   });
 });
+
+test.each([
+  ["main package", () => main],
+  ["platform's package", () => platform],
+])("publint has nothing to say about the %s", async (_, packed) => {
+  const cli = path.join(ROOT, "node_modules/publint/src/cli.js");
+  const { code, output } = await runNode([cli, "run", packed(), "--strict"], { cwd: folder });
+  expect(output).toContain("All good!");
+  expect(code).toBe(0);
+});
+
+// With npm and this machine's dependencies: `npm run test:installs` has all projects and managers.
+test(
+  "npm installs the tarballs into empty projects, which work",
+  async () => {
+    const script = path.join(ROOT, "scripts/test-projects.js");
+    const options = ["--tarballs", folder, "--offline", "--with", "npm"];
+    const { code, output } = await runNode([script, ...options, "commonjs", "esm"], {
+      cwd: ROOT,
+      env: { DATABASE_URL: database.url },
+    });
+    expect(output).toContain("> 2 of 2 passed");
+    expect(code).toBe(0);
+  },
+  INSTALL_TIMEOUT,
+);
 
 describe("what npm installs with it", () => {
   test("has licences that ask for no more than their notice", () => {

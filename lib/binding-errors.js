@@ -57,8 +57,13 @@ function npmPlatform({ os, cpu, libc }) {
 /** The file cannot be this platform's binary. */
 function unusable(platform, file, fault) {
   return bindingError(platform, "ERR_BINARY_LOAD", [
-    `${file} cannot be loaded: it ${fault}. ${REINSTALL}`,
+    `${file} cannot be loaded: it ${fault}. ${denoPermission(fault) ?? REINSTALL}`,
   ]);
+}
+
+function denoPermission(message) {
+  const [flag] = /--allow-(?:ffi|read)\b/.exec(message) ?? [];
+  return flag && `Run Deno with ${flag}.`;
 }
 
 /** The runtime or the dynamic linker refused the file with `cause`. */
@@ -75,8 +80,8 @@ function remedyOf(platform, { code, message }) {
   if (code === "ERR_DLOPEN_DISABLED") {
     return "Run Node without --no-addons; with --permission, add --allow-addons.";
   }
-  if (message.includes("--allow-ffi")) {
-    return "Run Deno with --allow-ffi.";
+  if (denoPermission(message)) {
+    return denoPermission(message);
   }
   const [, needed] = /GLIBC_([\d.]+)' not found/.exec(message) ?? [];
   if (needed) {

@@ -105,6 +105,7 @@ function platformManifest(platform) {
     homepage,
     repository,
     bugs,
+    type: "commonjs",
     main,
     files: [main, "THIRD-PARTY-NOTICES.txt"],
     engines,

@@ -14,7 +14,8 @@ const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { tarballsFor } = require("./tarballs");
 
-const PROGRAM = "smoke-program.js";
+const PROGRAM = "program.js";
+const PROJECT = path.join(__dirname, "../__test__/projects/commonjs");
 const IS_WINDOWS = process.platform === "win32";
 
 async function main() {
@@ -28,7 +29,7 @@ async function main() {
     fs.writeFileSync(path.join(project, "package.json"), '{ "private": true }\n');
     const options = ["--ignore-scripts", "--no-audit", "--no-fund"];
     await run("npm", ["install", ...options, ...tarballs], project, { shell: IS_WINDOWS });
-    fs.copyFileSync(path.join(__dirname, PROGRAM), path.join(project, PROGRAM));
+    fs.copyFileSync(path.join(PROJECT, PROGRAM), path.join(project, PROGRAM));
     await withDatabase(values["without-database"], (databaseUrl) =>
       run(process.execPath, [PROGRAM], project, {
         env: { ...process.env, DATABASE_URL: databaseUrl },

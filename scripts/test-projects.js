@@ -1,79 +1,218 @@
 "use strict";
 
-// Runs the tests of users' projects (`__test__/projects`) with their own tools, installed by npm:
+// Runs the tests of users' projects (`__test__/projects`) with their own tools, as users install the
+// package: the tarballs, from a registry, without install scripts and without Rust:
 //
-//   node scripts/test-projects.js [--tarballs FOLDER] [PROJECT ...]
+//   node scripts/test-projects.js [--tarballs FOLDER] [--with MANAGER ...] [--offline] [PROJECT ...]
 //
-// They use the package as it is packed here and the addon that was built here, or the tarballs in a
-// folder.
+// By default: the packages as they are built now; all projects, each with the package managers that
+// `MANAGERS_OF` names. `--offline` takes dependencies from this repository's `node_modules`.
 
-const { spawnSync } = require("node:child_process");
+const { execFileSync, spawn } = require("node:child_process");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 const { parseArgs } = require("node:util");
+const { name: NAME, version: VERSION } = require("../package.json");
+const { startLocalRegistry } = require("./local-registry");
+const { MANAGERS, NPM, NPM_OPTIONS, TOOLS } = require("./package-managers");
 const { startPostgres } = require("./postgres");
 const { tarballsFor } = require("./tarballs");
 
 const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
-const PACKAGE = "medusa-idempotency-key";
-const MIGRATE = `require("${PACKAGE}").createIdempotency().migrate()`;
+/** Projects whose other files are an example's, which depends on this repository's folder. */
+const EXAMPLES = { "medusa-v1": path.join(ROOT, "examples/medusa-v1") };
+const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
+/** With which package managers, where that is not all of Node's. */
+const MANAGERS_OF = {
+  commonjs: Object.keys(MANAGERS),
+  esm: Object.keys(MANAGERS),
+  // The versions that it works with are npm's lock file's.
+  "medusa-v1": ["npm"],
+  // Turbopack does not know Plug'n'Play.
+  next: OF_NODE.filter((manager) => manager !== "yarn-pnp"),
+  "package-checks": ["npm"],
+};
+const SETTINGS = { max_connections: 300, fsync: "off" };
 
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { tarballs: { type: "string" } },
+    options: {
+      offline: { type: "boolean", default: false },
+      tarballs: { type: "string" },
+      with: { type: "string", multiple: true },
+    },
   });
-  const names = positionals.length > 0 ? positionals : fs.readdirSync(PROJECTS);
-  const server = await startPostgres({ settings: { max_connections: 300, fsync: "off" } });
+  const runs = plan(positionals, values.with);
+  const work = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), "projects-"));
+  const closing = [() => fs.rmSync(work, { recursive: true, force: true, maxRetries: 10 })];
   try {
-    for (const name of names) {
-      console.log(`\n> ${name}`);
-      testProject(name, values.tarballs, server.url);
-    }
+    const tarballs = values.tarballs ?? (await pack(work));
+    tarballsFor(tarballs);
+    const registry = await startLocalRegistry(tarballs, { offline: values.offline });
+    closing.push(registry.close);
+    const tools = await installTools(work, runs);
+    const database = await openDatabase();
+    closing.push(database.close);
+    const context = { work, tools, registry: registry.url, databaseUrl: database.url };
+    await testAll(runs, context);
   } finally {
-    await server.stop();
-  }
-}
-
-function testProject(name, tarballs, databaseUrl) {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), `project-${name}-`));
-  try {
-    fs.cpSync(path.join(PROJECTS, name), folder, { recursive: true });
-    install(folder, tarballs);
-    const env = { DATABASE_URL: databaseUrl };
-    // Once, as a user does: workers that create a table at once would wait for each other.
-    run(process.execPath, ["-e", MIGRATE], folder, env);
-    run("npm", ["test"], folder, env);
-  } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function install(folder, tarballs) {
-  const packages = tarballs ? tarballsFor(tarballs) : ["--install-links", ROOT];
-  run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", ...packages], folder);
-  if (!tarballs) {
-    const built = fs.readdirSync(ROOT).filter((file) => file.endsWith(".node"));
-    for (const file of built) {
-      fs.copyFileSync(path.join(ROOT, file), path.join(folder, "node_modules", PACKAGE, file));
+    for (const close of closing.reverse()) {
+      await close();
     }
   }
 }
 
-function run(command, args, cwd, env = {}) {
-  const { status, error } = spawnSync(command, args, {
-    cwd,
-    env: { ...process.env, ...env },
-    stdio: "inherit",
-  });
-  if (status !== 0) {
-    throw error ?? new Error(`${command} ${args.join(" ")} ended with ${status}`);
+async function testAll(runs, context) {
+  const failed = [];
+  for (const [project, manager] of runs) {
+    console.log(`\n> ${project}, ${manager}`);
+    try {
+      await testProject(project, manager, context);
+    } catch (error) {
+      console.error(error.message);
+      failed.push(`${project} with ${manager}`);
+    }
   }
+  console.log(`\n> ${runs.length - failed.length} of ${runs.length} passed`);
+  if (failed.length > 0) {
+    throw new Error(`failed: ${failed.join(", ")}`);
+  }
+}
+
+/** Which project is tested with which package manager. */
+function plan(names, managers) {
+  refuseUnknown(names, fs.readdirSync(PROJECTS));
+  refuseUnknown(managers ?? [], Object.keys(MANAGERS));
+  const projects = names.length > 0 ? names : fs.readdirSync(PROJECTS);
+  return projects.flatMap((project) => {
+    const used = managers ?? MANAGERS_OF[project] ?? OF_NODE;
+    return used.map((manager) => [project, manager]);
+  });
+}
+
+function refuseUnknown(given, known) {
+  const unknown = given.filter((name) => !known.includes(name));
+  if (unknown.length > 0) {
+    throw new Error(`there is no ${unknown.join(", ")}: there are ${known.join(", ")}`);
+  }
+}
+
+async function pack(work) {
+  const into = path.join(work, "artifacts");
+  await run([process.execPath, path.join(__dirname, "pack.js"), "--into", into], ROOT, process.env);
+  return into;
+}
+
+async function installTools(work, runs) {
+  const folder = path.join(work, "tools");
+  fs.mkdirSync(folder);
+  if (runs.some(([, manager]) => manager !== "npm")) {
+    fs.writeFileSync(path.join(folder, "package.json"), '{ "private": true }\n');
+    const packages = Object.entries(TOOLS).map(([name, version]) => `${name}@${version}`);
+    await run([NPM, "install", ...NPM_OPTIONS, ...packages], folder, process.env);
+  }
+  return path.join(folder, "node_modules");
+}
+
+async function openDatabase() {
+  if (process.env.DATABASE_URL) {
+    return { url: process.env.DATABASE_URL, close: async () => {} };
+  }
+  const server = await startPostgres({ settings: SETTINGS });
+  return { url: server.url, close: () => server.stop() };
+}
+
+async function testProject(project, name, { work, tools, registry, databaseUrl }) {
+  const folder = path.join(work, `${project}-${name}`);
+  const manager = MANAGERS[name](tools);
+  if (EXAMPLES[project]) {
+    copyExample(EXAMPLES[project], folder);
+  }
+  fs.cpSync(path.join(PROJECTS, project), folder, { recursive: true });
+  manager.prepare?.(folder);
+  const env = { ...userEnvironment(work, registry), ...manager.env?.(registry) };
+  await run(manager.install, folder, env);
+  await run(manager.test, folder, { ...env, DATABASE_URL: databaseUrl });
+  fs.rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+}
+
+/** What git has of an example, which here depends on the package as it is published. */
+function copyExample(example, folder) {
+  const options = { cwd: example, encoding: "utf8" };
+  for (const file of execFileSync("git", ["ls-files"], options).trim().split("\n")) {
+    fs.cpSync(path.join(example, file), path.join(folder, file));
+  }
+  change(path.join(folder, "package.json"), (manifest) => {
+    manifest.dependencies[NAME] = VERSION;
+    manifest.scripts.test = "tsc && node test.js";
+  });
+  change(path.join(folder, "package-lock.json"), ({ packages }) => {
+    delete packages["../.."];
+    delete packages[`node_modules/${NAME}`];
+  });
+}
+
+function change(file, edit) {
+  const content = JSON.parse(fs.readFileSync(file, "utf8"));
+  edit(content);
+  fs.writeFileSync(file, JSON.stringify(content, null, 2));
+}
+
+/** Of somebody who has no Rust, no configuration, and this registry. */
+function userEnvironment(work, registry) {
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(npm|pnpm|yarn)_|^(DATABASE_URL|INIT_CWD|NODE_(ENV|OPTIONS|PATH))$/i.test(name),
+  );
+  return {
+    ...Object.fromEntries(inherited),
+    PATH: withoutRust(process.env.PATH),
+    npm_config_registry: registry,
+    npm_config_replace_registry_host: "never",
+    XDG_DATA_HOME: path.join(work, "data"),
+    XDG_CACHE_HOME: path.join(work, "cache"),
+    npm_config_userconfig: path.join(work, "npmrc"),
+    YARN_GLOBAL_FOLDER: path.join(work, "yarn"),
+    BUN_INSTALL_CACHE_DIR: path.join(work, "bun"),
+    DENO_DIR: path.join(work, "deno"),
+    NEXT_TELEMETRY_DISABLED: "1",
+  };
+}
+
+function withoutRust(searched) {
+  const hasRust = (folder) =>
+    ["cargo", "cargo.exe", "rustc", "rustc.exe"].some((file) =>
+      fs.existsSync(path.join(folder, file)),
+    );
+  return searched
+    .split(path.delimiter)
+    .filter((folder) => !hasRust(folder))
+    .join(path.delimiter);
+}
+
+function run([command, ...args], cwd, env) {
+  return new Promise((resolve, reject) => {
+    const shell = command.endsWith(".cmd");
+    const child = spawn(command, args, {
+      cwd,
+      env,
+      shell,
+      stdio: ["ignore", "inherit", "inherit"],
+    });
+    child.once("error", reject);
+    child.once("exit", (code, signal) => {
+      if (code === 0) {
+        resolve();
+      } else {
+        reject(new Error(`${command} ${args.join(" ")} ended with ${signal ?? code}`));
+      }
+    });
+  });
 }
 
 main().catch((error) => {
-  console.error(error.message);
+  console.error(`> ${error.message}`);
   process.exitCode = 1;
 });

@@ -15,9 +15,6 @@ const UNFINISHED_TEMPLATE = "medusa_v1_template_unfinished";
 const TEMPLATE_LOCK = 0x6d6564757361;
 const COMMAND_TIMEOUT = 180_000;
 const SEED = path.join("data", "seed.json");
-/** What a template is made of. */
-const SOURCES = ["package-lock.json", SEED, ...migrations()];
-
 /** Installs the packages and compiles the routes, where that is not done yet. */
 function prepare() {
   if (!isNewer("node_modules/.package-lock.json", ["package-lock.json"])) {
@@ -85,7 +82,7 @@ async function dropTemplate(serverUrl) {
 
 /** A template that another seed or another Medusa made is made anew. */
 async function ensureTemplate(client, serverUrl, signal) {
-  const fingerprint = fingerprintOf(SOURCES);
+  const fingerprint = fingerprintOf(["package-lock.json", SEED, ...migrations()]);
   const { rows } = await client.query(
     "SELECT shobj_description(oid, 'pg_database') AS fingerprint FROM pg_database WHERE datname = $1",
     [TEMPLATE],
@@ -103,9 +100,9 @@ async function ensureTemplate(client, serverUrl, signal) {
   await client.query(`ALTER DATABASE ${UNFINISHED_TEMPLATE} RENAME TO ${TEMPLATE}`);
 }
 
-/** This package's own, as Medusa finds them in a plugin. */
+/** The plugin's, where Medusa finds them. */
 function migrations() {
-  const folder = path.join("..", "..", "migrations");
+  const folder = path.join("node_modules", "medusa-idempotency-key", "migrations");
   return fs.readdirSync(path.join(__dirname, folder)).map((file) => path.join(folder, file));
 }
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// What `smoke.js` runs in a project that has the package installed. It ends by itself, without close().
+// What scripts/smoke.js runs, too. It ends by itself, without close().
 
 const assert = require("node:assert/strict");
 const { randomUUID } = require("node:crypto");
