@@ -28,8 +28,8 @@ const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
 const MANAGERS_OF = {
   commonjs: Object.keys(MANAGERS),
   esm: Object.keys(MANAGERS),
-  // The versions that it works with are npm's lock file's.
-  "medusa-v1": ["npm"],
+  // Its routes are compiled with declarations of Express and Node that it does not itself depend on.
+  "medusa-v1": ["npm", "yarn-node-modules"],
   // Turbopack does not know Plug'n'Play.
   next: OF_NODE.filter((manager) => manager !== "yarn-pnp"),
   "package-checks": ["npm"],
