@@ -28,7 +28,7 @@ const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
 const MANAGERS_OF = {
   commonjs: Object.keys(MANAGERS),
   esm: Object.keys(MANAGERS),
-  // Its routes are compiled with declarations of Express and Node that it does not itself depend on.
+  // Medusa v1 finds its own migrations only in a flat node_modules.
   "medusa-v1": ["npm", "yarn-node-modules"],
   // Turbopack does not know Plug'n'Play.
   next: OF_NODE.filter((manager) => manager !== "yarn-pnp"),
