@@ -367,6 +367,8 @@ describe('onInterrupted: "refuse"', () => {
         ({ idempotency_key }) => idempotency_key,
       );
     expect(await listed()).toContain(key);
+    const all = await impatient.listStalled({ olderThan: 0, limit: 1000 });
+    expect(all.map(({ idempotency_key }) => idempotency_key)).toContain(key);
     expect(await impatient.release(key)).toMatchObject({ idempotency_key: key, locked_at: null });
     expect(await listed()).not.toContain(key);
     const attempt = await beginAgain(key, refuse);
