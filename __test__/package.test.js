@@ -187,6 +187,24 @@ describe("the platform's package", () => {
     expect(packed.repository).toEqual(manifest.repository);
   });
 
+  test("is as large as the README says", () => {
+    const readme = fs.readFileSync(path.join(ROOT, "README.md"), "utf8");
+    const [, said] = /has ([\d.]+) MB \([\d,]+ bytes\)/.exec(readme);
+    const [, saidMain, saidPlatform] = /^(\d+) kB for the main package and ([\d.]+) MB/m.exec(
+      readme,
+    );
+    const size = (file) => fs.statSync(path.join(folder, file)).size;
+    const tarballs = fs.readdirSync(folder).filter((file) => file.endsWith(".tgz"));
+    const [ofPlatform] = tarballs.filter((file) => file.includes(HERE));
+    const [ofMain] = tarballs.filter((file) => file !== ofPlatform);
+    // The README speaks of this platform.
+    if (HERE === "linux-x64-gnu") {
+      expect(Math.abs(fs.statSync(binary()).size / 1e6 - said)).toBeLessThan(0.1);
+      expect(Math.abs(size(ofPlatform) / 1e6 - saidPlatform)).toBeLessThan(0.1);
+    }
+    expect(Math.abs(size(ofMain) / 1e3 - saidMain)).toBeLessThan(5);
+  });
+
   test("is the binary that all other tests load", () => {
     const tested = fs.readFileSync(path.join(ROOT, "medusa-idempotency-key.node"));
     expect(fs.readFileSync(binary()).equals(tested)).toBe(true);
