@@ -1,10 +1,10 @@
 "use strict";
 
 const { createIdempotency } = require("./lib/create");
-const { isIdempotencyError } = require("./lib/errors");
-const { idempotencyMiddleware } = require("./lib/request-context");
+const { isIdempotencyError } = require("./lib/errors/errors");
+const { idempotencyMiddleware } = require("./lib/request/request-context");
 const { IdempotencyKeyService } = require("./lib/service");
-const { TransactionManager } = require("./lib/transaction-manager");
+const { TransactionManager } = require("./lib/handles/transaction-manager");
 
 module.exports = {
   // So that `export { default } from` and `import Service from`, compiled down to CommonJS as Medusa

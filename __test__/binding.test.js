@@ -4,7 +4,7 @@
 
 const fs = require("node:fs");
 const path = require("node:path");
-const { currentPlatform } = require("../lib/platform");
+const { currentPlatform } = require("../lib/bridge/platform");
 const { PLATFORMS } = require("../scripts/platforms");
 const { version } = require("../package.json");
 const { InstalledPackage } = require("./helpers/installed");

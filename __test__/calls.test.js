@@ -99,9 +99,9 @@ test.each([1, 2])("%i calls right before close() are made", async (count) => {
   expect(await Promise.all(calls)).toHaveLength(count);
 });
 
-/** What a script that has a look at `lib/calls.js` prints as JSON. */
+/** What a script that has a look at `lib/bridge/calls.js` prints as JSON. */
 async function printed(script) {
-  const calls = JSON.stringify(path.join(__dirname, "../lib/calls.js"));
+  const calls = JSON.stringify(path.join(__dirname, "../lib/bridge/calls.js"));
   const source = `const { ask, askTogether } = require(${calls}); ${script}`;
   const options = { timeout: 10_000 };
   const { stdout } = await promisify(execFile)(process.execPath, ["-e", source], options);

@@ -95,7 +95,7 @@ test("the versions agree", () => {
   expect(require("../package-lock.json").version).toBe(version);
   expect(/^version = "(.*)"/m.exec(read("Cargo.toml"))[1]).toBe(version);
   expect(read("Cargo.lock")).toContain(`name = "medusa-idempotency-key"\nversion = "${version}"`);
-  expect(require("../lib/binding").VERSION).toBe(version);
+  expect(require("../lib/bridge/binding").VERSION).toBe(version);
   expect(read("CHANGELOG.md")).toContain(`\n## [${version}] - `);
 });
 

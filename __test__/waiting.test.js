@@ -1,7 +1,7 @@
 "use strict";
 
 const fc = require("fast-check");
-const { Waiting } = require("../lib/waiting");
+const { Waiting } = require("../lib/bridge/waiting");
 
 /** Adds and takes as it is told, beside a Map that does the same. */
 function sameAsMap(steps) {

@@ -6,8 +6,8 @@
 
 const fs = require("node:fs");
 const { promisify } = require("node:util");
-const { Service } = require("../lib/binding");
-const { ask } = require("../lib/calls");
+const { Service } = require("../lib/bridge/binding");
+const { ask } = require("../lib/bridge/calls");
 const { measure } = require("./measure");
 
 /**

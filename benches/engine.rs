@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use medusa_idempotency_key::engine::batch_sql::{self, Kind};
-use medusa_idempotency_key::engine::foreign::{Flow, Need, Step};
+use medusa_idempotency_key::engine::execution::stepped::{Flow, Need, Step};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome, Timestamp};
-use medusa_idempotency_key::engine::lease::{Beginning, Holding, Lease};
-use medusa_idempotency_key::engine::operations;
-use medusa_idempotency_key::engine::request;
-use medusa_idempotency_key::engine::selector::Selector;
-use medusa_idempotency_key::engine::sql::Sql;
-use medusa_idempotency_key::engine::stage::{self, Staged, Turn};
-use medusa_idempotency_key::engine::statement::{
+use medusa_idempotency_key::engine::postgres::value::{self, Parameter, oid};
+use medusa_idempotency_key::engine::protocol::lease::{Beginning, Holding, Lease};
+use medusa_idempotency_key::engine::protocol::operations;
+use medusa_idempotency_key::engine::protocol::request;
+use medusa_idempotency_key::engine::protocol::stage::{self, Staged, Turn};
+use medusa_idempotency_key::engine::protocol::statement::{
     LeaseChange, NewRequest, Place, Request, Row, Statement, Token,
 };
-use medusa_idempotency_key::engine::value::{self, Parameter, oid};
+use medusa_idempotency_key::engine::sql::Sql;
+use medusa_idempotency_key::engine::sql::batch::{self, Kind};
+use medusa_idempotency_key::engine::sql::selector::Selector;
 
 const KEY: &str = "0b6f6c1e-7a3f-4a63-9d0e-52f1c2a4e8b7";
 const LEASE: Duration = Duration::from_secs(10);
@@ -153,7 +153,7 @@ fn batch_texts(criterion: &mut Criterion) {
     for (name, statement) in batched() {
         let kind = Kind::of(&statement).unwrap();
         criterion.bench_function(&format!("batch/{name}"), |bencher| {
-            bencher.iter(|| batch_sql::text(&sql, black_box(kind)));
+            bencher.iter(|| batch::text(&sql, black_box(kind)));
         });
     }
 }
@@ -165,7 +165,7 @@ fn batch_arrays(criterion: &mut Criterion) {
         for rows in [1, 64, 512] {
             let batch = vec![&statement; rows];
             criterion.bench_function(&format!("arrays/{name}/{rows}"), |bencher| {
-                bencher.iter(|| batch_sql::arrays(kind, black_box(&batch)));
+                bencher.iter(|| batch::arrays(kind, black_box(&batch)));
             });
         }
     }

@@ -1,7 +1,7 @@
 "use strict";
 
 const { randomUUID } = require("node:crypto");
-const { Session, clientKey, stageKey } = require("./binding");
+const { Session, clientKey, stageKey } = require("./bridge/binding");
 const {
   headerText,
   keyText,
@@ -10,27 +10,33 @@ const {
   recoveryPointOf,
   requireBoolean,
   requireFunction,
-} = require("./arguments");
-const { Attempt } = require("./attempt");
-const { allBegun, ask, askIn, askTogether } = require("./calls");
+} = require("./values/arguments");
+const { Attempt } = require("./request/attempt");
+const { allBegun, ask, askIn, askTogether } = require("./bridge/calls");
 const { projectConfigOf, registered, warn, warnerOf } = require("./container");
-const { Database } = require("./database");
-const { millisecondsFrom } = require("./durations");
-const { medusaError, unwrap } = require("./errors");
-const { drive } = require("./flows");
-const { withStatusOfDriver } = require("./http-errors");
-const { columnsOf, keyFrom, requestFrom, requireColumns, requireSpelling } = require("./keys");
-const { NO_LEASE, leaseOf, leaseOfRequest, untilReleased } = require("./leases");
-const { isTransactional, opensTransactions, placeOf } = require("./managers");
-const { ON_INTERRUPTED, settingsFrom } = require("./options");
-const { finalOutcomeOf, medusaOutcomeOf, outcomeOf } = require("./outcomes");
-const { phaseIn, phaseThrough } = require("./phases");
-const { currentRequest } = require("./request-context");
-const { keepPruning } = require("./retention");
-const { FINISHED, checkStages, requestOf, runFrom } = require("./run-stages");
-const { alternativesOf } = require("./selectors");
-const { TransactionManager } = require("./transaction-manager");
-const { Work } = require("./work");
+const { Database } = require("./database/database");
+const { millisecondsFrom } = require("./values/durations");
+const { medusaError, unwrap } = require("./errors/errors");
+const { drive } = require("./handles/flows");
+const { withStatusOfDriver } = require("./errors/http-errors");
+const {
+  columnsOf,
+  keyFrom,
+  requestFrom,
+  requireColumns,
+  requireSpelling,
+} = require("./values/keys");
+const { NO_LEASE, leaseOf, leaseOfRequest, untilReleased } = require("./request/leases");
+const { isTransactional, opensTransactions, placeOf } = require("./places/managers");
+const { ON_INTERRUPTED, settingsFrom } = require("./values/options");
+const { finalOutcomeOf, medusaOutcomeOf, outcomeOf } = require("./request/outcomes");
+const { phaseIn, phaseThrough } = require("./places/phases");
+const { currentRequest } = require("./request/request-context");
+const { keepPruning } = require("./database/retention");
+const { FINISHED, checkStages, requestOf, runFrom } = require("./request/run-stages");
+const { alternativesOf } = require("./values/selectors");
+const { TransactionManager } = require("./handles/transaction-manager");
+const { Work } = require("./places/work");
 
 /** A stage that is refused with these is somebody else's, or another call's of the same flow. */
 const REFUSALS = ["idempotency_key_in_use", "lease_lost"];

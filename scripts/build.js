@@ -100,7 +100,7 @@ function rustFlags(list) {
   return { CARGO_ENCODED_RUSTFLAGS: [...given, ...list].filter(Boolean).join("\x1f") };
 }
 
-/** Puts a built addon where `lib/binding.js` looks for one in a clone. */
+/** Puts a built addon where `lib/bridge/binding.js` looks for one in a clone. */
 function install(file) {
   // Under another name first: a process that has loaded the old file keeps it.
   const unfinished = `${LOCAL_BUILD}-${process.pid}`;

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, Outcome};
-use medusa_idempotency_key::engine::operations;
-use medusa_idempotency_key::engine::pool::PoolSession;
+use medusa_idempotency_key::engine::postgres::pool::PoolSession;
+use medusa_idempotency_key::engine::protocol::operations;
+use medusa_idempotency_key::engine::protocol::stage::{self, Turn};
+use medusa_idempotency_key::engine::protocol::statement::Request;
 use medusa_idempotency_key::engine::sql::{Isolation, Sql};
-use medusa_idempotency_key::engine::stage::{self, Turn};
-use medusa_idempotency_key::engine::statement::Request;
-use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
 use support::{Database, new_key, recovery_point, text};
 use tokio::sync::Barrier;
 

@@ -12,16 +12,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
-use medusa_idempotency_key::engine::lease::{self, Beginning, Lease};
-use medusa_idempotency_key::engine::operations;
-use medusa_idempotency_key::engine::pool::PoolSession;
-use medusa_idempotency_key::engine::request;
-use medusa_idempotency_key::engine::session::{Running, Session};
+use medusa_idempotency_key::engine::postgres::pool::PoolSession;
+use medusa_idempotency_key::engine::protocol::lease::{self, Beginning, Lease};
+use medusa_idempotency_key::engine::protocol::operations;
+use medusa_idempotency_key::engine::protocol::request;
+use medusa_idempotency_key::engine::protocol::session::{Running, Session};
+use medusa_idempotency_key::engine::protocol::stage::{self, Staged, Turn};
+use medusa_idempotency_key::engine::protocol::statement::{Request, Row, Statement};
 use medusa_idempotency_key::engine::sql::Isolation;
-use medusa_idempotency_key::engine::stage::{self, Staged, Turn};
-use medusa_idempotency_key::engine::statement::{Request, Row, Statement};
-use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
 use support::{Database, execute, recovery_point, text};
 
 const HOUR: Duration = Duration::from_secs(3600);

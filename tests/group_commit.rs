@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::{DatabaseError, Error};
-use medusa_idempotency_key::engine::group_commit::{GroupCommit, Limits};
+use medusa_idempotency_key::engine::execution::group_commit::{GroupCommit, Limits};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
-use medusa_idempotency_key::engine::operations;
-use medusa_idempotency_key::engine::pool::{Connection, PoolSession};
-use medusa_idempotency_key::engine::session::Session;
-use medusa_idempotency_key::engine::statement::{
+use medusa_idempotency_key::engine::postgres::pool::{Connection, PoolSession};
+use medusa_idempotency_key::engine::protocol::operations;
+use medusa_idempotency_key::engine::protocol::session::Session;
+use medusa_idempotency_key::engine::protocol::statement::{
     Fence, LeaseChange, NewRequest, Request, Row, Statement, Token,
 };
 use sqlx::{AssertSqlSafe, FromRow};
@@ -929,12 +929,12 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                 let stage = held.is_none();
                 tokio::spawn(async move {
                     if stage {
-                        let turn = medusa_idempotency_key::engine::stage::Turn::Anybody;
+                        let turn = medusa_idempotency_key::engine::protocol::stage::Turn::Anybody;
                         let work = |_| async {
                             done.notified().await;
                             Ok(finished("200"))
                         };
-                        medusa_idempotency_key::engine::stage::run_in_transaction(
+                        medusa_idempotency_key::engine::protocol::stage::run_in_transaction(
                             &database, "k7", &turn, 0, work,
                         )
                         .await

@@ -15,10 +15,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use medusa_idempotency_key::engine::key::IdempotencyKey;
-use medusa_idempotency_key::engine::lease::{Beginning, Holding};
-use medusa_idempotency_key::engine::request;
-use medusa_idempotency_key::engine::stage::{self, Verdict};
-use medusa_idempotency_key::engine::statement::{Place, Row, Token};
+use medusa_idempotency_key::engine::protocol::lease::{Beginning, Holding};
+use medusa_idempotency_key::engine::protocol::request;
+use medusa_idempotency_key::engine::protocol::stage::{self, Verdict};
+use medusa_idempotency_key::engine::protocol::statement::{Place, Row, Token};
 
 #[path = "model/unstaged.rs"]
 mod unstaged;

@@ -1,28 +1,16 @@
 //! The idempotency engine: pure Rust, knows no JavaScript.
 //!
-//! An *operation* ([`operations`], [`stage`]) decides what has to happen to a key and says so as a
-//! [`statement::Statement`]. A *session* ([`session::Session`]) is where statements run: on the pool
-//! ([`pool`]), there together with those of other callers ([`group_commit`]), inside a transaction of
-//! the engine's ([`transaction`]), or in one that somebody else holds ([`foreign`]). [`sql`] and
-//! [`batch_sql`] alone know how a statement is written.
+//! Its rooms, from the bottom; each uses only those before it:
+//!
+//! - [`key`], [`error`]: the record of a key, and what can go wrong;
+//! - [`protocol`]: what has to happen to a key, without SQL and without a driver;
+//! - [`sql`]: how the protocol's statements are written;
+//! - [`postgres`]: connections, and what crosses them;
+//! - [`execution`]: where statements run.
 
-pub mod batch_sql;
 pub mod error;
-pub mod foreign;
-pub mod group_commit;
+pub mod execution;
 pub mod key;
-pub mod lease;
-pub mod operations;
-pub mod pool;
-pub mod query;
-pub mod request;
-mod schema;
-pub mod selector;
-pub mod session;
-pub mod settings;
+pub mod postgres;
+pub mod protocol;
 pub mod sql;
-pub mod stage;
-pub mod statement;
-pub mod transaction;
-mod transaction_control;
-pub mod value;

@@ -10,8 +10,8 @@ use napi_derive::napi;
 use super::answers::Environment;
 use super::stage_manager::StageManager;
 use crate::engine::error::Error;
+use crate::engine::execution::transaction::Transaction;
 use crate::engine::key::Outcome;
-use crate::engine::transaction::Transaction;
 
 /// A JavaScript function that does work with a transaction. It is one of `lib/`, which wraps the
 /// user's: it always returns a promise, and that never rejects.

@@ -9,9 +9,9 @@ use napi_derive::napi;
 
 use super::error::Failure;
 use crate::engine::error::Error;
-use crate::engine::foreign::{Flow, ForeignSession, Need, Step};
+use crate::engine::execution::stepped::{Flow, ForeignSession, Need, Step};
+use crate::engine::protocol::stage::Staged;
 use crate::engine::sql::{Query, Sql};
-use crate::engine::stage::Staged;
 
 /// The operations under way, by the numbers that JavaScript gives them: objects would cost more than
 /// the steps.

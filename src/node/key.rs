@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::error::Failure;
 use crate::engine::key::{AS_GIVEN, Columns, Field, IdempotencyKey, Text, Timestamp};
-use crate::engine::stage::Staged;
-use crate::engine::{operations, request};
+use crate::engine::protocol::stage::Staged;
+use crate::engine::protocol::{operations, request};
 
 /// The places of `request_params` and `response_body` among the columns.
 pub const JSON_COLUMNS: [usize; 2] = [5, 8];

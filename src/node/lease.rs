@@ -7,8 +7,8 @@ use napi_derive::napi;
 
 use super::answers::Answers;
 use super::service::Service;
-use crate::engine::lease::{self, Beginning};
-use crate::engine::pool::PoolSession;
+use crate::engine::postgres::pool::PoolSession;
+use crate::engine::protocol::lease::{self, Beginning};
 
 /// What one flow of a request knows of its key's lease, for the calls it makes.
 #[napi]

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use super::key::{JSON_COLUMNS, columns, without_given};
 use crate::engine::error::Error;
 use crate::engine::key::{IdempotencyKey, Outcome, Text};
-use crate::engine::lease::{self, Lease};
-use crate::engine::selector::Selector;
-use crate::engine::session::Session;
-use crate::engine::statement::Request;
-use crate::engine::{operations, request};
+use crate::engine::protocol::lease::{self, Lease};
+use crate::engine::protocol::session::Session;
+use crate::engine::protocol::statement::Request;
+use crate::engine::protocol::{operations, request};
+use crate::engine::sql::selector::Selector;
 
 /// An operation, which crosses the door as JSON: one text costs less than many values. What it is given may
 /// be a list in this order.

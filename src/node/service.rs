@@ -12,11 +12,11 @@ use super::key::{KeyRow, StageAnswer};
 use super::lease::Lease;
 use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
-use crate::engine::group_commit::{GroupCommit, Limits};
-use crate::engine::pool::{PoolSession, PoolUser};
-use crate::engine::settings::{Parts, Target};
+use crate::engine::execution::group_commit::{GroupCommit, Limits};
+use crate::engine::postgres::pool::{PoolSession, PoolUser};
+use crate::engine::postgres::settings::{Parts, Target};
+use crate::engine::protocol::{operations, stage};
 use crate::engine::sql::{Isolation, Sql};
-use crate::engine::{operations, stage};
 
 /// What a service is opened with.
 #[napi(object, object_to_js = false)]

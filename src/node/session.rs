@@ -13,12 +13,12 @@ use super::key::{KeyRow, StageAnswer};
 use super::lease::Lease;
 use super::operation::Operation;
 use crate::engine::error::Error;
-use crate::engine::group_commit::GroupCommit;
+use crate::engine::execution::group_commit::GroupCommit;
+use crate::engine::execution::transaction::Transaction;
+use crate::engine::protocol::stage::{Staged, Turn};
+use crate::engine::protocol::statement::{self, Row, Token};
+use crate::engine::protocol::{session, stage};
 use crate::engine::sql::Sql;
-use crate::engine::stage::{Staged, Turn};
-use crate::engine::statement::{self, Row, Token};
-use crate::engine::transaction::Transaction;
-use crate::engine::{session, stage};
 
 /// The operations on keys, on the pool or inside a transaction.
 #[napi]

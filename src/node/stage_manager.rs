@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::answers::Answers;
 use super::session::{Place, Session};
 use crate::engine::error::Error;
-use crate::engine::transaction::{ROOT, Transaction, Use};
-use crate::engine::value::{Parameter, Rows};
+use crate::engine::execution::transaction::{ROOT, Transaction, Use};
+use crate::engine::postgres::value::{Parameter, Rows};
 
 /// A scope of a transaction: the transaction itself, or a savepoint in it.
 #[napi]

@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use medusa_idempotency_key::engine::key::{FINISHED, IdempotencyKey, STARTED};
-use medusa_idempotency_key::engine::lease::{Beginning, Holding};
-use medusa_idempotency_key::engine::request::{self, Verdict};
-use medusa_idempotency_key::engine::statement::{Place, Row, Token};
+use medusa_idempotency_key::engine::protocol::lease::{Beginning, Holding};
+use medusa_idempotency_key::engine::protocol::request::{self, Verdict};
+use medusa_idempotency_key::engine::protocol::statement::{Place, Row, Token};
 
 const CALLERS: usize = 3;
 

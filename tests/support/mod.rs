@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
-use medusa_idempotency_key::engine::operations;
-use medusa_idempotency_key::engine::pool::{PoolSession, PoolUser};
-use medusa_idempotency_key::engine::settings::Target;
+use medusa_idempotency_key::engine::postgres::pool::{PoolSession, PoolUser};
+use medusa_idempotency_key::engine::postgres::settings::Target;
+use medusa_idempotency_key::engine::protocol::operations;
+use medusa_idempotency_key::engine::protocol::stage::{self, Turn};
 use medusa_idempotency_key::engine::sql::Sql;
-use medusa_idempotency_key::engine::stage::{self, Turn};
-use medusa_idempotency_key::engine::transaction::{ROOT, Transaction};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;

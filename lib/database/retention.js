@@ -1,0 +1,45 @@
+"use strict";
+
+const { ask } = require("../bridge/calls");
+const { errorFrom } = require("../errors/errors");
+
+/** Milliseconds between two rounds: often enough that a round is short, seldom enough to be cheap. */
+const MOST_OFTEN = 60_000;
+const LEAST_OFTEN = 3_600_000;
+const ROUNDS_PER_RETENTION = 10;
+/** About how many keys are deleted at a time. */
+const BATCH = 1000;
+
+/** Through which native service each table is pruned. One of a process is enough for a table. */
+const pruned = new Map();
+
+/**
+ * Prunes a table in the background, as long as a service of the process uses the native one's pool:
+ * services come and go with requests.
+ *
+ * @param {string} table
+ * @param {object} native service
+ * @param {number} retention milliseconds
+ * @param {(error: Error) => void} failed is told why a round failed; the next one comes all the same
+ */
+function keepPruning(table, native, retention, failed) {
+  if (pruned.get(table)?.isPoolOpen) {
+    return;
+  }
+  pruned.set(table, native);
+  const pause = Math.min(Math.max(retention / ROUNDS_PER_RETENTION, MOST_OFTEN), LEAST_OFTEN);
+  const timer = setInterval(() => void round(), pause).unref();
+  const round = async () => {
+    if (!native.isPoolOpen) {
+      clearInterval(timer);
+      return;
+    }
+    const { failure } = await ask((to) => native.prune(...to, retention, BATCH));
+    if (failure && native.isPoolOpen) {
+      failed(errorFrom(failure));
+    }
+  };
+  void round();
+}
+
+module.exports = { keepPruning };

@@ -1,0 +1,260 @@
+"use strict";
+
+const { performance } = require("node:perf_hooks");
+// Not the globals, which tests replace: a lease runs out on the database's clock.
+const { clearTimeout, setTimeout } = require("node:timers");
+const { setTimeout: sleep } = require("node:timers/promises");
+const { ask } = require("../bridge/calls");
+const { currentRequest } = require("./request-context");
+
+/** How much of a lease passes until it is renewed while its request is open. */
+const RENEWED_AFTER = 1 / 3;
+/** Leases of the process that nobody has used for so many times their duration are forgotten. */
+const FORGOTTEN_AFTER = 10;
+
+/** Milliseconds that a request waits for its predecessor's lease, which is being released. */
+const RELEASED_WITHIN = 500;
+
+/** The lease that a key was answered with. */
+const ofKeyObjects = new WeakMap();
+/** The leases of calls that belong to no request, by table and key. */
+const ofProcess = new Map();
+/** Releases that are under way, by table and key. */
+const releases = new Map();
+
+/**
+ * What one flow of a request knows of its key's lease. While a call uses it, it is not renewed: the
+ * call does that itself, and would not know the token that a renewal beside it has stored.
+ */
+class Lease {
+  #native;
+  #duration;
+  #table;
+  #name;
+  #usedAt = performance.now();
+  #uses = 0;
+  #pending;
+  #maxDuration;
+  #overdue;
+  /** Until when the lease is renewed, by the clock that nobody sets. */
+  #until;
+  #route;
+  #timer;
+  #due;
+
+  /**
+   * @param native the engine's half
+   * @param {object} settings
+   * @param {number} settings.duration milliseconds that the lease holds after its last sign of life
+   * @param {number} settings.maxDuration milliseconds for which the middleware renews it at most
+   * @param {string} settings.table tells the table of keys from others
+   * @param {(route: { shown: string, name: string }, max: number) => void} settings.overdue is told of a
+   *   request that has not ended by then
+   */
+  constructor(native, { duration, maxDuration, table, overdue }) {
+    this.#native = native;
+    this.#duration = duration;
+    this.#maxDuration = maxDuration;
+    this.#table = table;
+    this.#overdue = overdue;
+  }
+
+  /** How the request began, if this attempt has begun it. */
+  get beginning() {
+    return this.#native.beginning;
+  }
+
+  /** Makes a call with the native lease, once renewal or release have let go of it. */
+  async use(call) {
+    this.#uses += 1;
+    try {
+      return await this.useLater(call);
+    } finally {
+      this.#uses -= 1;
+    }
+  }
+
+  /** The same for a call that may wait before it uses the lease, and sees to it then. */
+  useLater(call) {
+    this.#usedAt = performance.now();
+    return this.#pending ? this.#useThen(call) : call(this.#native);
+  }
+
+  async #useThen(call) {
+    this.#native.interrupt();
+    await this.#pending;
+    return call(this.#native);
+  }
+
+  /** Remembers that a key was answered to the flow of this lease. */
+  keep(key) {
+    ofKeyObjects.set(key, this);
+    this.#route ??= routeOfKey(key);
+    const name = key.idempotency_key;
+    this.#name = name;
+    const request = currentRequest();
+    const leases = leasesOf(request?.leases ?? ofProcess, this.#table);
+    // The least recently used come first.
+    leases.delete(name);
+    if (request) {
+      leases.set(name, this);
+      request.keep(this, this.#maxDuration);
+    } else if (key.recovery_point !== "finished") {
+      this.#forgetOld(leases);
+      leases.set(name, this);
+    }
+    return key;
+  }
+
+  /**
+   * Renews the lease from time to time until it is released or its request is finished; or for so many
+   * milliseconds, after which it has run out.
+   */
+  keepAlive(max = this.#maxDuration) {
+    this.keepAliveUntil(performance.now() + max);
+  }
+
+  /**
+   * @param {number} until by `performance.now()`
+   * @param {{ shown: string, name: string }} [route] of the request, where more is known of it than its key says
+   */
+  keepAliveUntil(until, route = this.#route) {
+    this.#until = until;
+    this.#route = route;
+    // A renewal that is due is not put off.
+    const isDue = this.#timer !== undefined && this.#due <= until;
+    if (this.#native.isHeld && until > performance.now() && !isDue) {
+      this.stopRenewing();
+      this.#renewLater();
+    }
+  }
+
+  stopRenewing() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #renewLater() {
+    const now = performance.now();
+    this.#due = Math.min(now + this.#duration * RENEWED_AFTER, this.#until);
+    this.#timer = setTimeout(() => this.#tick(), this.#due - now).unref();
+  }
+
+  #tick() {
+    this.#timer = undefined;
+    if (!this.#native.isHeld) {
+      return;
+    }
+    if (performance.now() >= this.#until) {
+      this.#overdue(this.#route);
+      void this.#alone((to) => this.#native.expire(...to));
+      return;
+    }
+    if (this.#uses === 0 && !this.#pending) {
+      void this.#alone((to) => this.#native.renew(...to));
+    }
+    this.#renewLater();
+  }
+
+  /**
+   * Ends the lease, so that the request can be tried again at once. Whatever hinders it, the lease
+   * runs out by itself.
+   */
+  async release() {
+    this.stopRenewing();
+    if (!this.#native.isHeld) {
+      return;
+    }
+    const ofTable = leasesOf(releases, this.#table);
+    const release = this.#alone((to) => this.#native.release(...to));
+    ofTable.set(this.#name, release);
+    await release;
+    if (ofTable.get(this.#name) === release) {
+      ofTable.delete(this.#name);
+    }
+  }
+
+  async #alone(change) {
+    const earlier = this.#pending;
+    const pending = (async () => {
+      await earlier;
+      // What fails is answered as data; a closed service has no leases to care for.
+      await ask(change).catch(() => {});
+    })();
+    this.#pending = pending;
+    await pending;
+    if (this.#pending === pending) {
+      this.#pending = undefined;
+    }
+  }
+
+  #forgetOld(leases) {
+    const old = performance.now() - FORGOTTEN_AFTER * this.#duration;
+    for (const [name, lease] of leases) {
+      if (lease.#usedAt > old) {
+        return;
+      }
+      leases.delete(name);
+    }
+  }
+}
+
+/** Calls that nobody's lease has to do with, as all are in mode "medusa". */
+const NO_LEASE = {
+  use: (call) => call(undefined),
+  useLater: (call) => call(undefined),
+  keep: (key) => key,
+  beginning: undefined,
+  keepAlive: () => {},
+  stopRenewing: () => {},
+  release: async () => {},
+};
+
+/**
+ * The lease that the running flow has of a key, if it has one: the flow that a key object came from,
+ * else the current request, else the process.
+ *
+ * @param {string} table
+ * @param {string} name the key's text
+ * @param {unknown} key the key as it was given
+ */
+function leaseOf(table, name, key) {
+  return ofKeyObjects.get(key) ?? leasesOf(currentRequest()?.leases ?? ofProcess, table).get(name);
+}
+
+/** The lease that the current request has of a key. Requests of one process have one each. */
+function leaseOfRequest(table, name) {
+  return currentRequest()?.leases.get(table)?.get(name);
+}
+
+/**
+ * Resolves when no other flow of this process is about to release a key: a client may ask again as
+ * soon as it has its answer, which is before the lease of its failed request has ended. Not for
+ * long: who fails a stage and begins again in one transaction still holds the row.
+ */
+async function untilReleased(table, name) {
+  const release = leasesOf(releases, table).get(name);
+  if (release) {
+    const waiting = new AbortController();
+    const { signal } = waiting;
+    await Promise.race([release, sleep(RELEASED_WITHIN, undefined, { signal }).catch(() => {})]);
+    waiting.abort();
+  }
+}
+
+/** The route of a request of which nothing is known but its key. */
+function routeOfKey({ request_method, request_path }) {
+  const route = [request_method, request_path].filter(Boolean).join(" ") || "a request";
+  return { shown: route, name: route };
+}
+
+function leasesOf(byTable, table) {
+  let leases = byTable.get(table);
+  if (!leases) {
+    leases = new Map();
+    byTable.set(table, leases);
+  }
+  return leases;
+}
+
+module.exports = { Lease, NO_LEASE, leaseOf, leaseOfRequest, untilReleased };

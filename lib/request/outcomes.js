@@ -1,0 +1,140 @@
+"use strict";
+
+const { medusaError } = require("../errors/errors");
+const { textFor } = require("../values/keys");
+const { nearest } = require("../values/spelling");
+
+const ANSWER = ["response_code", "response_body"];
+const RESULT = ["recovery_point", ...ANSWER];
+const RETURNS = "the callback of workStage has to return";
+
+/** What other libraries call the same. */
+const SYNONYMS = {
+  status: "response_code",
+  statusCode: "response_code",
+  code: "response_code",
+  body: "response_body",
+  data: "response_body",
+  next: "recovery_point",
+};
+
+/** The status of an answer that has a body and names none. */
+const OK = 200;
+const LEAST_STATUS = 100;
+const LARGEST_STATUS = 599;
+
+/**
+ * What a stage's callback returned, for the engine, and what the resolved key carries of it. What is not
+ * meant as a result is refused: to finish a request with it would be for good.
+ *
+ * @param {unknown} result
+ */
+function outcomeOf(result) {
+  requirePlain(RETURNS, result, RESULT);
+  const { recovery_point } = result;
+  return recovery_point ? pointOf(recovery_point) : answerOf(result);
+}
+
+/** As {@link outcomeOf}, for the answer that a request is finished with by itself. */
+function finalOutcomeOf(answer) {
+  requirePlain("finish(answer) takes", answer, ANSWER);
+  return answerOf(answer);
+}
+
+/** What Medusa's service makes of a callback's result: what it does not know does not count. */
+function medusaOutcomeOf(result) {
+  requireObject(RETURNS, result);
+  const { recovery_point, response_code, response_body } = result;
+  return recovery_point ? pointOf(recovery_point) : finished(response_code, response_body);
+}
+
+function pointOf(recovery_point) {
+  if (typeof recovery_point !== "string") {
+    throw medusaError(
+      "invalid_data",
+      `recovery_point has to be a string, not ${typeof recovery_point}`,
+    );
+  }
+  return { outcome: { recoveryPoint: recovery_point }, own: {} };
+}
+
+function answerOf({ response_code, response_body }) {
+  if (response_code !== undefined && response_code !== null) {
+    requireStatus(response_code);
+    return finished(response_code, response_body);
+  }
+  return finished(response_body === undefined ? undefined : OK, response_body);
+}
+
+function finished(response_code, response_body) {
+  return {
+    outcome: {
+      responseCode: textFor("response_code", response_code) ?? undefined,
+      responseBody: textFor("response_body", response_body) ?? undefined,
+    },
+    own: { response_body },
+  };
+}
+
+/**
+ * @param {string} does what is done with the object, for the message
+ * @param {unknown} result
+ * @param {string[]} names that it may have
+ */
+function requirePlain(does, result, names) {
+  requireObject(does, result);
+  if (!isPlain(result)) {
+    throw medusaError("invalid_data", `${does} a plain object, not ${kindOf(result)}`);
+  }
+  const unknown = Object.keys(result).find((name) => !names.includes(name));
+  if (unknown !== undefined) {
+    const of = names.join(", ");
+    throw medusaError("invalid_data", `${does} an object of ${of}; ${misnomer(unknown, names)}`);
+  }
+}
+
+function requireObject(does, result) {
+  if (typeof result !== "object" || result === null) {
+    throw medusaError(
+      "invalid_data",
+      `${does} an object: { recovery_point } or { response_code, response_body }`,
+    );
+  }
+}
+
+function misnomer(unknown, names) {
+  const synonym = Object.hasOwn(SYNONYMS, unknown) ? SYNONYMS[unknown] : undefined;
+  const meant = nearest(unknown, names) ?? names.find((name) => name === synonym);
+  return meant
+    ? `${unknown}: did you mean ${meant}?`
+    : `${JSON.stringify(unknown)} is none of them`;
+}
+
+/** Of any realm: a Jest test has an Object of its own. */
+function isPlain(value) {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function kindOf(value) {
+  return Array.isArray(value)
+    ? "an array"
+    : `an instance of ${value.constructor?.name || "a class"}`;
+}
+
+function requireStatus(status) {
+  if (!Number.isInteger(status) || status < LEAST_STATUS || status > LARGEST_STATUS) {
+    throw medusaError(
+      "invalid_data",
+      `response_code has to be a whole number from ${LEAST_STATUS} to ${LARGEST_STATUS}, ` +
+        `not ${shown(status)}`,
+    );
+  }
+}
+
+/** A number as it is; of anything else its type alone, as it may be a request's content. */
+function shown(value) {
+  return typeof value === "number" ? String(value) : `a value of type ${typeof value}`;
+}
+
+module.exports = { finalOutcomeOf, medusaOutcomeOf, outcomeOf };

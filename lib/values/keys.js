@@ -1,0 +1,213 @@
+"use strict";
+
+const { isDate } = require("node:util").types;
+const { medusaError } = require("../errors/errors");
+const { withStatus } = require("../errors/http-errors");
+const { nearest } = require("./spelling");
+const { utcTime } = require("./times");
+
+/** The columns of the table, in the order in which the engine takes them. */
+const COLUMNS = [
+  "id",
+  "idempotency_key",
+  "created_at",
+  "locked_at",
+  "request_method",
+  "request_params",
+  "request_path",
+  "response_code",
+  "response_body",
+  "recovery_point",
+];
+const NAMES = new Set(COLUMNS);
+const JSON_COLUMNS = new Set(["request_params", "response_body"]);
+const REQUEST_PARAMS = COLUMNS.indexOf("request_params");
+const RESPONSE_BODY = COLUMNS.indexOf("response_body");
+
+/** JSON that is longer crosses by itself: to be written into another JSON costs more than that. */
+const LONG = 4096;
+
+/**
+ * The text that PostgreSQL reads a value from; `null` is SQL NULL, `undefined` is not given.
+ *
+ * @param {string} column
+ * @param {unknown} value
+ * @returns {string | null | undefined}
+ */
+function textFor(column, value) {
+  return JSON_COLUMNS.has(column) ? jsonText(value) : plainText(value);
+}
+
+function jsonText(value) {
+  if (value === undefined || value === null) {
+    return value;
+  }
+  try {
+    return JSON.stringify(value) ?? null;
+  } catch (error) {
+    // A BigInt, a circle: not what a request can bring. What a toJSON of the user's throws stays as it is.
+    throw error instanceof TypeError ? withStatus(error, 500) : error;
+  }
+}
+
+/** Half of a surrogate pair becomes what it becomes in UTF-8: JSON would write it as an escape. */
+function plainText(value) {
+  if (typeof value === "string") {
+    return value.toWellFormed();
+  }
+  if (value === undefined || value === null) {
+    return value;
+  }
+  if (isDate(value)) {
+    return utcTime(value);
+  }
+  return (typeof value === "object" ? JSON.stringify(value) : String(value))?.toWellFormed();
+}
+
+/**
+ * The columns that an object gives, for the engine: a bit for each, in the order of the table's, and
+ * the texts of all, `undefined` for those that are not given. Its other properties are ignored.
+ *
+ * @param {object} payload
+ * @param {string} [key] the key itself, in place of the payload's
+ * @returns {[number, (string | null | undefined)[], long?: [params?: string, body?: string]]} JSON
+ *   that is long is not among the texts
+ */
+function columnsOf(payload, key = plainText(payload.idempotency_key)) {
+  // One by one: V8 remembers where an object has what is named in the source.
+  const texts = [
+    plainText(payload.id),
+    key,
+    plainText(payload.created_at),
+    plainText(payload.locked_at),
+    plainText(payload.request_method),
+    jsonText(payload.request_params),
+    plainText(payload.request_path),
+    plainText(payload.response_code),
+    jsonText(payload.response_body),
+    plainText(payload.recovery_point),
+  ];
+  let named = 0;
+  for (let index = 0; index < texts.length; index += 1) {
+    if (texts[index] !== undefined) {
+      named |= 1 << index;
+    }
+  }
+  if (texts[REQUEST_PARAMS]?.length > LONG || texts[RESPONSE_BODY]?.length > LONG) {
+    const long = [texts[REQUEST_PARAMS], texts[RESPONSE_BODY]];
+    texts[REQUEST_PARAMS] = undefined;
+    texts[RESPONSE_BODY] = undefined;
+    return [named, texts, long];
+  }
+  return [named, texts];
+}
+
+/** @param {string} method whose argument it is, for the message */
+function requireColumns(method, payload) {
+  if (typeof payload !== "object" || payload === null || Array.isArray(payload)) {
+    throw medusaError("invalid_data", `${method} takes an object with the key's columns`);
+  }
+}
+
+/** Refuses names that are near a column's: they were meant as one, and would be ignored. */
+function requireSpelling(method, payload) {
+  for (const name in payload) {
+    if (!NAMES.has(name)) {
+      const meant = nearest(name, COLUMNS);
+      if (meant) {
+        throw medusaError("invalid_data", `${method}: ${name}: did you mean ${meant}?`);
+      }
+    }
+  }
+}
+
+/** What tells a request from others, for the engine. */
+function requestFrom({ method, params, path }) {
+  return {
+    method: textFor("request_method", method) ?? undefined,
+    path: textFor("request_path", path) ?? undefined,
+    params: textFor("request_params", params) ?? undefined,
+  };
+}
+
+/** PostgreSQL's infinite times stay what they are: no Date can hold them. */
+function timeFrom(milliseconds) {
+  if (milliseconds === null) {
+    return null;
+  }
+  return Number.isFinite(milliseconds) ? new Date(milliseconds) : milliseconds;
+}
+
+/**
+ * A key, as Medusa's service resolves to it.
+ *
+ * @param {unknown[] | object} row as the engine answers it: a list of the columns in their order; or as
+ *   `pg` does
+ * @param {object} [own] the caller's own JSON values, which the key carries instead of copies:
+ *   Medusa's serialisers depend on it
+ * @param {(string | null | undefined)[]} [texts] of the columns that the caller has given: the key carries
+ *   those, too, and the engine does not repeat them
+ */
+function keyFrom(row, own = {}, texts = []) {
+  return Array.isArray(row) ? keyFromList(row, own, texts) : keyFromRow(row, own, texts);
+}
+
+function keyFromRow(row, own, texts) {
+  const { request_params = jsonFrom(row.request_params) } = own;
+  const { response_body = jsonFrom(row.response_body) } = own;
+  const list = [
+    row.id,
+    row.idempotency_key,
+    millisecondsOf(row.created_at),
+    millisecondsOf(row.locked_at),
+    row.request_method,
+    undefined,
+    row.request_path,
+    row.response_code,
+    undefined,
+    row.recovery_point,
+  ];
+  return keyFromList(list, { request_params, response_body }, texts);
+}
+
+function keyFromList(row, { request_params = row[5], response_body = row[8] }, texts) {
+  return {
+    id: given(texts[0], row[0]),
+    idempotency_key: given(texts[1], row[1]),
+    created_at: timeFrom(row[2]),
+    locked_at: timeFrom(row[3]),
+    request_method: given(texts[4], row[4]),
+    request_params,
+    request_path: given(texts[6], row[6]),
+    response_code: row[7],
+    response_body,
+    recovery_point: given(texts[9], row[9]),
+  };
+}
+
+function given(text, stored) {
+  return text === undefined ? stored : text;
+}
+
+/** A Date; a number where it is infinite; text where a project has set a parser of its own. */
+function millisecondsOf(time) {
+  if (time === null) {
+    return null;
+  }
+  return Number(typeof time === "string" ? new Date(time) : time);
+}
+
+function jsonFrom(text) {
+  return text === null ? null : JSON.parse(text);
+}
+
+module.exports = {
+  COLUMNS,
+  JSON_COLUMNS,
+  textFor,
+  columnsOf,
+  keyFrom,
+  requestFrom,
+  requireColumns,
+  requireSpelling,
+};

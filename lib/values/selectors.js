@@ -1,0 +1,141 @@
+"use strict";
+
+const { isDate } = require("node:util").types;
+const { medusaError } = require("../errors/errors");
+const { COLUMNS, JSON_COLUMNS, textFor } = require("./keys");
+
+/** Medusa's operators, by the engine's names and with the pattern that some of them build. */
+const OPERATORS = {
+  lt: (column, value) => compare("lessThan", column, value),
+  gt: (column, value) => compare("moreThan", column, value),
+  lte: (column, value) => compare("lessThanOrEqual", column, value),
+  gte: (column, value) => compare("moreThanOrEqual", column, value),
+  contains: (column, value) => compare("ilike", column, `%${value}%`),
+  starts_with: (column, value) => compare("ilike", column, `${value}%`),
+  ends_with: (column, value) => compare("ilike", column, `%${value}`),
+};
+
+/** TypeORM's operators that compare with one value and have the engine's names already. */
+const COMPARISONS = new Set([
+  "equal",
+  "lessThan",
+  "lessThanOrEqual",
+  "moreThan",
+  "moreThanOrEqual",
+  "like",
+  "ilike",
+  "jsonContains",
+]);
+
+/** Operators whose operand is text even on a JSON column. */
+const PATTERNS = new Set(["like", "ilike"]);
+
+/**
+ * What a selector means: the alternatives, each a list of conditions, for the engine.
+ *
+ * @param {object | object[]} selector
+ */
+function alternativesOf(selector) {
+  const alternatives = Array.isArray(selector) ? selector : [selector];
+  return alternatives.map((alternative) => {
+    if (typeof alternative !== "object" || alternative === null) {
+      throw medusaError("invalid_argument", "a selector is an object, or an array of objects");
+    }
+    return Object.entries(alternative)
+      .filter(([, value]) => value !== undefined)
+      .map(([column, value]) => ({ column, predicate: predicateOf(column, value) }));
+  });
+}
+
+function predicateOf(column, value) {
+  if (!COLUMNS.includes(column)) {
+    // The engine refuses it by name; what is asked of it does not matter.
+    return { operator: "isNull" };
+  }
+  if (value === null) {
+    return { operator: "isNull" };
+  }
+  if (isFindOperator(value)) {
+    return fromFindOperator(column, value);
+  }
+  if (Array.isArray(value)) {
+    return oneOf(column, value);
+  }
+  if (typeof value === "object" && !isDate(value)) {
+    return fromObject(column, value);
+  }
+  return compare("equal", column, value);
+}
+
+function fromObject(column, value) {
+  const names = Object.keys(value);
+  const unknown = names.filter((name) => !Object.hasOwn(OPERATORS, name));
+  if (names.length > 0 && unknown.length === 0) {
+    const all = names.filter((name) => value[name] !== undefined);
+    return conjunction(all.map((name) => OPERATORS[name](column, value[name])));
+  }
+  if (JSON_COLUMNS.has(column)) {
+    return compare("equal", column, value);
+  }
+  const known = Object.keys(OPERATORS).join(", ");
+  throw medusaError(
+    "invalid_argument",
+    `selector: "${unknown.join('", "')}" is no operator for ${column}; there are ${known}`,
+  );
+}
+
+const FIND_OPERATORS = new Set([Symbol.for("FindOperator"), Symbol.for("EqualOperator")]);
+
+/** Across realms and copies of TypeORM, as TypeORM itself tells them. */
+function isFindOperator(value) {
+  return typeof value === "object" && FIND_OPERATORS.has(value["@instanceof"]);
+}
+
+function fromFindOperator(column, operator) {
+  const { type, value, child } = operator;
+  if (COMPARISONS.has(type)) {
+    return child ? predicateOf(column, child) : compare(type, column, value);
+  }
+  switch (type) {
+    case "not":
+      return {
+        operator: "not",
+        operand: child ? predicateOf(column, child) : compare("equal", column, value),
+      };
+    case "in":
+    case "any":
+      return oneOf(column, value);
+    case "between":
+      return { operator: "between", operand: value.map((one) => operandOf(column, one)) };
+    case "isNull":
+      return { operator: "isNull" };
+    case "and":
+      return conjunction(value.map((one) => predicateOf(column, one)));
+    default:
+      throw medusaError(
+        "invalid_argument",
+        `selector: TypeORM's operator "${type}" is not supported`,
+      );
+  }
+}
+
+function oneOf(column, values) {
+  return { operator: "in", operand: values.map((value) => operandOf(column, value)) };
+}
+
+function conjunction(predicates) {
+  return predicates.length === 1 ? predicates[0] : { operator: "and", operand: predicates };
+}
+
+function compare(operator, column, value) {
+  const operand = PATTERNS.has(operator)
+    ? { text: String(value).toWellFormed() }
+    : operandOf(column, value);
+  return { operator, operand };
+}
+
+function operandOf(column, value) {
+  return { text: textFor(column, value) ?? null, date: isDate(value) };
+}
+
+module.exports = { alternativesOf };

@@ -1,0 +1,219 @@
+//! Requests with a key: is it the same request, and whose turn is it?
+
+use std::time::Duration;
+
+use sfv::{BareItem, Item, Parser};
+use tokio::time::Instant;
+
+use crate::engine::error::Error;
+use crate::engine::key::{IdempotencyKey, STARTED};
+use crate::engine::protocol::lease::{Beginning, Lease, Standing};
+use crate::engine::protocol::operations::{new_id, new_key};
+use crate::engine::protocol::session::Session;
+use crate::engine::protocol::statement::{NewRequest, Request, Row, Statement};
+
+/// The longest key that a client may choose, in characters.
+const LONGEST_KEY: usize = 255;
+/// How often a waiting request looks whether the one in progress has finished.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How often a request looks again at once while others begin, finish or give back the same key at
+/// the very moment of its look.
+const LOOKS: usize = 3;
+
+/// The key in a client's `Idempotency-Key` header: 1 to 255 visible ASCII characters, or such a string
+/// in quotes, as draft-ietf-httpapi-idempotency-key-header has it. None, if there is no header.
+///
+/// # Errors
+/// [`Error::InvalidKey`].
+pub fn client_key(header: Option<&str>) -> Result<Option<String>, Error> {
+    let Some(header) = header.filter(|header| !header.is_empty()) else {
+        return Ok(None);
+    };
+    let key = match header.starts_with('"') {
+        true => unquoted(header)?,
+        false => header.to_owned(),
+    };
+    let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if !visible || key.is_empty() || key.len() > LONGEST_KEY {
+        return Err(Error::InvalidKey);
+    }
+    Ok(Some(key))
+}
+
+/// The text of a structured field (RFC 9651) that is a string.
+fn unquoted(header: &str) -> Result<String, Error> {
+    let item = Parser::new(header).parse::<Item>().map_err(|_| Error::InvalidKey)?;
+    match item.bare_item {
+        BareItem::String(text) => Ok(text.into()),
+        _ => Err(Error::InvalidKey),
+    }
+}
+
+/// Begins the request of a key, or finds what has become of it: a finished one is answered as it is;
+/// one that nobody works on any more is taken over. Waits up to `wait` for one in progress.
+///
+/// `lease` is the flow's that asks. A key that is not given is generated. With `refuse_interrupted` a request
+/// is not taken over whose last attempt was interrupted before it reached any recovery point.
+///
+/// # Errors
+/// [`Error::Reused`] when the key is another request's, [`Error::InUse`] when the request is in
+/// progress, [`Error::Interrupted`] when it is not to be taken over.
+pub async fn initialize(
+    session: &dyn Session,
+    lease: &Lease,
+    key: Option<String>,
+    request: Request,
+    wait: Duration,
+    refuse_interrupted: bool,
+) -> Result<IdempotencyKey, Error> {
+    let new = NewRequest {
+        id: new_id(),
+        key: key.unwrap_or_else(new_key),
+        request,
+        lease: lease.duration(),
+    };
+    let mut waiting = Waiting::up_to(wait);
+    loop {
+        let row = only(session.run(Statement::Initialize(new.clone())).await?);
+        if let Some(row) = row {
+            match judge(&row) {
+                Verdict::Reused => return Err(Error::Reused(new.key)),
+                Verdict::Begun => return Ok(begun(session, lease, row, Beginning::New)),
+                Verdict::Finished => {
+                    lease.saw(&row);
+                    return Ok(row.key);
+                }
+                Verdict::Abandoned(Beginning::Interrupted)
+                    if refuse_interrupted && row.key.recovery_point == STARTED =>
+                {
+                    return Err(Error::Interrupted(new.key));
+                }
+                Verdict::Abandoned(beginning) => {
+                    let take_over = Statement::TakeOver { new: new.clone(), seen: row.token };
+                    if let Some(row) = only(session.run(take_over).await?) {
+                        return Ok(begun(session, lease, row, beginning));
+                    }
+                }
+                // Begun by this very flow.
+                Verdict::InProgress if lease.known().standing(&row) == Standing::Holder => {
+                    lease.saw(&row);
+                    return Ok(row.key);
+                }
+                Verdict::InProgress => waiting.spend_looks(),
+            }
+        }
+        if !waiting.pause().await {
+            return Err(Error::InUse(new.key));
+        }
+    }
+}
+
+/// Notes the lease of a request that has begun, or was taken over.
+fn begun(session: &dyn Session, lease: &Lease, row: Row, beginning: Beginning) -> IdempotencyKey {
+    lease.began(&row, beginning);
+    if session.commits_each() {
+        lease.settled();
+    }
+    row.key
+}
+
+/// What has become of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its key is another request's.
+    Reused,
+    /// It is new, and begins.
+    Begun,
+    /// It has its answer.
+    Finished,
+    /// Nobody works on it any more: it may be taken over, and begins so.
+    Abandoned(Beginning),
+    /// Somebody works on it.
+    InProgress,
+}
+
+/// Judges a request by the row that [`Statement::Initialize`] answers.
+pub fn judge(row: &Row) -> Verdict {
+    match row {
+        Row { same: false, .. } => Verdict::Reused,
+        Row { won: true, .. } => Verdict::Begun,
+        row if row.is_finished() => Verdict::Finished,
+        Row { live: false, token, .. } if token.is_without_lease() => {
+            Verdict::Abandoned(Beginning::Released)
+        }
+        Row { live: false, .. } => Verdict::Abandoned(Beginning::Interrupted),
+        Row { .. } => Verdict::InProgress,
+    }
+}
+
+/// How long a request waits for the one in progress.
+struct Waiting {
+    looks: usize,
+    until: Instant,
+    pause: Duration,
+}
+
+impl Waiting {
+    fn up_to(wait: Duration) -> Self {
+        Self { looks: LOOKS, until: Instant::now() + wait, pause: SHORTEST_PAUSE }
+    }
+
+    /// It is certain that somebody works on the request: no need to look again at once.
+    fn spend_looks(&mut self) {
+        self.looks = 0;
+    }
+
+    /// Pauses, if it is worth another look.
+    async fn pause(&mut self) -> bool {
+        if self.looks > 0 {
+            self.looks -= 1;
+            return true;
+        }
+        let left = self.until - Instant::now();
+        if left.is_zero() {
+            return false;
+        }
+        tokio::time::sleep(self.pause.min(left)).await;
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        true
+    }
+}
+
+fn only(rows: Vec<Row>) -> Option<Row> {
+    rows.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_taken_as_the_client_writes_it() {
+        for (header, key) in [
+            ("order-1", "order-1"),
+            ("\"order-1\"", "order-1"),
+            ("\"a\\\"b\"", "a\"b"),
+            ("\"order-1\";v=1", "order-1"),
+            ("a\"b", "a\"b"),
+        ] {
+            assert_eq!(client_key(Some(header)).unwrap().as_deref(), Some(key), "{header}");
+        }
+        let longest = "k".repeat(LONGEST_KEY);
+        assert_eq!(client_key(Some(&longest)).unwrap(), Some(longest));
+    }
+
+    #[test]
+    fn no_header_is_no_key() {
+        assert_eq!(client_key(None).unwrap(), None);
+        assert_eq!(client_key(Some("")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for header in ["a b", " a", "ä", "a\n", "\"", "\"\"", "\"a b\"", "\"a\" b", "\u{0}"] {
+            assert!(matches!(client_key(Some(header)), Err(Error::InvalidKey)), "{header:?}");
+        }
+        assert!(client_key(Some(&"k".repeat(LONGEST_KEY + 1))).is_err());
+    }
+}
