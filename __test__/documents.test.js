@@ -1,6 +1,6 @@
 "use strict";
 
-// Every piece of code in the README and in docs/ is run as it is printed.
+// Every block of code in every document is run as it is printed, and every link leads somewhere.
 
 const { execFile, spawn } = require("node:child_process");
 const { randomUUID } = require("node:crypto");
@@ -11,18 +11,20 @@ const path = require("node:path");
 const { promisify } = require("node:util");
 const { Client } = require("pg");
 const { IdempotencyKeyService } = require("..");
+const { ROOT, anchorsOf, blocksOf, documentNames, linksOf } = require("./helpers/documents");
 const { rejection, useDatabase } = require("./helpers/database");
 const { eventually } = require("./helpers/flows");
 const { ask } = require("./helpers/http-client");
 
-const ROOT = path.join(__dirname, "..");
 const MODULES = path.join(ROOT, "node_modules");
 const EXAMPLE = path.join(ROOT, "examples/medusa-v1/node_modules");
-const DOCUMENTS = ["README.md", "docs/exactly-once.md", "CONTRIBUTING.md"];
+const DOCUMENTS = documentNames();
+/** Documents whose blocks another test holds, each with a test of its own that leaves none out. */
+const HELD_ELSEWHERE = { "docs/install.md": "install-docs.test.js" };
 /** On a busy machine. */
 const COMPILE_TIMEOUT = 120_000;
-/** What is shown, and cannot be run. */
-const SHOWN = ["text", "mermaid"];
+/** Languages of pictures and of printed output, which cannot be run. */
+const PICTURES = ["text", "mermaid"];
 
 const database = useDatabase();
 const endings = [];
@@ -40,12 +42,6 @@ afterEach(async () => {
     await end();
   }
 });
-
-function blocksOf(name) {
-  const text = fs.readFileSync(path.join(ROOT, name), "utf8");
-  const found = [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)];
-  return found.map(([, language, code]) => ({ name, language, code }));
-}
 
 /** The one block of a document that has a text in it. */
 function block(name, language, text) {
@@ -171,7 +167,9 @@ describe("the quick start", () => {
 });
 
 test("the loop that users write by hand", async () => {
-  const complete = evaluate(block("README.md", "js", "switch (").code, "complete", { service });
+  const complete = evaluate(block("docs/standalone.md", "js", "switch (").code, "complete", {
+    service,
+  });
   const key = randomUUID();
   const request = { get: () => key, method: "POST", params: { id: key }, path: "/complete" };
   expect(await complete(request)).toMatchObject({ idempotency_key: key, response_code: 201 });
@@ -196,7 +194,7 @@ test("work that is no HTTP request", async () => {
     },
   };
   const given = { service, bank };
-  const payOut = evaluate(block("README.md", "js", "bank.send").code, "payOut", given);
+  const payOut = evaluate(block("docs/standalone.md", "js", "bank.send").code, "payOut", given);
   const job = { id: randomUUID(), amount: 5 };
   expect((await rejection(payOut(job))).message).toBe("the bank does not answer");
   expect(await payOut(job)).toEqual({ transfer: 5 });
@@ -227,16 +225,16 @@ test("a stage's key for a provider", async () => {
 });
 
 test("a Medusa's configuration", () => {
-  const plugins = evaluate(block("README.md", "js", "const plugins").code, "plugins");
+  const plugins = evaluate(block("docs/medusa-v1.md", "js", "const plugins").code, "plugins");
   expect(plugins).toEqual(["medusa-idempotency-key"]);
-  const [plugin] = evaluate("", `[${block("README.md", "js", "resolve:").code}]`);
+  const [plugin] = evaluate("", `[${block("docs/medusa-v1.md", "js", "resolve:").code}]`);
   expect(plugin.resolve).toBe("medusa-idempotency-key");
   new IdempotencyKeyService({}, plugin.options);
 });
 
 test("a subclass", async () => {
   const given = { IdempotencyKeyService };
-  const MyKeys = evaluate(block("README.md", "js", "class MyKeys").code, "MyKeys", given);
+  const MyKeys = evaluate(block("docs/methods.md", "js", "class MyKeys").code, "MyKeys", given);
   const keys = await database.service({}, MyKeys).createPair();
   expect(keys).toHaveLength(2);
   for (const { idempotency_key: key } of keys) {
@@ -261,11 +259,11 @@ test(
     }
     fs.symlinkSync(path.join(ROOT, "lib"), path.join(ours, "lib"), "junction");
     const sources = {
-      "service.ts": block("README.md", "ts", "extends IdempotencyKeyService").code,
-      "api.ts": block("README.md", "ts", "export default () =>").code,
+      "service.ts": block("docs/medusa-v1.md", "ts", "extends IdempotencyKeyService").code,
+      "api.ts": block("docs/medusa-v1.md", "ts", "export default () =>").code,
       "route.ts":
         "declare const req: { scope: { resolve(name: string): any } };\nexport {};\n" +
-        block("README.md", "ts", "req.scope.resolve").code,
+        block("docs/medusa-v1.md", "ts", "req.scope.resolve").code,
     };
     for (const [name, code] of Object.entries(sources)) {
       fs.writeFileSync(path.join(folder, name), code);
@@ -306,7 +304,41 @@ test("commands exist", () => {
   }
 });
 
-test("no piece of code is left out", () => {
-  const left = blocks.filter((each) => !used.has(each) && !SHOWN.includes(each.language));
+test("no block of code is left out", () => {
+  const left = blocks.filter(
+    (each) =>
+      !used.has(each) &&
+      !PICTURES.includes(each.language) &&
+      !Object.hasOwn(HELD_ELSEWHERE, each.name),
+  );
   expect(left).toEqual([]);
+  for (const file of Object.values(HELD_ELSEWHERE)) {
+    expect(fs.existsSync(path.join(__dirname, file))).toBe(true);
+  }
+});
+
+/** What a link of a document leads to, if it is missing. */
+function missingTarget(name, link) {
+  const [file, anchor] = link.split("#");
+  const target = file ? path.posix.join(path.posix.dirname(name), file) : name;
+  const isThere =
+    fs.existsSync(path.join(ROOT, target)) &&
+    (anchor === undefined || (target.endsWith(".md") && anchorsOf(target).has(anchor)));
+  return isThere ? [] : [link];
+}
+
+test.each(DOCUMENTS)("the links of %s lead somewhere", (name) => {
+  const relative = linksOf(name).filter((link) => !/^[a-z]+:/.test(link));
+  expect(relative.flatMap((link) => missingTarget(name, link))).toEqual([]);
+});
+
+test("the tests that show the promises exist", () => {
+  const readme = fs.readFileSync(path.join(ROOT, "README.md"), "utf8");
+  const rows = readme.split("\n").filter((line) => line.includes("](docs/exactly-once.md#"));
+  const shown = rows.flatMap((row) => [...row.matchAll(/"([^"]+)" in \[[^\]]+\]\(([^)]+)\)/g)]);
+  expect(shown.length).toBeGreaterThan(5);
+  const missing = shown.filter(
+    ([, title, file]) => !fs.readFileSync(path.join(ROOT, file), "utf8").includes(title),
+  );
+  expect(missing.map(([row]) => row)).toEqual([]);
 });
