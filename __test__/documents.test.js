@@ -23,6 +23,8 @@ const DOCUMENTS = documentNames();
 const HELD_ELSEWHERE = { "docs/install.md": "install-docs.test.js" };
 /** On a busy machine. */
 const COMPILE_TIMEOUT = 120_000;
+/** Migrating and seeding the first database of a server included. */
+const SHOP_TIMEOUT = 180_000;
 /** Languages of pictures and of printed output, which cannot be run. */
 const PICTURES = ["text", "mermaid"];
 
@@ -42,6 +44,10 @@ afterEach(async () => {
     await end();
   }
 });
+
+function heldElsewhere(name) {
+  return Object.hasOwn(HELD_ELSEWHERE, name);
+}
 
 /** The one block of a document that has a text in it. */
 function block(name, language, text) {
@@ -75,6 +81,12 @@ async function freePort() {
 /** What the code defines under a name. */
 function evaluate(code, name, given = {}) {
   return new Function(...Object.keys(given), `${code}\nreturn ${name};`)(...Object.values(given));
+}
+
+/** Runs code that awaits. */
+async function evaluateAsync(code, given) {
+  const AsyncFunction = (async () => {}).constructor;
+  await new AsyncFunction(...Object.keys(given), code)(...Object.values(given));
 }
 
 describe("the quick start", () => {
@@ -207,9 +219,8 @@ test("an interrupted request is found and released", async () => {
   const key = randomUUID();
   const attempt = await impatient.begin({ key, method: "POST", path: "/payouts" });
   const { code } = block("docs/exactly-once.md", "js", "interrupted: true");
-  const AsyncFunction = (async () => {}).constructor;
   await eventually(async () => {
-    await new AsyncFunction("service", code)(impatient);
+    await evaluateAsync(code, { service: impatient });
     return (await impatient.retrieve(key)).locked_at === null;
   });
   expect(await rejection(attempt.release())).toMatchObject({ code: "idempotency_key_released" });
@@ -219,8 +230,7 @@ test("a stage's key for a provider", async () => {
   const { code } = block("docs/exactly-once.md", "js", "provider.charge");
   const charges = [];
   const provider = { charge: async (...given) => charges.push(given) };
-  const AsyncFunction = (async () => {}).constructor;
-  await new AsyncFunction("provider", "service", "key", "amount", code)(provider, service, "k", 5);
+  await evaluateAsync(code, { provider, service, key: "k", amount: 5 });
   expect(charges).toEqual([[{ amount: 5 }, { idempotencyKey: service.stageKey("k", "charge") }]]);
 });
 
@@ -285,31 +295,70 @@ test(
   COMPILE_TIMEOUT,
 );
 
-test("commands exist", () => {
+test(
+  "the Medusa v1 example in a program, and asked by curl",
+  async () => {
+    const README = "examples/medusa-v1/README.md";
+    const folder = path.join(ROOT, path.dirname(README));
+    const { code } = block(README, "sh", "curl");
+    let curled;
+    /** The example's own, and asked by curl as soon as it is there: a second backend takes long to start. */
+    async function startBackendProcess(options) {
+      const backend = await require(path.join(folder, "backend")).startBackendProcess(options);
+      const command = code.replaceAll("localhost:9000", new URL(backend.url).host);
+      curled = (await promisify(execFile)("/bin/sh", ["-c", command])).stdout;
+      return backend;
+    }
+    const printed = [];
+    const given = {
+      require: (name) =>
+        name === "./backend" ? { startBackendProcess } : require(path.join(folder, name)),
+      console: { log: (...values) => printed.push(values) },
+    };
+    const program = block(README, "js", "startBackendProcess").code;
+    await evaluateAsync(
+      program.replace("postgres://localhost/postgres", process.env.TEST_DATABASE_URL),
+      given,
+    );
+    expect(printed).toEqual([[200, "k1", expect.stringMatching(/^order_/)]]);
+    expect(curled.match(/HTTP\/1.1 200 OK/g)).toHaveLength(2);
+    expect(curled).toContain('"idempotency_key":"1"');
+    expect(curled).toContain('"variant_id":"variant_mug"');
+  },
+  SHOP_TIMEOUT,
+);
+
+/** Whether a line of a shell block names a script, a file or a folder that exists. */
+function isKnownCommand(line, folder) {
   const { scripts } = require("../package.json");
-  for (const each of blocks.filter(
-    ({ language, code }) => language === "sh" && !/curl/.test(code),
-  )) {
+  const [, script] = /^npm (?:run )?([\w:]+)/.exec(line) ?? [];
+  const [, file] = /^(?:node|cd) (\S+)/.exec(line) ?? [];
+  return (
+    Object.hasOwn(scripts, script) ||
+    ["install", "ci"].includes(script) ||
+    (file !== undefined && fs.existsSync(path.join(folder, file))) ||
+    /^(cargo bench|export \w+=)/.test(line)
+  );
+}
+
+test("commands exist", () => {
+  const commands = blocks.filter(
+    ({ name, language, code }) => language === "sh" && !/curl/.test(code) && !heldElsewhere(name),
+  );
+  for (const each of commands) {
     used.add(each);
+    let folder = ROOT;
     for (const line of each.code.trim().split("\n")) {
-      const [command] = line.split("#");
-      const [, script] = /^npm (?:run )?([\w:]+)/.exec(command) ?? [];
-      const [, file] = /^node (\S+)/.exec(command) ?? [];
-      const isKnown =
-        Object.hasOwn(scripts, script) ||
-        ["install", "ci"].includes(script) ||
-        (file && fs.existsSync(path.join(ROOT, file)));
-      expect([line, Boolean(isKnown) || /^cargo bench/.test(command)]).toEqual([line, true]);
+      expect([each.name, line, isKnownCommand(line, folder)]).toEqual([each.name, line, true]);
+      const [, entered] = /^cd (\S+)/.exec(line) ?? [];
+      folder = entered ? path.join(folder, entered) : folder;
     }
   }
 });
 
 test("no block of code is left out", () => {
   const left = blocks.filter(
-    (each) =>
-      !used.has(each) &&
-      !PICTURES.includes(each.language) &&
-      !Object.hasOwn(HELD_ELSEWHERE, each.name),
+    (each) => !used.has(each) && !PICTURES.includes(each.language) && !heldElsewhere(each.name),
   );
   expect(left).toEqual([]);
   for (const file of Object.values(HELD_ELSEWHERE)) {
