@@ -198,8 +198,9 @@ describe("the platform's package", () => {
 
   test("is as large as docs/install.md says", () => {
     const page = fs.readFileSync(path.join(ROOT, "docs/install.md"), "utf8");
-    const [, said] = /has ([\d.]+) MB \([\d,]+ bytes\)/.exec(page);
-    const [, saidMain, saidPlatform] = /^(\d+) kB for the main package and ([\d.]+) MB/m.exec(page);
+    const [, said] = /has\s([\d.]+)\sMB\s\([\d,]+\sbytes\)/.exec(page);
+    const sizes = /are\s(\d+)\skB\sfor\sthe\smain\spackage\sand\s([\d.]+)\sMB/;
+    const [, saidMain, saidPlatform] = sizes.exec(page);
     const size = (file) => fs.statSync(path.join(folder, file)).size;
     const tarballs = fs.readdirSync(folder).filter((file) => file.endsWith(".tgz"));
     const [ofPlatform] = tarballs.filter((file) => file.includes(HERE));
