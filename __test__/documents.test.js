@@ -391,3 +391,45 @@ test("the tests that show the promises exist", () => {
   );
   expect(missing.map(([row]) => row)).toEqual([]);
 });
+
+describe("the reference is whole", () => {
+  const textOf = (name) => fs.readFileSync(path.join(ROOT, name), "utf8");
+  /** The names in backticks that rows of a document's tables begin with. */
+  const firstCells = (name) =>
+    textOf(name)
+      .split("\n")
+      .flatMap((line) => /^\| (`[^|]*)\|/.exec(line)?.[1].match(/`\w+/g) ?? [])
+      .map((cell) => cell.slice(1));
+
+  test("docs/options.md has every option, and no other", () => {
+    const refused = thrown(() => new IdempotencyKeyService({}, { none: 1 }));
+    const [, known] = /; there are (.*)$/.exec(refused.message);
+    expect(firstCells("docs/options.md").sort()).toEqual(known.split(", ").sort());
+  });
+
+  test("docs/methods.md has every method", () => {
+    const methods = Object.getOwnPropertyNames(IdempotencyKeyService.prototype).filter(
+      (name) =>
+        typeof Object.getOwnPropertyDescriptor(IdempotencyKeyService.prototype, name).value ===
+        "function",
+    );
+    const left = methods.filter((name) => !firstCells("docs/methods.md").includes(name));
+    expect(left).toEqual(["constructor"]);
+  });
+
+  test("docs/errors.md has every code of the types", () => {
+    const [, codes] = /export type IdempotencyErrorCode =([^;]*);/.exec(textOf("index.d.ts"));
+    const named = [...codes.matchAll(/"(\w+)"/g)].map(([, code]) => code);
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((code) => !textOf("docs/errors.md").includes(`\`${code}\``))).toEqual([]);
+  });
+});
+
+function thrown(action) {
+  try {
+    action();
+  } catch (error) {
+    return error;
+  }
+  throw new Error("nothing was thrown");
+}
