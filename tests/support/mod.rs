@@ -32,17 +32,12 @@ impl Database {
     }
 
     pub async fn with_connections(max_connections: usize) -> Self {
-        Self::with_options(max_connections, "").await
-    }
-
-    /// On connections with these settings, each `%20-csetting%3Dvalue`.
-    pub async fn with_options(max_connections: usize, options: &str) -> Self {
         let url = std::env::var("TEST_DATABASE_URL")
             .expect("TEST_DATABASE_URL names the server to test on; `npm test` starts one");
         let schema = format!("test_{}", Uuid::new_v4().simple());
         // The schema is the search path too, and makes the URL, and so the pool, the test's own.
         let separator = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{separator}options=-csearch_path%3D{schema}{options}");
+        let url = format!("{url}{separator}options=-csearch_path%3D{schema}");
         let user = join(&url, max_connections).unwrap();
         let session =
             PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };
