@@ -892,7 +892,7 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                             done.notified().await;
                             Ok(finished("200"))
                         };
-                        medusa_idempotency_key::engine::protocol::stage::run_in_transaction(
+                        medusa_idempotency_key::engine::execution::in_transaction::run_stage(
                             &database, "k7", &turn, 0, work,
                         )
                         .await

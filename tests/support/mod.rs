@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::execution::in_transaction;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
 use medusa_idempotency_key::engine::postgres::pool::{PoolSession, PoolUser};
 use medusa_idempotency_key::engine::postgres::settings::Target;
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::stage::{self, Turn};
+use medusa_idempotency_key::engine::protocol::stage::Turn;
 use medusa_idempotency_key::engine::sql::Sql;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -73,7 +74,7 @@ impl Database {
         W: Fn(Arc<Transaction>) -> F,
         F: Future<Output = Result<Outcome, Error>>,
     {
-        let staged = stage::run_in_transaction(&self.session, key, &Turn::Anybody, 3, work).await;
+        let staged = in_transaction::run_stage(&self.session, key, &Turn::Anybody, 3, work).await;
         staged.map(|staged| staged.key)
     }
 
