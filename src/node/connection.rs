@@ -9,7 +9,7 @@ use napi::bindgen_prelude::Promise;
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
-use crate::engine::postgres::settings::{Parts, PasswordSource, Tls};
+use crate::engine::postgres::target::{Parts, PasswordSource, Tls};
 
 /// The settings of a connection, one by one.
 #[napi(object, object_to_js = false)]

@@ -1,4 +1,4 @@
-//! What the engine is told at construction.
+//! A database, and how to reach it.
 
 use std::borrow::Cow;
 use std::fmt;
