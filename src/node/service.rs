@@ -13,9 +13,10 @@ use super::lease::Lease;
 use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
+use crate::engine::execution::in_transaction;
 use crate::engine::postgres::pool::{PoolSession, PoolUser};
 use crate::engine::postgres::settings::Target;
-use crate::engine::protocol::{operations, stage};
+use crate::engine::protocol::operations;
 use crate::engine::sql::{Isolation, Sql};
 
 /// What a service is opened with.
@@ -93,7 +94,7 @@ impl Service {
                 let (work, environment) = (Arc::clone(&work), environment.clone());
                 async move { callback::run(&work, &transaction, environment).await }
             };
-            let staged = stage::run_in_transaction(&session, &key, &turn, max_retries, work);
+            let staged = in_transaction::run_stage(&session, &key, &turn, max_retries, work);
             staged.await.map(StageAnswer::from)
         });
     }
@@ -115,7 +116,7 @@ impl Service {
         answers.answer(call, async move {
             let isolation =
                 isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
-            stage::in_transaction(&session, isolation, repeat.into(), |transaction| {
+            in_transaction::run(&session, isolation, repeat.into(), |transaction| {
                 let (work, environment) = (Arc::clone(&work), environment.clone());
                 async move { callback::run(&work, &transaction, environment).await.map(drop) }
             })

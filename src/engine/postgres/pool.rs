@@ -5,7 +5,7 @@
 //! makes a call outside of its transaction never waits for itself.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +40,6 @@ pub struct Pool {
     connections: managed::Pool<Connector>,
     max_stages: usize,
     stages: Arc<Semaphore>,
-    gathers_commits: Arc<AtomicBool>,
     users: AtomicUsize,
     calls: AtomicUsize,
     call_ended: Notify,
@@ -116,10 +115,7 @@ impl Drop for PoolUser {
 
 impl Pool {
     fn new(target: Target, max_connections: usize) -> Result<Self, Error> {
-        let gathers_commits = Arc::<AtomicBool>::default();
-        let connector =
-            Connector { target: target.clone(), gathers_commits: Arc::clone(&gathers_commits) };
-        let connections = managed::Pool::builder(connector)
+        let connections = managed::Pool::builder(Connector { target: target.clone() })
             .max_size(max_connections + 1)
             // The connection used last is the warmest.
             .queue_mode(QueueMode::Lifo)
@@ -130,7 +126,6 @@ impl Pool {
             connections,
             max_stages: max_connections,
             stages: Arc::new(Semaphore::new(max_connections)),
-            gathers_commits,
             users: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             call_ended: Notify::new(),
@@ -140,11 +135,6 @@ impl Pool {
     /// Where the pool connects to.
     pub fn target(&self) -> &Target {
         &self.target
-    }
-
-    /// Whether the server waits with each commit for others, as far as is known.
-    pub fn gathers_commits(&self) -> bool {
-        self.gathers_commits.load(Ordering::Relaxed)
     }
 
     /// Whether it was not ended by its last user.
@@ -364,22 +354,6 @@ impl Drop for Connection {
 /// Opens connections for the pool and judges whether an old one is still good.
 struct Connector {
     target: Target,
-    gathers_commits: Arc<AtomicBool>,
-}
-
-/// Whether every commit waits for others, even if there are none. A server may know no such settings.
-const GATHERS_COMMITS: &str = "SELECT coalesce(current_setting('commit_delay', true) <> '0' \
-                               AND current_setting('commit_siblings', true) = '0', false)";
-
-impl Connector {
-    async fn open(&self) -> Result<PgConnection, Error> {
-        let mut connection = self.target.connect().await?;
-        let row = sqlx::raw_sql(GATHERS_COMMITS).fetch_one(&mut connection).await;
-        // Not worth a failure: whoever uses the connection will meet what is wrong with it.
-        let gathers = row.and_then(|row| row.try_get(0)).unwrap_or(false);
-        self.gathers_commits.store(gathers, Ordering::Relaxed);
-        Ok(connection)
-    }
 }
 
 impl managed::Manager for Connector {
@@ -387,7 +361,7 @@ impl managed::Manager for Connector {
     type Error = Error;
 
     async fn create(&self) -> Result<PgConnection, Error> {
-        timeout(CONNECT_TIMEOUT, self.open())
+        timeout(CONNECT_TIMEOUT, self.target.connect())
             .await
             .map_err(|_| Error::timed_out("no connection within 10 s", &self.target))?
     }
