@@ -16,7 +16,7 @@ use crate::engine::execution::group_commit::{GroupCommit, Limits};
 use crate::engine::execution::in_transaction;
 use crate::engine::execution::pool_session::PoolSession;
 use crate::engine::postgres::pool_user::PoolUser;
-use crate::engine::postgres::target::{Parts, Target};
+use crate::engine::postgres::target::Target;
 use crate::engine::protocol::operations;
 use crate::engine::sql::{Isolation, Sql};
 
@@ -25,10 +25,8 @@ use crate::engine::sql::{Isolation, Sql};
 pub struct Settings {
     /// What tells the database from others.
     pub identity: String,
-    /// Where it is, or
-    pub database_url: Option<String>,
-    /// its settings one by one.
-    pub connection: Option<ConnectionParts>,
+    /// How it is reached.
+    pub connection: ConnectionParts,
     pub schema: Option<String>,
     pub max_connections: u32,
     pub max_retries: u32,
@@ -55,10 +53,8 @@ impl Service {
     pub fn new(settings: Settings) -> napi::Result<Self> {
         let max_connections = settings.max_connections as usize;
         let limits = limits(&settings);
-        let target = || match (settings.database_url, settings.connection) {
-            (Some(url), _) => Target::from_url(&url),
-            (None, parts) => Ok(Target::from_parts(parts.map(Parts::from).unwrap_or_default())),
-        };
+        let connection = settings.connection;
+        let target = || Target::try_from(connection);
         let user = PoolUser::join(&settings.identity, max_connections, target).map_err(refused)?;
         let session = PoolSession {
             pool: Arc::clone(user.pool()),
@@ -204,12 +200,6 @@ fn limits(settings: &Settings) -> Limits {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn milliseconds(number: f64) -> Duration {
     Duration::from_millis(number as u64)
-}
-
-/// Checks that a URL names a PostgreSQL database; throws with a message that says what is wrong.
-#[napi(catch_unwind)]
-pub fn check_database_url(url: String) -> napi::Result<()> {
-    Target::from_url(&url).map(drop).map_err(refused)
 }
 
 fn refused(error: Error) -> napi::Error {

@@ -1,6 +1,7 @@
 //! A schema of its own for each test.
 
 use std::future::Future;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -10,10 +11,11 @@ use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
 use medusa_idempotency_key::engine::postgres::pool_user::PoolUser;
-use medusa_idempotency_key::engine::postgres::target::Target;
+use medusa_idempotency_key::engine::postgres::target::{Host, Parts, Target};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::stage::Turn;
 use medusa_idempotency_key::engine::sql::Sql;
+use sqlx::postgres::PgConnectOptions;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -97,9 +99,17 @@ impl Database {
     }
 }
 
-/// The pool of a URL.
+/// The pool of a URL, whose role needs no password.
 pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
-    PoolUser::join(url, max_connections, || Target::from_url(url))
+    let options = PgConnectOptions::from_str(url).expect("a URL");
+    let mut parts = Parts {
+        hosts: vec![Host { name: options.get_host().to_owned(), port: options.get_port() }],
+        user: Some(options.get_username().to_owned()),
+        database: options.get_database().map(str::to_owned),
+        options: options.get_options().map(str::to_owned),
+        ..Parts::default()
+    };
+    PoolUser::join(url, max_connections, || Target::new(&mut parts))
 }
 
 /// Runs SQL of the test's own.
