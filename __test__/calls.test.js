@@ -131,31 +131,3 @@ test("a call that cannot be written as text fails alone", async () => {
     });`);
   expect(seen).toEqual([[1, 1], "too long"]);
 });
-
-test("where commits gather, the calls that follow the first go together", async () => {
-  const begun = await printed(`
-    const begun = [];
-    const session = { begin: (to, calls) => begun.push(JSON.parse(calls).length) > 0 };
-    const one = () => void askTogether(session, {});
-    one();
-    setImmediate(() => {
-      one();
-      one();
-      void Promise.resolve().then(one);
-      setImmediate(() => { console.log(JSON.stringify(begun)); process.exit(); });
-    });`);
-  expect(begun).toEqual([1, 1, 2]);
-});
-
-test("where commits gather, the first call of a go begins at once", async () => {
-  const begun = await printed(`
-    const begun = [];
-    const session = { begin: (to, calls) => begun.push(JSON.parse(calls).length) > 0 };
-    const three = () => { for (let i = 0; i < 3; i += 1) void askTogether(session, {}); };
-    three();
-    setImmediate(() => {
-      three();
-      setImmediate(() => { console.log(JSON.stringify(begun)); process.exit(); });
-    });`);
-  expect(begun).toEqual([3, 1, 2]);
-});

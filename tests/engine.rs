@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::execution::in_transaction;
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, Outcome};
-use medusa_idempotency_key::engine::postgres::pool::PoolSession;
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::stage::{self, Turn};
+use medusa_idempotency_key::engine::protocol::stage::Turn;
 use medusa_idempotency_key::engine::protocol::statement::Request;
 use medusa_idempotency_key::engine::sql::{Isolation, Sql};
 use support::{Database, new_key, recovery_point, text};
@@ -187,7 +188,7 @@ async fn serialization_failures_repeat_the_stage_up_to_max_retries() {
     {
         let key = new_key(database.session()).await;
         let calls = AtomicUsize::new(0);
-        let result = stage::run_in_transaction(
+        let result = in_transaction::run_stage(
             database.session(),
             &key,
             &Turn::Anybody,
@@ -216,7 +217,7 @@ async fn as_many_stages_as_connections_can_each_make_a_call_of_their_own() {
         let all_started = Arc::clone(&all_started);
         stages.push(tokio::spawn(async move {
             let key = new_key(&session).await;
-            stage::run_in_transaction(&session, &key, &Turn::Anybody, MAX_RETRIES, |_| async {
+            in_transaction::run_stage(&session, &key, &Turn::Anybody, MAX_RETRIES, |_| async {
                 all_started.wait().await;
                 new_key(&session).await;
                 Ok(support::finished("200"))
@@ -236,7 +237,7 @@ async fn a_transaction_that_the_server_has_aborted_is_not_said_to_be_committed()
     let database = Database::new().await;
     let session = database.session();
     let result =
-        stage::in_transaction(session, Isolation::ReadCommitted, 0, |transaction| async move {
+        in_transaction::run(session, Isolation::ReadCommitted, 0, |transaction| async move {
             support::insert_effect(&transaction).await?;
             let failed = transaction.enter(ROOT)?.query("SELECT 1/0".to_owned(), Vec::new()).await;
             assert_eq!(failed.unwrap_err().code(), Some("22012"));
@@ -308,7 +309,7 @@ async fn calls_under_way_are_awaited_before_the_commit() {
     let database = Database::new().await;
     let session = database.session();
     let result =
-        stage::in_transaction(session, Isolation::ReadCommitted, 0, |transaction| async move {
+        in_transaction::run(session, Isolation::ReadCommitted, 0, |transaction| async move {
             let entered = transaction.enter(ROOT)?;
             let sql = "SELECT pg_sleep(0.2)".to_owned();
             tokio::spawn(async move {
@@ -351,7 +352,7 @@ async fn a_server_that_answers_no_more_does_not_hang_a_call() {
     tokio::time::pause();
     let errors = [
         operations::retrieve(&session, key.clone()).await.unwrap_err(),
-        stage::run_in_transaction(&session, &key, &Turn::Anybody, 0, |_| async {
+        in_transaction::run_stage(&session, &key, &Turn::Anybody, 0, |_| async {
             Ok(support::finished("200"))
         })
         .await
@@ -379,7 +380,7 @@ async fn the_last_user_ends_the_pool_and_waits_for_running_calls() {
     let stage = tokio::spawn({
         let (session, ended) = (session.clone(), Arc::clone(&ended));
         async move {
-            stage::run_in_transaction(&session, &key, &Turn::Anybody, 0, |_| async {
+            in_transaction::run_stage(&session, &key, &Turn::Anybody, 0, |_| async {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 ended.fetch_add(1, Ordering::SeqCst);
                 Ok(support::finished("200"))

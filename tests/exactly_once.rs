@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::execution::in_transaction;
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
-use medusa_idempotency_key::engine::postgres::pool::PoolSession;
 use medusa_idempotency_key::engine::protocol::lease::{self, Beginning, Lease};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::request;
@@ -92,7 +93,7 @@ async fn stage(
             Ok(outcome)
         }
     };
-    stage::run_in_transaction(database.session(), key, &turn, 3, work).await
+    in_transaction::run_stage(database.session(), key, &turn, 3, work).await
 }
 
 /// Runs a stage that fails after its effect.
@@ -102,7 +103,7 @@ async fn failing_stage(database: &Database, lease: &Arc<Lease>, key: &str) {
         support::insert_effect(&transaction).await?;
         Err(Error::Work { code: None })
     };
-    let staged = stage::run_in_transaction(database.session(), key, &turn, 3, work).await;
+    let staged = in_transaction::run_stage(database.session(), key, &turn, 3, work).await;
     assert!(matches!(staged, Err(Error::Work { .. })), "{staged:?}");
 }
 
@@ -128,7 +129,7 @@ async fn uncommittable_stage(
             Ok(outcome)
         }
     };
-    stage::run_in_transaction(database.session(), key, &turn, 3, work).await.unwrap_err()
+    in_transaction::run_stage(database.session(), key, &turn, 3, work).await.unwrap_err()
 }
 
 async fn begin(database: &Database, isolation: Isolation) -> Arc<Transaction> {
@@ -539,7 +540,7 @@ async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
     initialize(database.session(), &lease, "k").await.unwrap();
     let turn = Turn::Holder(Arc::clone(&lease), None);
     let session = database.session();
-    let staged = stage::run_in_transaction(session, "k", &turn, 0, |transaction| async move {
+    let staged = in_transaction::run_stage(session, "k", &turn, 0, |transaction| async move {
         tokio::time::sleep(Duration::from_millis(350)).await;
         let other = Lease::new(Duration::from_millis(300));
         assert!(is_in_use(&initialize(session, &other, "k").await));

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::{DatabaseError, Error};
 use medusa_idempotency_key::engine::execution::group_commit::{GroupCommit, Limits};
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
-use medusa_idempotency_key::engine::postgres::pool::{Connection, PoolSession};
+use medusa_idempotency_key::engine::postgres::connection::Connection;
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::session::Session;
 use medusa_idempotency_key::engine::protocol::statement::{
@@ -281,29 +282,6 @@ async fn slow_down(session: &PoolSession) {
     .await;
 }
 
-/// One whose server waits with each commit for others.
-async fn where_commits_gather() -> Database {
-    Database::with_options(4, "%20-ccommit_delay%3D4000%20-ccommit_siblings%3D0").await
-}
-
-#[tokio::test]
-async fn where_commits_gather_the_first_call_does_not_wait_for_others() {
-    let database = where_commits_gather().await;
-    slow_down(database.session()).await;
-    let group = group(&database);
-    log_statements(database.session()).await;
-    let hold = group.hold();
-    let mut calls = at_once((0..10).map(|number| run(&group, create(&format!("k{number}")))));
-    let first = tokio::time::timeout(Duration::from_secs(5), calls.remove(0)).await;
-    first.unwrap().unwrap().unwrap();
-    drop(hold);
-    assert!(all(calls).await.iter().all(Result::is_ok));
-    let logged = logged(database.session()).await;
-    let rows: Vec<i64> = logged.into_iter().map(|(_, rows)| rows).collect();
-    assert_eq!(rows, [1, 9]);
-    database.drop().await;
-}
-
 #[tokio::test]
 async fn where_the_disk_is_only_slow_all_calls_go_together() {
     let database = Database::new().await;
@@ -321,25 +299,6 @@ async fn where_the_disk_is_only_slow_all_calls_go_together() {
     let rows: Vec<i64> =
         logged(database.session()).await.into_iter().map(|(_, rows)| rows).collect();
     assert_eq!(rows, [10; 100]);
-    database.drop().await;
-}
-
-#[tokio::test]
-async fn where_commits_gather_the_others_follow_before_the_first_is_answered() {
-    let database = where_commits_gather().await;
-    let session = database.session();
-    slow_down(session).await;
-    let group = group(&database);
-    for round in 0..20 {
-        let hold = group.hold();
-        let calls = at_once((0..10).map(|n| run(&group, create(&format!("k{round}-{n}")))));
-        // Long enough for the first to be on its way.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        drop(hold);
-        assert!(all(calls).await.iter().all(Result::is_ok));
-    }
-    // Not in every round: on a busy machine the first may be answered before the others are sent.
-    assert!(overlapping(session).await > 0);
     database.drop().await;
 }
 
@@ -934,7 +893,7 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                             done.notified().await;
                             Ok(finished("200"))
                         };
-                        medusa_idempotency_key::engine::protocol::stage::run_in_transaction(
+                        medusa_idempotency_key::engine::execution::in_transaction::run_stage(
                             &database, "k7", &turn, 0, work,
                         )
                         .await

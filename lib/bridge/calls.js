@@ -64,9 +64,6 @@ const MOST = 512;
 /** The calls that others may join, by the session that they go through. */
 const gatherings = new Map();
 
-/** The sessions whose server waits with each commit for others: the first call has it begin. */
-const eager = new WeakSet();
-
 /**
  * Makes a native call.
  *
@@ -107,9 +104,6 @@ function askTogether(session, operation, lease, long) {
     calls.add(resolve, operation, lease, long);
     if (!others) {
       gatherings.set(session, calls);
-      if (eager.has(session)) {
-        calls.begin(session);
-      }
       calls.begun = beginTogether(session, calls);
     }
   });
@@ -154,20 +148,11 @@ class Calls {
     const calls = this.#list;
     const leases = this.#leases;
     const long = this.#long;
-    if (calls.length === 0) {
-      return;
-    }
     this.#list = [];
     this.#leases = [];
     this.#long = [];
     for (const [text, some] of textsOf(calls)) {
-      beginCalls(some, () => {
-        if (session.begin(toAnswers(), text(), leases, long)) {
-          eager.add(session);
-        } else {
-          eager.delete(session);
-        }
-      });
+      beginCalls(some, () => session.begin(toAnswers(), text(), leases, long));
     }
   }
 }

@@ -1,9 +1,9 @@
 "use strict";
 
-const { randomUUID } = require("node:crypto");
-const { parse } = require("pg-connection-string");
-const { checkDatabaseUrl } = require("../bridge/binding");
+const { createHash, randomUUID } = require("node:crypto");
 const { medusaError } = require("../errors/errors");
+const { tlsOf } = require("./tls");
+const { fieldsOf } = require("./url");
 
 /** TypeORM's options are the same object for a whole DataSource. */
 const ofOptions = new WeakMap();
@@ -24,7 +24,7 @@ const COPY = randomUUID();
 function connectionOf(settings, manager, projectConfig) {
   const { databaseUrl, schema } = settings;
   if (databaseUrl) {
-    return { identity: databaseUrl, databaseUrl, schema };
+    return withSchema(connectionOfUrl(OPTION, databaseUrl), schema);
   }
   const dataSource = manager?.connection?.options;
   if (dataSource?.type === "postgres") {
@@ -41,16 +41,26 @@ function connectionOf(settings, manager, projectConfig) {
       "no_database",
     );
   }
-  checkUrl("DATABASE_URL", url);
-  return { identity: url, databaseUrl: url, schema };
+  return withSchema(connectionOfUrl("DATABASE_URL", url), schema);
 }
 
+const OPTION = "medusa-idempotency-key: databaseUrl";
+
 /** Refuses what is no URL of a database; the message does not repeat it, as it may hold a password. */
-function checkUrl(name, url) {
+function checkUrl(url) {
+  connectionOfUrl(OPTION, url);
+}
+
+function connectionOfUrl(name, url) {
+  return named(name, () => fromPg({ connectionString: url }));
+}
+
+/** Says where a setting that is refused comes from. */
+function named(source, read) {
   try {
-    checkDatabaseUrl(url);
+    return read();
   } catch (error) {
-    throw medusaError("invalid_argument", `${name} ${error.message}`, "invalid_option");
+    throw medusaError("invalid_argument", `${source} ${error.message}`, "invalid_option");
   }
 }
 
@@ -61,7 +71,7 @@ function withSchema(connection, schema) {
 function connectionOfDataSource(options) {
   let connection = ofOptions.get(options);
   if (!connection) {
-    connection = fromTypeOrm(options);
+    connection = named("the DataSource", () => fromTypeOrm(options));
     ofOptions.set(options, connection);
   }
   return connection;
@@ -69,39 +79,64 @@ function connectionOfDataSource(options) {
 
 /** The config that Medusa would make a DataSource of. */
 function connectionOfProject({ database_url, database_schema, database_extra, database_database }) {
-  return fromTypeOrm({
-    url: database_url,
-    schema: database_schema,
-    extra: database_extra,
-    database: database_database,
-  });
+  return named("Medusa's config (database_url, database_extra)", () =>
+    fromTypeOrm({
+      url: database_url,
+      schema: database_schema,
+      extra: database_extra,
+      database: database_database,
+    }),
+  );
 }
 
-/** As TypeORM passes its options on to `pg`, where what the URL says comes last. */
+/** As TypeORM passes its options on to `pg`. With replication the keys are on the master. */
 function fromTypeOrm(options) {
-  const { url, schema, extra = {} } = options;
-  const fields = {
-    host: options.host,
-    port: options.port,
-    user: options.username,
-    password: options.password,
-    database: options.database,
-    ssl: options.ssl,
-    application_name: options.applicationName,
+  const { replication, schema, applicationName, extra } = options;
+  const server = replication?.master ?? options;
+  const connection = fromPg({
+    connectionString: server.url,
+    host: server.host,
+    port: server.port,
+    user: server.username,
+    password: server.password,
+    database: server.database,
+    ssl: server.ssl ?? extra?.connection?.ssl,
+    application_name: applicationName ?? server.applicationName,
     ...extra,
-    ...(url ? given(parse(url)) : {}),
+  });
+  return schema ? { ...connection, schema } : connection;
+}
+
+/** As `pg` takes its settings, where what the URL says comes last. */
+function fromPg({ connectionString, ...settings }) {
+  const fields = {
+    ...settings,
+    ...(connectionString === undefined ? {} : given(fieldsOf(connectionString))),
   };
+  const host = fields.host || process.env.PGHOST || "localhost";
+  const port = portOf(fields.port || process.env.PGPORT || 5432);
   const connection = {
-    host: fields.host || process.env.PGHOST || "localhost",
-    port: Number(fields.port || process.env.PGPORT || 5432),
+    hosts: fields.hosts?.map((one) => ({ host: one.host, port: one.port ?? port })) ?? [
+      { host, port },
+    ],
+    targetSession: fields.targetSession,
     user: fields.user || undefined,
     ...passwordOf(fields.password),
     database: fields.database || undefined,
     options: fields.options || undefined,
-    applicationName: fields.application_name || undefined,
-    tls: tlsOf(fields.ssl ?? sslOfEnvironment()),
+    applicationName: fields.application_name || fields.fallback_application_name || undefined,
+    tls: tlsOf(fields.ssl ?? sslOfEnvironment(), host),
+    isPooled: fields.isPooled,
   };
-  return { identity: identityOf(connection), connection, schema: schema || undefined };
+  return { identity: identityOf(connection), connection, schema: fields.schema };
+}
+
+function portOf(given) {
+  const port = Number(given);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new Error("has a port that is no number from 1 to 65535");
+  }
+  return port;
 }
 
 function given(fields) {
@@ -114,29 +149,6 @@ function passwordOf(password) {
     return { password: password || undefined };
   }
   return { passwordFunction: async () => String(await password()) };
-}
-
-/** `ssl` in all the forms that `pg` takes. */
-function tlsOf(ssl) {
-  if (!ssl || ssl === "false" || ssl === "0") {
-    return undefined;
-  }
-  if (typeof ssl !== "object") {
-    return { verify: ssl !== "no-verify" };
-  }
-  return {
-    verify: ssl.rejectUnauthorized !== false,
-    ca: pem(ssl.ca),
-    cert: pem(ssl.cert),
-    key: pem(ssl.key),
-  };
-}
-
-function pem(value) {
-  if (Array.isArray(value)) {
-    return value.map(pem).join("\n");
-  }
-  return value === undefined || value === null ? undefined : String(value);
 }
 
 function sslOfEnvironment() {
@@ -153,10 +165,12 @@ function sslOfEnvironment() {
   }
 }
 
+/** A digest, as it is a key of the process's pools for good, and the password is in it. */
 function identityOf(connection) {
-  return JSON.stringify(connection, (_, value) =>
+  const text = JSON.stringify(connection, (_, value) =>
     typeof value === "function" ? `function ${COPY} ${numberOf(value)}` : value,
   );
+  return createHash("sha256").update(text).digest("hex");
 }
 
 function numberOf(passwordFunction) {

@@ -118,7 +118,7 @@ function databaseUrl(name, value) {
   if (typeof value !== "string") {
     throw invalid(`${name} has to be a string, not ${typeof value}`);
   }
-  checkUrl("medusa-idempotency-key: databaseUrl", value);
+  checkUrl(value);
 }
 
 function nonEmptyText(name, value) {

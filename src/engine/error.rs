@@ -5,7 +5,7 @@ use std::io;
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-use crate::engine::postgres::settings::Target;
+use crate::engine::postgres::target::Target;
 
 /// Serialization failure: the transaction may be repeated.
 pub const SERIALIZATION_FAILURE: &str = "40001";
@@ -124,7 +124,10 @@ impl Error {
             sqlx::Error::Database(error) => Self::from_server(error.as_ref(), target),
             sqlx::Error::Io(error) => Self::Connection {
                 code: io_code(&error),
-                message: format!("lost or could not reach PostgreSQL at {target}: {error}"),
+                message: format!(
+                    "lost or could not reach PostgreSQL at {target}: {}",
+                    reason_of(&error)
+                ),
             },
             sqlx::Error::Configuration(error) => Self::InvalidArgument(format!(
                 "the connection settings of {target} are not usable: {error}"
@@ -336,6 +339,18 @@ pub fn is_stale_statement(error: &sqlx::Error) -> bool {
 /// Whether the server ends the connection with this error.
 fn is_fatal(error: &PgDatabaseError) -> bool {
     matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+}
+
+/// What rustls says of a certificate that OpenSSL would take, in words that help.
+fn reason_of(error: &io::Error) -> String {
+    let text = error.to_string();
+    if text.contains("CaUsedAsEndEntity") {
+        return format!(
+            "{text}: the server's certificate is an authority's. Make one for the server (with \
+             basicConstraints=CA:FALSE), or set ssl.rejectUnauthorized to false"
+        );
+    }
+    text
 }
 
 /// The name by which Node calls a system error.

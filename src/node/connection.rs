@@ -9,13 +9,15 @@ use napi::bindgen_prelude::Promise;
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
-use crate::engine::postgres::settings::{Parts, PasswordSource, Tls};
+use crate::engine::error::Error;
+use crate::engine::postgres::target::{Host, Parts, PasswordSource, Target, Tls, Verify};
 
 /// The settings of a connection, one by one.
 #[napi(object, object_to_js = false)]
 pub struct ConnectionParts {
-    pub host: Option<String>,
-    pub port: Option<u16>,
+    pub hosts: Vec<HostParts>,
+    /// libpq's `target_session_attrs`.
+    pub target_session: Option<String>,
     pub user: Option<String>,
     pub password: Option<String>,
     /// Asked for the password of each connection.
@@ -27,10 +29,19 @@ pub struct ConnectionParts {
     pub tls: Option<TlsParts>,
 }
 
+/// Where a server is.
+#[napi(object, object_to_js = false)]
+pub struct HostParts {
+    pub host: String,
+    pub port: u16,
+}
+
 /// How a connection is encrypted.
 #[napi(object, object_to_js = false)]
 pub struct TlsParts {
-    pub verify: bool,
+    /// libpq's `sslmode`.
+    #[napi(ts_type = "'require' | 'verify-ca' | 'verify-full'")]
+    pub mode: String,
     pub ca: Option<String>,
     pub cert: Option<String>,
     pub key: Option<String>,
@@ -39,23 +50,38 @@ pub struct TlsParts {
 /// Weak: the pool does not keep the process alive.
 type PasswordFunction = ThreadsafeFunction<(), Promise<String>, (), Status, false, true>;
 
-impl From<ConnectionParts> for Parts {
-    fn from(parts: ConnectionParts) -> Self {
+impl TryFrom<ConnectionParts> for Target {
+    type Error = Error;
+
+    fn try_from(parts: ConnectionParts) -> Result<Self, Error> {
         let password_source = parts.password_function.map(|function| {
             let source: Arc<dyn PasswordSource> = Arc::new(FromJavaScript(function));
             source
         });
-        Self {
-            host: parts.host,
-            port: parts.port,
+        let hosts = parts.hosts.into_iter();
+        let session = parts.target_session.as_deref().map(str::parse).transpose()?;
+        Self::new(&mut Parts {
+            hosts: hosts.map(|HostParts { host, port }| Host { name: host, port }).collect(),
+            session: session.unwrap_or_default(),
             user: parts.user,
             password: parts.password,
             password_source,
             database: parts.database,
             options: parts.options,
             application_name: parts.application_name,
-            tls: parts.tls.map(|TlsParts { verify, ca, cert, key }| Tls { verify, ca, cert, key }),
-        }
+            tls: parts.tls.map(Tls::from),
+        })
+    }
+}
+
+impl From<TlsParts> for Tls {
+    fn from(TlsParts { mode, ca, cert, key }: TlsParts) -> Self {
+        let verify = match mode.as_str() {
+            "require" => Verify::Nothing,
+            "verify-ca" => Verify::Authority,
+            _ => Verify::Host,
+        };
+        Self { verify, ca, cert, key }
     }
 }
 

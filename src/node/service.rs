@@ -13,9 +13,11 @@ use super::lease::Lease;
 use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
-use crate::engine::postgres::pool::{PoolSession, PoolUser};
-use crate::engine::postgres::settings::{Parts, Target};
-use crate::engine::protocol::{operations, stage};
+use crate::engine::execution::in_transaction;
+use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::postgres::pool_user::PoolUser;
+use crate::engine::postgres::target::Target;
+use crate::engine::protocol::operations;
 use crate::engine::sql::{Isolation, Sql};
 
 /// What a service is opened with.
@@ -23,10 +25,8 @@ use crate::engine::sql::{Isolation, Sql};
 pub struct Settings {
     /// What tells the database from others.
     pub identity: String,
-    /// Where it is, or
-    pub database_url: Option<String>,
-    /// its settings one by one.
-    pub connection: Option<ConnectionParts>,
+    /// How it is reached.
+    pub connection: ConnectionParts,
     pub schema: Option<String>,
     pub max_connections: u32,
     pub max_retries: u32,
@@ -53,10 +53,8 @@ impl Service {
     pub fn new(settings: Settings) -> napi::Result<Self> {
         let max_connections = settings.max_connections as usize;
         let limits = limits(&settings);
-        let target = || match (settings.database_url, settings.connection) {
-            (Some(url), _) => Target::from_url(&url),
-            (None, parts) => Ok(Target::from_parts(parts.map(Parts::from).unwrap_or_default())),
-        };
+        let connection = settings.connection;
+        let target = || Target::try_from(connection);
         let user = PoolUser::join(&settings.identity, max_connections, target).map_err(refused)?;
         let session = PoolSession {
             pool: Arc::clone(user.pool()),
@@ -97,7 +95,7 @@ impl Service {
                 let (work, environment) = (Arc::clone(&work), environment.clone());
                 async move { callback::run(&work, &transaction, environment).await }
             };
-            let staged = stage::run_in_transaction(&session, &key, &turn, max_retries, work);
+            let staged = in_transaction::run_stage(&session, &key, &turn, max_retries, work);
             staged.await.map(StageAnswer::from)
         });
     }
@@ -119,7 +117,7 @@ impl Service {
         answers.answer(call, async move {
             let isolation =
                 isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
-            stage::in_transaction(&session, isolation, repeat.into(), |transaction| {
+            in_transaction::run(&session, isolation, repeat.into(), |transaction| {
                 let (work, environment) = (Arc::clone(&work), environment.clone());
                 async move { callback::run(&work, &transaction, environment).await.map(drop) }
             })
@@ -202,12 +200,6 @@ fn limits(settings: &Settings) -> Limits {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn milliseconds(number: f64) -> Duration {
     Duration::from_millis(number as u64)
-}
-
-/// Checks that a URL names a PostgreSQL database; throws with a message that says what is wrong.
-#[napi(catch_unwind)]
-pub fn check_database_url(url: String) -> napi::Result<()> {
-    Target::from_url(&url).map(drop).map_err(refused)
 }
 
 fn refused(error: Error) -> napi::Error {

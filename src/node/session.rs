@@ -63,8 +63,6 @@ impl Session {
     /// Begins operations in their order; those on the pool share statements. `calls` is a JSON list of
     /// them, each a list: the call's number, the operation, which of the leases is its flow's, and which
     /// of the long texts are its own.
-    ///
-    /// Answers whether the first of those that come next should not wait for the others.
     #[napi(catch_unwind)]
     pub fn begin(
         &self,
@@ -72,7 +70,7 @@ impl Session {
         calls: String,
         leases: Vec<ClassInstance<'_, Lease>>,
         mut long: Vec<Vec<Option<String>>>,
-    ) -> napi::Result<bool> {
+    ) -> napi::Result<()> {
         let calls: Vec<(u32, Operation, Option<usize>, Option<usize>)> = read(&calls)?;
         let hold = match &self.place {
             Place::Pool(pool) if calls.len() > 1 => Some(pool.hold()),
@@ -89,10 +87,7 @@ impl Session {
             });
         }
         answers.within(|| drop(hold));
-        match &self.place {
-            Place::Pool(pool) => Ok(pool.gathers_commits()),
-            _ => Ok(false),
-        }
+        Ok(())
     }
 
     /// Begins an operation in a transaction that JavaScript holds.

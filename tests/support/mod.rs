@@ -1,17 +1,21 @@
 //! A schema of its own for each test.
 
 use std::future::Future;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::Mutex;
 
 use medusa_idempotency_key::engine::error::Error;
+use medusa_idempotency_key::engine::execution::in_transaction;
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
-use medusa_idempotency_key::engine::postgres::pool::{PoolSession, PoolUser};
-use medusa_idempotency_key::engine::postgres::settings::Target;
+use medusa_idempotency_key::engine::postgres::pool_user::PoolUser;
+use medusa_idempotency_key::engine::postgres::target::{Host, Parts, Target};
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::stage::{self, Turn};
+use medusa_idempotency_key::engine::protocol::stage::Turn;
 use medusa_idempotency_key::engine::sql::Sql;
+use sqlx::postgres::PgConnectOptions;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -32,17 +36,12 @@ impl Database {
     }
 
     pub async fn with_connections(max_connections: usize) -> Self {
-        Self::with_options(max_connections, "").await
-    }
-
-    /// On connections with these settings, each `%20-csetting%3Dvalue`.
-    pub async fn with_options(max_connections: usize, options: &str) -> Self {
         let url = std::env::var("TEST_DATABASE_URL")
             .expect("TEST_DATABASE_URL names the server to test on; `npm test` starts one");
         let schema = format!("test_{}", Uuid::new_v4().simple());
         // The schema is the search path too, and makes the URL, and so the pool, the test's own.
         let separator = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{separator}options=-csearch_path%3D{schema}{options}");
+        let url = format!("{url}{separator}options=-csearch_path%3D{schema}");
         let user = join(&url, max_connections).unwrap();
         let session =
             PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };
@@ -78,7 +77,7 @@ impl Database {
         W: Fn(Arc<Transaction>) -> F,
         F: Future<Output = Result<Outcome, Error>>,
     {
-        let staged = stage::run_in_transaction(&self.session, key, &Turn::Anybody, 3, work).await;
+        let staged = in_transaction::run_stage(&self.session, key, &Turn::Anybody, 3, work).await;
         staged.map(|staged| staged.key)
     }
 
@@ -100,9 +99,17 @@ impl Database {
     }
 }
 
-/// The pool of a URL.
+/// The pool of a URL, whose role needs no password.
 pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
-    PoolUser::join(url, max_connections, || Target::from_url(url))
+    let options = PgConnectOptions::from_str(url).expect("a URL");
+    let mut parts = Parts {
+        hosts: vec![Host { name: options.get_host().to_owned(), port: options.get_port() }],
+        user: Some(options.get_username().to_owned()),
+        database: options.get_database().map(str::to_owned),
+        options: options.get_options().map(str::to_owned),
+        ..Parts::default()
+    };
+    PoolUser::join(url, max_connections, || Target::new(&mut parts))
 }
 
 /// Runs SQL of the test's own.

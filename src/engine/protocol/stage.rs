@@ -1,24 +1,13 @@
-//! Work stages: lock the row, run the work, record its outcome, repeat what may be repeated.
+//! Work stages: lock the row, run the work, record its outcome.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
-
-use backon::{ExponentialBuilder, Retryable as _};
 
 use crate::engine::error::Error;
-use crate::engine::execution::transaction::{ROOT, Transaction};
 use crate::engine::key::{Columns, FINISHED, IdempotencyKey, Outcome};
-use crate::engine::postgres::pool::PoolSession;
 use crate::engine::protocol::lease::{Holding, Lease, Standing};
 use crate::engine::protocol::session::Session;
 use crate::engine::protocol::statement::{LeaseChange, Place, Row, Statement};
-use crate::engine::sql::Isolation;
-
-/// The first pause before a transaction is repeated; each further one is twice as long, and all of
-/// them are jittered, so that those who clashed do not clash again.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Whose turn it is to run a stage.
 #[derive(Clone)]
@@ -196,116 +185,4 @@ async fn record(
         rows = session.run(update(None)).await?;
     }
     rows.into_iter().next().ok_or_else(|| Error::NotFound(key.to_owned()))
-}
-
-/// Runs work in a transaction of its own and commits it, or rolls it back when the work fails.
-/// A serialization failure or a deadlock repeats it up to `max_retries` times.
-///
-/// # Errors
-/// The last try's: the work's own, or the commit's.
-pub async fn in_transaction<T, W, F>(
-    session: &PoolSession,
-    isolation: Isolation,
-    max_retries: usize,
-    work: W,
-) -> Result<T, Error>
-where
-    W: Fn(Arc<Transaction>) -> F,
-    F: Future<Output = Result<T, Error>>,
-{
-    let once = || async {
-        let sql = Arc::clone(&session.sql);
-        let transaction = Transaction::begin(&session.pool, sql, isolation).await;
-        let transaction = transaction.map_err(Failed::for_good)?;
-        let result = match work(Arc::clone(&transaction)).await {
-            Ok(result) => transaction.commit().await.map(|()| result),
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(result) => Ok(result),
-            Err(error) => {
-                // The first error is the one to report; a connection that is lost rolls back.
-                let _ = transaction.roll_back().await;
-                Err(Failed {
-                    repeat: error.is_serialization_failure(),
-                    stale: transaction.is_stale().await,
-                    error,
-                })
-            }
-        }
-    };
-    let tries = || {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(SHORTEST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_max_times(max_retries)
-            .with_jitter();
-        once.retry(pauses).sleep(tokio::time::sleep).when(|failed: &Failed| failed.repeat)
-    };
-    // Not counted as a retry: each one closes a connection whose statements are of no more use.
-    for _ in 0..=session.pool.max_connections() {
-        match tries().await {
-            Err(Failed { stale: true, .. }) => {}
-            result => return result.map_err(|failed| failed.error),
-        }
-    }
-    tries().await.map_err(|failed| failed.error)
-}
-
-/// Why one try failed, and whether another may succeed.
-struct Failed {
-    error: Error,
-    repeat: bool,
-    stale: bool,
-}
-
-impl Failed {
-    fn for_good(error: Error) -> Self {
-        Self { error, repeat: false, stale: false }
-    }
-}
-
-/// Runs one stage of a key's request in a transaction of its own.
-///
-/// # Errors
-/// As [`run`] and [`in_transaction`].
-pub async fn run_in_transaction<W, F>(
-    session: &PoolSession,
-    key: &str,
-    turn: &Turn,
-    max_retries: usize,
-    work: W,
-) -> Result<Staged, Error>
-where
-    W: Fn(Arc<Transaction>) -> F,
-    F: Future<Output = Result<Outcome, Error>>,
-{
-    let lease = match turn {
-        Turn::Anybody => None,
-        Turn::Holder(lease, _) => Some((lease, lease.known())),
-    };
-    let staged = in_transaction(session, Isolation::ReadCommitted, max_retries, |transaction| {
-        let work = work(Arc::clone(&transaction));
-        async move {
-            // Not before the transaction: while the flow waits for a connection, it is renewed.
-            let _stage = match turn {
-                Turn::Anybody => None,
-                Turn::Holder(lease, _) => Some(lease.stage().await),
-            };
-            let scope = transaction.enter(ROOT)?;
-            run(&scope, key, turn, work).await
-        }
-    })
-    .await;
-    match (lease, &staged) {
-        (Some((lease, _)), Ok(_)) => {
-            lease.settled();
-            if lease.is_finished() {
-                lease.ended();
-            }
-        }
-        (Some((lease, before)), Err(_)) => lease.unsettled(&before),
-        (None, _) => {}
-    }
-    staged
 }

@@ -24,8 +24,9 @@ use self::call::Answer;
 pub use self::queue::Hold;
 use self::queue::{Flight, Queue, RowWait, Ticket, Turn};
 use crate::engine::error::Error;
-use crate::engine::postgres::pool::{Pool, PoolSession};
-use crate::engine::postgres::settings::LOCK_TIMEOUT;
+use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::postgres::pool::Pool;
+use crate::engine::postgres::target::LOCK_TIMEOUT;
 use crate::engine::protocol::session::{Running, Session};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch as batch_sql;
@@ -57,10 +58,6 @@ pub struct Limits {
     pub min_further_batch: usize,
     /// How many are when those that wait fill one with their bytes.
     pub max_long_flights: usize,
-    /// How many statements are under way at once where the server waits with each commit for others.
-    pub max_gathered_flights: usize,
-    /// How many callers have to wait there for a statement to be sent while another is under way.
-    pub min_gathered_batch: usize,
 }
 
 impl Default for Limits {
@@ -72,8 +69,6 @@ impl Default for Limits {
             max_flights: 2,
             min_further_batch: 256,
             max_long_flights: 3,
-            max_gathered_flights: 3,
-            min_gathered_batch: 16,
         }
     }
 }
@@ -120,12 +115,6 @@ impl GroupCommit {
         self.0.queue.hold()
     }
 
-    /// Whether the server waits with each commit for others: the sooner the first of them begins, the
-    /// sooner all of them end.
-    pub fn gathers_commits(&self) -> bool {
-        self.0.session.pool.gathers_commits()
-    }
-
     /// The pool.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.0.session.pool
@@ -149,8 +138,6 @@ impl Session for GroupCommit {
 impl Group {
     fn new(session: PoolSession, limits: Limits) -> Arc<Self> {
         let row_waits = (session.pool.max_connections() / 2).max(1);
-        let pool = Arc::clone(&session.pool);
-        let gathers_commits = move || pool.gathers_commits();
         Arc::new_cyclic(|group: &Weak<Self>| {
             let group = group.clone();
             let launch = move |flight: Flight| {
@@ -161,7 +148,7 @@ impl Group {
             Self {
                 session,
                 limits,
-                queue: Arc::new(Queue::new(limits, Box::new(gathers_commits), Box::new(launch))),
+                queue: Arc::new(Queue::new(limits, Box::new(launch))),
                 gate: tokio::sync::Mutex::default(),
                 room: Arc::new(Semaphore::new(limits.max_queued)),
                 alone: Arc::new(Semaphore::new(MAX_ALONE)),

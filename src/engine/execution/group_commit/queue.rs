@@ -59,8 +59,6 @@ struct State {
 pub struct Queue {
     state: Mutex<State>,
     limits: Limits,
-    /// Whether the server waits with each commit for others.
-    gathers_commits: Box<dyn Fn() -> bool + Send + Sync>,
     /// Begins a flight of its own.
     launch: Box<dyn Fn(Flight) + Send + Sync>,
 }
@@ -101,12 +99,8 @@ pub enum Ticket {
 
 impl Queue {
     /// A queue that calls `launch` when there are calls and too few flights.
-    pub fn new(
-        limits: Limits,
-        gathers_commits: Box<dyn Fn() -> bool + Send + Sync>,
-        launch: Box<dyn Fn(Flight) + Send + Sync>,
-    ) -> Self {
-        Self { state: Mutex::default(), limits, gathers_commits, launch }
+    pub fn new(limits: Limits, launch: Box<dyn Fn(Flight) + Send + Sync>) -> Self {
+        Self { state: Mutex::default(), limits, launch }
     }
 
     /// Takes a call in. `text` writes the SQL of a kind that has not been met before.
@@ -130,7 +124,7 @@ impl Queue {
         let behind_row = known.row_awaited && manner == Manner::Write;
         let admitted = !behind_row && known.behind.is_empty() && known.admits(manner);
         if admitted
-            && (!held || (self.gathers_commits)())
+            && !held
             && state.flights == 0
             && state.nobody_waits()
             && let Ok(runtime) = Handle::try_current()
@@ -153,7 +147,7 @@ impl Queue {
             known.hold(manner);
             call.turn = Some(Turn { queue: Arc::clone(self), key });
             state.push(kind, call);
-            self.launch(guard, None, false);
+            self.launch(guard, None);
         } else if behind_row {
             known.behind_row.push_back((kind, manner, call));
         } else {
@@ -186,7 +180,7 @@ impl Queue {
         let call = Call { statement, turn, skips: true, bytes, number, reply, room: None };
         state.lane(kind, self.limits.max_batch_rows, text);
         state.push(kind, call);
-        self.launch(state, None, false);
+        self.launch(state, None);
         answer
     }
 
@@ -196,7 +190,7 @@ impl Queue {
         let mut guard = self.state();
         let state = &mut *guard;
         let batch = loop {
-            let last = self.last(state);
+            let last = state.let_go;
             let firsts = state.lanes.iter_mut().filter_map(|lane| Some((lane.first()?, lane)));
             let (first, lane) = firsts.min_by_key(|(first, _)| *first)?;
             if first > last {
@@ -242,13 +236,8 @@ impl Queue {
     }
 
     /// Launches a flight if there are calls for one.
-    fn launch(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        runtime: Option<&Handle>,
-        all: bool,
-    ) {
-        if !self.has_flight(&state, all) {
+    fn launch(self: &Arc<Self>, mut state: MutexGuard<'_, State>, runtime: Option<&Handle>) {
+        if !self.has_flight(&state) {
             return;
         }
         // Without a runtime nothing is under way; the next call brings one.
@@ -261,28 +250,18 @@ impl Queue {
 
     /// Whether one more statement under way is worth it. The first always is. A further one is if it
     /// would be a large batch, of calls or of bytes: many small ones are slower than few large ones.
-    /// Where the server waits for other commits, a smaller one is, or `all` that came together.
-    fn has_flight(&self, state: &State, all: bool) -> bool {
+    fn has_flight(&self, state: &State) -> bool {
         let limits = &self.limits;
         let is_long = state.bytes() >= limits.max_batch_bytes;
-        let (most, batch) = match (self.gathers_commits)() {
-            true if all => (limits.max_gathered_flights, 1),
-            true if !state.holds.is_empty() => (1, 1),
-            true => (limits.max_gathered_flights, limits.min_gathered_batch),
-            false if is_long => (limits.max_long_flights, 1),
+        let (most, batch) = match is_long {
+            true => (limits.max_long_flights, 1),
             false => (limits.max_flights, limits.min_further_batch),
         };
         let enough = match state.flights {
             0 => true,
             flights => flights < most && state.waiting() >= batch,
         };
-        enough && state.has_batch(self.last(state))
-    }
-
-    /// The last call that may go. Where the server waits for other commits, held calls do not wait: what
-    /// goes at once has it begin, and the rest catches up.
-    fn last(&self, state: &State) -> u64 {
-        if (self.gathers_commits)() { u64::MAX } else { state.let_go }
+        enough && state.has_batch(state.let_go)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -370,7 +349,7 @@ impl Drop for Turn {
             key.let_go();
         }
         state.go_on(&self.queue, self.key);
-        self.queue.launch(state, None, false);
+        self.queue.launch(state, None);
     }
 }
 
@@ -384,7 +363,7 @@ impl Drop for RowWait {
             }
         }
         state.go_on(&self.queue, self.key);
-        self.queue.launch(state, None, false);
+        self.queue.launch(state, None);
     }
 }
 
@@ -395,7 +374,7 @@ impl Drop for Hold {
             state.holds.swap_remove(index);
         }
         state.let_all_go();
-        self.queue.launch(state, None, true);
+        self.queue.launch(state, None);
     }
 }
 
@@ -417,7 +396,7 @@ impl Drop for Flight {
         state.flights -= 1;
         // One that has never begun was on a runtime that is shutting down: so would the next be.
         if self.begun {
-            self.queue.launch(state, Some(&self.runtime), false);
+            self.queue.launch(state, Some(&self.runtime));
         }
     }
 }
