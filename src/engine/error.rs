@@ -5,7 +5,7 @@ use std::io;
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-use crate::engine::postgres::settings::Target;
+use crate::engine::postgres::target::Target;
 
 /// Serialization failure: the transaction may be repeated.
 pub const SERIALIZATION_FAILURE: &str = "40001";

@@ -17,7 +17,7 @@ use sqlx::{
 };
 
 use crate::engine::error::{DatabaseError, Error};
-use crate::engine::postgres::pool::Connection;
+use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::value::{self, Encoded, Parameter, Rows, oid};
 
 /// Parameters and results that the server has to convert, so many a statement: its limit for
