@@ -21,17 +21,27 @@ const { tarballsFor } = require("./tarballs");
 
 const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
-/** Projects whose other files are an example's, which depends on this repository's folder. */
-const EXAMPLES = { "medusa-v1": path.join(ROOT, "examples/medusa-v1") };
+const MEDUSA_EXAMPLE = path.join(ROOT, "examples/medusa-v1");
+/** Folders whose files a project has beside its own. */
+const BASES = {
+  "medusa-v1": [MEDUSA_EXAMPLE],
+  "medusa-v1-alone": [MEDUSA_EXAMPLE],
+  "medusa-v1-strict": [MEDUSA_EXAMPLE, path.join(PROJECTS, "medusa-v1")],
+  "next-webpack": [path.join(PROJECTS, "next")],
+};
+/** Does not have this package: whether what fails is Medusa's own. */
+const WITHOUT_PACKAGE = "medusa-v1-alone";
 const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
 /** With which package managers, where that is not all of Node's. */
 const MANAGERS_OF = {
   commonjs: Object.keys(MANAGERS),
   esm: Object.keys(MANAGERS),
-  // Medusa v1 finds its own migrations only in a flat node_modules.
-  "medusa-v1": ["npm", "yarn-node-modules"],
+  "medusa-v1": ["npm", "pnpm-hoist", "yarn-node-modules"],
+  "medusa-v1-alone": ["yarn-pnp"],
+  "medusa-v1-strict": ["pnpm"],
   // Turbopack does not know Plug'n'Play.
   next: OF_NODE.filter((manager) => manager !== "yarn-pnp"),
+  "next-webpack": ["yarn-pnp"],
   "package-checks": ["npm"],
 };
 const SETTINGS = { max_connections: 300, fsync: "off" };
@@ -128,10 +138,7 @@ async function openDatabase() {
 async function testProject(project, name, { work, tools, registry, databaseUrl }) {
   const folder = path.join(work, `${project}-${name}`);
   const manager = MANAGERS[name](tools);
-  if (EXAMPLES[project]) {
-    copyExample(EXAMPLES[project], folder);
-  }
-  fs.cpSync(path.join(PROJECTS, project), folder, { recursive: true });
+  copyProject(project, folder);
   manager.prepare?.(folder);
   const env = { ...userEnvironment(work, registry), ...manager.env?.(registry) };
   await run(manager.install, folder, env);
@@ -139,14 +146,29 @@ async function testProject(project, name, { work, tools, registry, databaseUrl }
   fs.rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 
-/** What git has of an example, which here depends on the package as it is published. */
-function copyExample(example, folder) {
-  const options = { cwd: example, encoding: "utf8" };
-  for (const file of execFileSync("git", ["ls-files"], options).trim().split("\n")) {
-    fs.cpSync(path.join(example, file), path.join(folder, file));
+function copyProject(project, folder) {
+  const bases = BASES[project] ?? [];
+  for (const base of [...bases, path.join(PROJECTS, project)]) {
+    copySources(base, folder);
   }
+  if (bases.includes(MEDUSA_EXAMPLE)) {
+    dependOnPublished(folder, project === WITHOUT_PACKAGE ? undefined : VERSION);
+  }
+}
+
+/** Without what was installed or built there. */
+function copySources(from, folder) {
+  const args = ["ls-files", "--cached", "--others", "--exclude-standard"];
+  const files = execFileSync("git", args, { cwd: from, encoding: "utf8" }).trim().split("\n");
+  for (const file of files) {
+    fs.cpSync(path.join(from, file), path.join(folder, file));
+  }
+}
+
+/** An example depends on this repository's folder. */
+function dependOnPublished(folder, version) {
   change(path.join(folder, "package.json"), (manifest) => {
-    manifest.dependencies[NAME] = VERSION;
+    manifest.dependencies[NAME] = version;
     manifest.scripts.test = "tsc && node test.js";
   });
   change(path.join(folder, "package-lock.json"), ({ packages }) => {
