@@ -21,14 +21,11 @@ const { tarballsFor } = require("./tarballs");
 
 const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
-const MEDUSA_EXAMPLE = path.join(ROOT, "examples/medusa-v1");
-/** Folders whose files a project has beside its own. */
-const BASES = {
-  "medusa-v1": [MEDUSA_EXAMPLE],
-  "medusa-v1-alone": [MEDUSA_EXAMPLE],
-  "medusa-v1-strict": [MEDUSA_EXAMPLE, path.join(PROJECTS, "medusa-v1")],
-  "next-webpack": [path.join(PROJECTS, "next")],
-};
+const EXAMPLE = path.join(ROOT, "examples/medusa-v1");
+/** Projects that are copies of the example with files of their own. */
+const MEDUSA_PROJECTS = ["medusa-v1", "medusa-v1-alone", "medusa-v1-strict"];
+/** Projects that have another's files beside their own. */
+const BASE_OF = { "medusa-v1-strict": "medusa-v1", "next-webpack": "next" };
 /** Does not have this package: whether what fails is Medusa's own. */
 const WITHOUT_PACKAGE = "medusa-v1-alone";
 const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
@@ -147,25 +144,24 @@ async function testProject(project, name, { work, tools, registry, databaseUrl }
 }
 
 function copyProject(project, folder) {
-  const bases = BASES[project] ?? [];
-  for (const base of [...bases, path.join(PROJECTS, project)]) {
-    copySources(base, folder);
-  }
-  if (bases.includes(MEDUSA_EXAMPLE)) {
+  if (MEDUSA_PROJECTS.includes(project)) {
+    copyExample(folder);
     dependOnPublished(folder, project === WITHOUT_PACKAGE ? undefined : VERSION);
   }
-}
-
-/** Without what was installed or built there. */
-function copySources(from, folder) {
-  const args = ["ls-files", "--cached", "--others", "--exclude-standard"];
-  const files = execFileSync("git", args, { cwd: from, encoding: "utf8" }).trim().split("\n");
-  for (const file of files) {
-    fs.cpSync(path.join(from, file), path.join(folder, file));
+  for (const each of [BASE_OF[project], project].filter(Boolean)) {
+    fs.cpSync(path.join(PROJECTS, each), folder, { recursive: true });
   }
 }
 
-/** An example depends on this repository's folder. */
+/** What git has of it: not what is installed or built there. */
+function copyExample(folder) {
+  const options = { cwd: EXAMPLE, encoding: "utf8" };
+  for (const file of execFileSync("git", ["ls-files"], options).trim().split("\n")) {
+    fs.cpSync(path.join(EXAMPLE, file), path.join(folder, file));
+  }
+}
+
+/** Instead of on this repository's folder. */
 function dependOnPublished(folder, version) {
   change(path.join(folder, "package.json"), (manifest) => {
     manifest.dependencies[NAME] = version;
