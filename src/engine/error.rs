@@ -25,7 +25,7 @@ const CONNECTION_FAILURE: &str = "08006";
 const TRANSACTION_RESOLUTION_UNKNOWN: &str = "08007";
 
 /// Why a call failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Error {
     /// No key has this value.
     NotFound(String),
@@ -79,7 +79,7 @@ pub enum Error {
 }
 
 /// An error as PostgreSQL reports it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[allow(missing_docs)] // the fields of the protocol's ErrorResponse
 pub struct DatabaseError {
     pub code: String,

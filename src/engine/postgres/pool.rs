@@ -105,9 +105,12 @@ impl Pool {
         Ok(Connection::new(object, Arc::clone(&self.target), stage, pool_use))
     }
 
-    /// The place of a stage, if one is free, for a statement that may take as long as one: it leaves
-    /// the last connection to the others.
+    /// The place of a stage, for a statement that may take as long as one, so that the last connection
+    /// is left to the others. None if that would leave less than half of the places to stages.
     pub fn try_stage(&self) -> Option<OwnedSemaphorePermit> {
+        if self.stages.available_permits() * 2 <= self.max_stages {
+            return None;
+        }
         Arc::clone(&self.stages).try_acquire_owned().ok()
     }
 
