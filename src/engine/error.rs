@@ -105,6 +105,16 @@ impl Error {
         }
     }
 
+    /// Text with a character that PostgreSQL has no room for, as the server says it.
+    pub fn nul_character() -> Self {
+        Self::Database(Box::new(DatabaseError {
+            code: "22021".to_owned(),
+            severity: "ERROR".to_owned(),
+            message: "invalid byte sequence for encoding \"UTF8\": 0x00".to_owned(),
+            ..DatabaseError::default()
+        }))
+    }
+
     /// A call on a service that was closed.
     pub fn closed() -> Self {
         Self::UnexpectedState {

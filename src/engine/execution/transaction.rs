@@ -108,7 +108,8 @@ impl Transaction {
         let mut connection = self.connection.lock().await;
         if self.statement_failed.load(Ordering::SeqCst) {
             // PostgreSQL answers the COMMIT of an aborted transaction with success and rolls back.
-            connection.control("SELECT").await?;
+            let deallocate = connection.deallocate();
+            connection.control(&format!("SELECT{deallocate}")).await?;
         }
         connection.control("COMMIT").await.map_err(Error::at_commit)?;
         connection.in_transaction = false;
@@ -129,7 +130,8 @@ impl Transaction {
         if !connection.in_transaction {
             return Ok(());
         }
-        connection.control("ROLLBACK").await?;
+        let deallocate = connection.deallocate();
+        connection.control(&format!("ROLLBACK{deallocate}")).await?;
         connection.in_transaction = false;
         Ok(())
     }
@@ -161,11 +163,11 @@ impl Transaction {
             let kept = connection.control(&release(scope)).await;
             // A savepoint that cannot be kept is undone, so that what surrounds it can go on.
             match self.noted(kept) {
-                Err(error) => connection.control(&undo(scope)).await.and(Err(error)),
+                Err(error) => undo(&mut connection, scope).await.and(Err(error)),
                 kept => kept,
             }
         } else {
-            connection.control(&undo(scope)).await
+            undo(&mut connection, scope).await
         };
         self.set_state(scope, if keep { State::Committed } else { State::RolledBack });
         let parent = self.scopes().get(scope).and_then(|scope| scope.parent);
@@ -266,8 +268,10 @@ fn release(scope: usize) -> String {
     format!("RELEASE {}", savepoint(scope))
 }
 
-fn undo(scope: usize) -> String {
-    format!("ROLLBACK TO {}; {}", savepoint(scope), release(scope))
+async fn undo(connection: &mut Connection, scope: usize) -> Result<(), Error> {
+    let deallocate = connection.deallocate();
+    let undo = format!("ROLLBACK TO {}; {}{deallocate}", savepoint(scope), release(scope));
+    connection.control(&undo).await
 }
 
 fn overlapping_savepoints() -> Error {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::Object;
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::{Arguments as _, AssertSqlSafe};
+use sqlx::{Arguments as _, AssertSqlSafe, Either};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -29,6 +30,8 @@ pub struct Connection {
     pub stale: bool,
     /// Whether a transaction is open on it.
     pub in_transaction: bool,
+    /// What failed statements have left prepared.
+    prepared: Vec<String>,
     target: Arc<Target>,
     _stage: Option<OwnedSemaphorePermit>,
     _use: PoolUse,
@@ -48,6 +51,7 @@ impl Connection {
             broken: false,
             stale: false,
             in_transaction: false,
+            prepared: Vec::new(),
             target,
             _stage: stage,
             _use: pool_use,
@@ -114,6 +118,51 @@ impl Connection {
         let Ok(result) = answer else { return Err(self.unanswered()) };
         self.stale |= result.as_ref().is_err_and(is_stale_statement);
         self.end(result)
+    }
+
+    /// Runs SQL text of a caller's own, however long it takes; its rows are text.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch_text(&mut self, sql: String) -> Result<Vec<PgRow>, Error> {
+        let result = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self.start()?).await;
+        self.end(result)
+    }
+
+    /// The same for a message whose first statement prepares another. If a later one fails, that stays
+    /// prepared until [`Self::deallocate`].
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch_prepared(&mut self, name: &str, sql: String) -> Result<Vec<PgRow>, Error> {
+        let mut is_prepared = false;
+        let mut rows = Vec::new();
+        let mut answers = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(self.start()?);
+        let result = loop {
+            match answers.try_next().await {
+                Ok(Some(Either::Left(_))) => is_prepared = true,
+                Ok(Some(Either::Right(row))) => rows.push(row),
+                Ok(None) => break Ok(rows),
+                Err(error) => break Err(error),
+            }
+        };
+        drop(answers);
+        if is_prepared {
+            self.prepared.push(name.to_owned());
+        }
+        self.end(result)
+    }
+
+    /// Notes that a statement is not prepared any more.
+    pub fn forget_prepared(&mut self, name: &str) {
+        self.prepared.retain(|prepared| prepared != name);
+    }
+
+    /// SQL that deallocates what failed statements have left prepared, to follow what ends their
+    /// transaction.
+    pub fn deallocate(&mut self) -> String {
+        let statements = self.prepared.drain(..).map(|name| format!("; DEALLOCATE {name}"));
+        statements.collect()
     }
 
     /// Runs SQL that begins or ends a transaction or a part of one.

@@ -8,4 +8,5 @@ pub mod pool_user;
 pub mod query;
 pub mod rows;
 pub mod target;
+pub mod text;
 pub mod value;
