@@ -327,6 +327,9 @@ export type IdempotencyError =
 /** Codes of {@link MedusaError}; other codes are SQLSTATEs and codes of system errors. */
 export type IdempotencyErrorCode =
   | "idempotency_key_in_use"
+  | "idempotency_key_interrupted"
+  | "idempotency_key_finished"
+  | "idempotency_key_released"
   | "lease_lost"
   | "idempotency_key_reused"
   | "invalid_idempotency_key"
