@@ -81,7 +81,7 @@ impl Transaction {
     /// Enters a scope, for one call.
     ///
     /// # Errors
-    /// [`Error::UnexpectedState`] when the scope has ended.
+    /// [`Error::TransactionEnded`] when the scope has ended.
     pub fn enter(self: &Arc<Self>, scope: usize) -> Result<Use, Error> {
         let mut scopes = self.scopes();
         match scopes.get_mut(scope) {
@@ -100,7 +100,7 @@ impl Transaction {
     /// Commits, once the calls under way have ended.
     ///
     /// # Errors
-    /// [`Error::UnexpectedState`] when the work rolled back itself; [`Error::Database`] when the
+    /// [`Error::RolledBack`] when the work rolled back itself; [`Error::Database`] when the
     /// server had aborted the transaction or refuses to commit; [`Error::Connection`] with code
     /// `08007` when the connection is lost, so that the outcome is unknown.
     pub async fn commit(&self) -> Result<(), Error> {
@@ -139,7 +139,7 @@ impl Transaction {
     /// Ends a savepoint's scope and keeps its effects, or undoes them.
     ///
     /// # Errors
-    /// [`Error::UnexpectedState`] when the scope has ended, or when a savepoint opened after this
+    /// [`Error::TransactionEnded`] when the scope has ended, [`Error::OverlappingSavepoints`] when a savepoint opened after this
     /// one is still open: two that overlap without one lying in the other cannot be told apart by
     /// the server, so the whole transaction is rolled back.
     pub async fn end_savepoint(self: &Arc<Self>, scope: usize, keep: bool) -> Result<(), Error> {
@@ -157,7 +157,7 @@ impl Transaction {
         if self.has_open_savepoint_after(scope) {
             drop(connection);
             self.roll_back().await?;
-            return Err(overlapping_savepoints());
+            return Err(Error::OverlappingSavepoints);
         }
         let ended = if keep {
             let kept = connection.control(&release(scope)).await;
@@ -179,12 +179,7 @@ impl Transaction {
 
     async fn end_scope(&self, scope: usize) -> Result<(), Error> {
         if self.state(scope) != State::Open {
-            return Err(Error::UnexpectedState {
-                code: "transaction_ended",
-                message: "the transaction was rolled back inside its own callback: \
-                          nothing was committed"
-                    .to_owned(),
-            });
+            return Err(Error::RolledBack);
         }
         self.set_state(scope, State::Ending);
         loop {
@@ -274,15 +269,6 @@ async fn undo(connection: &mut Connection, scope: usize) -> Result<(), Error> {
     connection.control(&undo).await
 }
 
-fn overlapping_savepoints() -> Error {
-    Error::UnexpectedState {
-        code: "overlapping_savepoints",
-        message: "two nested transactions of one manager overlapped, so the whole transaction was \
-                  rolled back: await one before the next begins"
-            .to_owned(),
-    }
-}
-
 type Waiting = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 /// A call under way in a scope of a transaction.
@@ -297,7 +283,7 @@ impl Use {
     /// Runs a statement of the caller's own.
     ///
     /// # Errors
-    /// [`Error::Database`]; [`Error::InvalidArgument`] for a statement that would end the
+    /// [`Error::Database`]; [`Error::TransactionControl`] for a statement that would end the
     /// transaction behind its back.
     pub async fn query(self, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
         refuse_transaction_control(&sql)?;

@@ -2,6 +2,7 @@
 
 pub mod connection;
 mod connector;
+pub mod errors;
 pub mod pool;
 mod pool_use;
 pub mod pool_user;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Row as _};
 
-use crate::engine::error::Error;
+use crate::engine::error::{ConnectionProblem, Error};
+use crate::engine::postgres::errors::{ended, from_driver};
 
 /// How long a statement waits for a row lock before it answers that the key is in use. A callback
 /// that changes its own key outside of its transaction would otherwise wait for itself for ever.
@@ -166,7 +167,7 @@ impl Target {
     /// Opens a connection to the first host that can be reached and will do.
     ///
     /// # Errors
-    /// As [`Error::from_sqlx`], those of the last host; whatever the server says is trouble with the
+    /// As [`from_driver`], those of the last host; whatever the server says is trouble with the
     /// connection here.
     pub async fn connect(&self) -> Result<PgConnection, Error> {
         let mut failure = None;
@@ -197,27 +198,19 @@ impl Target {
     }
 
     fn trouble(&self, error: sqlx::Error) -> Error {
-        match Error::from_sqlx(error, self) {
-            Error::Database(error) => Error::Connection {
-                message: format!("PostgreSQL at {self}: {}", error.message),
-                code: error.code,
-            },
+        match from_driver(error, self) {
+            Error::Database(error) => ended(&error.code, self, &error.message),
             other => other,
         }
     }
 
     fn no_password(&self, reason: &str) -> Error {
-        Error::Connection {
-            code: INVALID_AUTHORIZATION.to_owned(),
-            message: format!("the password function for PostgreSQL at {self} failed: {reason}"),
-        }
+        let problem = ConnectionProblem::NoPassword(reason.to_owned());
+        Error::connection(INVALID_AUTHORIZATION, self, problem)
     }
 
     fn wrong_state(&self) -> Error {
-        Error::Connection {
-            code: READ_ONLY.to_owned(),
-            message: format!("no server at {self} is what target_session_attrs asks for"),
-        }
+        Error::connection(READ_ONLY, self, ConnectionProblem::WrongState)
     }
 }
 

@@ -9,12 +9,13 @@ use sqlx::postgres::{PgArguments, PgRow};
 use tokio::time::sleep;
 
 use super::guards::InFlightSlot;
-use super::queue::Batch;
 use super::queued_statement::{Answer, QueuedStatement, key};
+use super::state::Batch;
 use super::{Group, PATIENCE};
 use crate::engine::error::Error;
 use crate::engine::key::Field;
 use crate::engine::postgres::connection::Connection;
+use crate::engine::postgres::errors::from_driver;
 use crate::engine::postgres::rows::RowReader;
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch::{Array, Kind, answered, arrays};
@@ -94,8 +95,6 @@ impl Group {
             let fetched = self.fetch(kind, &text, &part, connection.take()).await;
             if fetched.is_ok() && parts.is_empty() {
                 release_slot();
-                // The next batch is sent before the callers of this one are answered.
-                tokio::task::yield_now().await;
             }
             match fetched.and_then(|rows| self.found(kind, &rows, &mut part)) {
                 Ok(found) => {
@@ -144,7 +143,7 @@ impl Group {
         statements: &mut [QueuedStatement],
     ) -> Result<Vec<Found>, Error> {
         let target = self.session.pool.target();
-        found(kind, rows, statements).map_err(|error| Error::from_sqlx(error, target))
+        found(kind, rows, statements).map_err(|error| from_driver(error, target))
     }
 }
 

@@ -1,38 +1,9 @@
-//! The statements about one key: which of them may run at the same time, and which wait.
+//! The statements about one key: how many run, and which wait.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
+use super::access_mode::AccessMode;
 use super::queued_statement::QueuedStatement;
-use crate::engine::protocol::statement::Statement;
-use crate::engine::sql::batch::Kind;
-
-/// Which statements about one key may run at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessMode {
-    /// Any number.
-    Read,
-    /// Any number in one batch, which has one winner: the kind that they have in common.
-    Compete(Kind),
-    /// One at a time, and it may wait for the row.
-    Write,
-    /// One at a time.
-    Insert,
-}
-
-impl AccessMode {
-    /// The mode of a statement.
-    pub fn of(kind: Kind, statement: &Statement) -> Self {
-        match (kind, statement) {
-            // A lock that holds for no time excludes nobody.
-            (_, Statement::Lock { hold, .. }) if *hold == Duration::ZERO => Self::Insert,
-            (Kind::Find | Kind::FindOrCreate { .. }, _) => Self::Read,
-            (Kind::Lock | Kind::Initialize(_) | Kind::TakeOver(_), _) => Self::Compete(kind),
-            (Kind::Update { .. } | Kind::Single, _) => Self::Write,
-            (Kind::Create { .. }, _) => Self::Insert,
-        }
-    }
-}
 
 /// The statements about one key: how many have its permit, and those that wait for it.
 #[derive(Default)]
@@ -62,6 +33,11 @@ impl KeyQueue {
             }
             _ => false,
         }
+    }
+
+    /// Whether a statement that has just arrived may have the permit.
+    pub fn is_free(&self, mode: AccessMode) -> bool {
+        self.waiting.is_empty() && !self.is_behind_row(mode) && self.admits(mode)
     }
 
     /// Whether a statement has to wait behind the write that waits for the row.

@@ -9,11 +9,13 @@ pub struct Limits {
     pub max_batch_bytes: usize,
     /// The most statements in the queue; more wait for room, in the order of their arrival.
     pub max_queued: usize,
-    /// How many batches are under way at once.
+    /// How many batches are under way at once. At 1024 callers `retrieve` has 1.15 times the throughput
+    /// with two that it has with one, `create` 1.07 times.
     pub max_in_flight: usize,
     /// How many statements have to wait for a batch to be sent while another is under way.
     pub min_further_batch: usize,
-    /// How many batches are under way at once when the statements that wait fill one with their bytes.
+    /// How many batches are under way at once when the statements that wait fill one with their bytes. At
+    /// 256 callers `create` with 20 kB each has 1.3 times the throughput with three that it has with one.
     pub max_long_in_flight: usize,
 }
 

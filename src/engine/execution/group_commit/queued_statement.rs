@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tokio::sync::oneshot;
 
+use super::access_mode::AccessMode;
 use super::guards::{InFlightSlot, KeyPermit};
-use super::key_queue::AccessMode;
 use crate::engine::error::Error;
 use crate::engine::key::Field;
 use crate::engine::protocol::statement::{Row, Statement};

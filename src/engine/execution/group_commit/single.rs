@@ -155,9 +155,5 @@ fn may_wait_for_row(kind: Kind) -> bool {
 }
 
 async fn received(answer: oneshot::Receiver<Answer>) -> Result<Answer, Error> {
-    answer.await.map_err(|_| Error::UnexpectedState {
-        code: "batch_lost",
-        message: "the statement's batch ended without an answer, so whether it ran is unknown"
-            .to_owned(),
-    })
+    answer.await.map_err(|_| Error::BatchLost)
 }
