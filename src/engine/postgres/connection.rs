@@ -18,7 +18,7 @@ use crate::engine::postgres::target::Target;
 use crate::engine::sql::Query;
 
 /// How long a statement of the engine's waits for its answer. Longer than
-/// [`LOCK_TIMEOUT`](super::target::LOCK_TIMEOUT), so that the server's own answer comes first.
+/// [`LOCK_TIMEOUT`](super::parts::LOCK_TIMEOUT), so that the server's own answer comes first.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection taken from the pool. It goes back only when it is known to be clean: one whose

@@ -1,11 +1,10 @@
 //! What the driver's errors mean to the engine.
 
-use std::io;
+use std::{fmt, io};
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::engine::error::{ConnectionProblem, DatabaseError, Error};
-use crate::engine::postgres::target::Target;
 
 /// Among others: the result type of a prepared statement has changed.
 const FEATURE_NOT_SUPPORTED: &str = "0A000";
@@ -15,7 +14,7 @@ const INVALID_STATEMENT_NAME: &str = "26000";
 const CONNECTION_FAILURE: &str = "08006";
 
 /// What the driver reports of a connection to `target`.
-pub fn from_driver(error: sqlx::Error, target: &Target) -> Error {
+pub fn from_driver(error: sqlx::Error, target: &impl fmt::Display) -> Error {
     match error {
         sqlx::Error::Database(error) => from_server(error.as_ref(), target),
         sqlx::Error::Io(error) => {
@@ -30,7 +29,7 @@ pub fn from_driver(error: sqlx::Error, target: &Target) -> Error {
     }
 }
 
-fn from_server(error: &dyn sqlx::error::DatabaseError, target: &Target) -> Error {
+fn from_server(error: &dyn sqlx::error::DatabaseError, target: &impl fmt::Display) -> Error {
     let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else {
         return ended(CONNECTION_FAILURE, target, &error.to_string());
     };
@@ -54,7 +53,7 @@ fn from_server(error: &dyn sqlx::error::DatabaseError, target: &Target) -> Error
 }
 
 /// A connection that the server or the driver has ended.
-pub fn ended(code: &str, target: &Target, reason: &str) -> Error {
+pub fn ended(code: &str, target: &impl fmt::Display, reason: &str) -> Error {
     Error::connection(code, target, ConnectionProblem::Ended(reason.to_owned()))
 }
 
