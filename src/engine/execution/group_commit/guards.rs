@@ -43,7 +43,7 @@ pub struct InFlightSlot {
 
 /// While it exists, no batch begins: what its thread is still submitting goes together. Without it the
 /// first statement of a go runs alone, and the others wait for it: at 64 callers `create` has 1.4 times
-/// the throughput with it, `update` 2.6 times, `retrieve` 3.1 times; at 256 callers `create` 3.3 times.
+/// the throughput with it, `update` 1.5 times, `retrieve` 1.2 times; at 256 callers `create` 1.3 times.
 pub struct SubmissionGuard {
     queue: Arc<dyn Release>,
 }

@@ -9,8 +9,8 @@ pub struct Limits {
     pub max_batch_bytes: usize,
     /// The most statements in the queue; more wait for room, in the order of their arrival.
     pub max_queued: usize,
-    /// How many batches are under way at once. At 1024 callers `retrieve` has 1.15 times the throughput
-    /// with two that it has with one, `create` 1.07 times.
+    /// How many batches are under way at once. At 1024 callers `create` has 1.07 times the throughput
+    /// with two that it has with one.
     pub max_in_flight: usize,
     /// How many statements have to wait for a batch to be sent while another is under way.
     pub min_further_batch: usize,
