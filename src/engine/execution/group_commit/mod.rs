@@ -19,6 +19,8 @@ mod queued_statement;
 mod single;
 mod state;
 #[cfg(test)]
+mod test_queue;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
