@@ -89,6 +89,7 @@ const FILES = [
   "lib/database/url.js",
   "lib/errors/errors.js",
   "lib/errors/http-errors.js",
+  "lib/errors/table.js",
   "lib/handles/flows.js",
   "lib/handles/prepared.js",
   "lib/handles/transaction-manager.js",

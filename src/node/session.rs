@@ -73,7 +73,7 @@ impl Session {
     ) -> napi::Result<()> {
         let calls: Vec<(u32, Operation, Option<usize>, Option<usize>)> = read(&calls)?;
         let hold = match &self.place {
-            Place::Pool(pool) if calls.len() > 1 => Some(pool.hold()),
+            Place::Pool(pool) if calls.len() > 1 => Some(pool.begin_submission()),
             _ => None,
         };
         for (call, mut operation, lease, place) in calls {

@@ -83,10 +83,7 @@ impl Flow {
         }
         match locked(&self.exchange.need).take() {
             Some(need) => Step::Needs(need),
-            None => Step::Ended(Err(Error::UnexpectedState {
-                code: "flow_stuck",
-                message: "the operation waits for nothing that anybody could give it".to_owned(),
-            })),
+            None => Step::Ended(Err(Error::OperationStuck)),
         }
     }
 

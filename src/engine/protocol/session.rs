@@ -16,7 +16,7 @@ pub trait Session: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Database`] as the server says it, [`Error::Connection`] when the server cannot be
-    /// reached or was lost, [`Error::UnexpectedState`] when the session has ended.
+    /// reached or was lost, [`Error::TransactionEnded`] or [`Error::Closed`] when the session has ended.
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>>;
 
     /// Whether each statement is committed when it is answered. Else a transaction may still take it
