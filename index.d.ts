@@ -2,7 +2,7 @@
 export interface IdempotencyKey {
   /** `ikey_` and a ULID. */
   id: string;
-  /** What the client repeats. */
+  /** The client sends it again with a retry. */
   idempotency_key: string;
   created_at: Date;
   locked_at: Date | null;
@@ -14,11 +14,11 @@ export interface IdempotencyKey {
   response_code: number | null;
   /** Body of the stored answer: any JSON value. */
   response_body: any;
-  /** `"started"` at first, `"finished"` at last. */
+  /** From `"started"` to `"finished"`. */
   recovery_point: string;
 }
 
-/** What {@link IdempotencyKeyService.create} takes. Any column may be given; the rest is ignored. */
+/** The argument of {@link IdempotencyKeyService.create}. Any column may be given; other names are ignored. */
 export interface CreateIdempotencyKeyInput {
   request_method?: string | null;
   request_params?: unknown;
@@ -33,23 +33,23 @@ export interface CreateIdempotencyKeyInput {
   recovery_point?: string;
 }
 
-/** What {@link IdempotencyKeyService.update} takes: `undefined` leaves a column, `null` clears it. */
+/** The argument of {@link IdempotencyKeyService.update}: `undefined` leaves a column, `null` clears it. */
 export type UpdateIdempotencyKeyInput = Partial<CreateIdempotencyKeyInput>;
 
-/** An answer that a request is finished with. */
+/** The answer of a finished request. */
 export interface IdempotencyAnswer {
-  /** HTTP status, a whole number from 100 to 599. Default: 200 where there is a body, else none. */
+  /** HTTP status, a whole number from 100 to 599. Default: 200 if there is a body, else none. */
   response_code?: number | null;
   /** Any JSON value. */
   response_body?: unknown;
 }
 
 /**
- * What the callback of a stage returns: a plain object with these properties and no others. Anything else
- * rejects with `invalid_data`, and the stage is undone. In mode `"medusa"` other properties are ignored.
+ * The result of a stage's callback: a plain object with these properties and no others. Anything else
+ * rejects with `invalid_data`, and the stage is rolled back. In mode `"medusa"` other properties are ignored.
  */
 export interface IdempotencyCallbackResult extends IdempotencyAnswer {
-  /** Where the request goes on. Without it the request is finished, with the answer given. */
+  /** The next stage starts here. Without it the request is finished, with the given answer. */
   recovery_point?: string | null;
 }
 
@@ -59,8 +59,8 @@ export interface IdempotencyCallbackResult extends IdempotencyAnswer {
  * - `"new"`: it is the first one;
  * - `"released"`: the last one failed or was released, or the key was made by `create()`;
  * - `"interrupted"`: the lease of an earlier one ran out. Its process died or hung, or it took longer than
- *   `maxDuration`: what it did outside of the database may have happened;
- * - `"finished"`: the request has its answer, and there is nothing to do.
+ *   `maxDuration`: its effects outside of the database may have happened;
+ * - `"finished"`: the answer is stored, and there is nothing to do.
  */
 export type Beginning = "new" | "released" | "interrupted" | "finished";
 
@@ -75,14 +75,14 @@ export interface SelectorOperators<T> {
   ends_with?: string;
 }
 
-/** An operator of TypeORM's, such as `Not(In(["started", "finished"]))`. */
+/** A TypeORM operator, such as `Not(In(["started", "finished"]))`. */
 export interface FindOperatorLike {
   readonly "@instanceof": symbol;
 }
 
 type SelectorValue<T> = T | T[] | SelectorOperators<T> | FindOperatorLike | null;
 
-/** Conditions on columns, all of which have to hold. */
+/** Conditions on columns. All have to hold. */
 export interface IdempotencyKeySelector {
   id?: SelectorValue<string>;
   idempotency_key?: SelectorValue<string>;
@@ -105,8 +105,8 @@ export type Duration = number | string;
 /** The second constructor argument. Unknown options and wrong values are refused at construction. */
 export interface IdempotencyKeyOptions {
   /**
-   * `"exactly-once"`: the client's key is adopted, a key answers for one request only,
-   * one caller at a time works on it, and a finished key never runs again. `"medusa"`: Medusa's own
+   * `"exactly-once"`: the client's key is stored, a key belongs to one request only,
+   * one attempt at a time works on it, and a finished key never runs again. `"medusa"`: Medusa's own
    * request semantics, for a careful migration. See docs/exactly-once.md.
    *
    * @default "exactly-once"
@@ -121,7 +121,7 @@ export interface IdempotencyKeyOptions {
   /** Schema of the table. Without it, the connection's `search_path` finds the table. */
   schema?: string;
   /**
-   * Stages that run at once. One connection more is kept for single statements. Services of one
+   * Stages that run at once. One more connection is kept for single statements. Services of one
    * process that name the same database share their connections.
    *
    * @default 4
@@ -134,26 +134,26 @@ export interface IdempotencyKeyOptions {
    */
   lockTimeout?: number;
   /**
-   * Times a stage is repeated after a serialization failure or a deadlock. 0: never.
+   * How often a stage is repeated after a serialization failure or a deadlock. 0: never.
    *
    * @default 3
    */
   maxRetries?: number;
   /**
-   * The most callers that share one statement: single statements of concurrent callers go to the
-   * database together.
+   * The most callers that share one statement: single statements of concurrent callers are sent
+   * together.
    *
    * @default 512
    */
   maxBatchSize?: number;
   /**
-   * The most bytes that callers send in one statement; one alone may send more.
+   * The most bytes that callers send in one statement; a single caller may send more.
    *
    * @default 1_048_576
    */
   maxBatchBytes?: number;
   /**
-   * The most callers that wait in the queue; more wait for room in it, in order.
+   * The most callers in the queue; further callers wait for room, in order.
    *
    * @default 16_384
    */
@@ -166,17 +166,17 @@ export interface IdempotencyKeyOptions {
    */
   leaseTimeout?: number;
   /**
-   * For how long a request's lease is renewed while its handler has not ended its response: a duration. After
-   * that the lease has run out, and a warning names the route. Not in mode `"medusa"`.
+   * A duration: how long a request's lease is renewed while its handler has not ended the response. After
+   * that the lease runs out, and a warning names the route. Not in mode `"medusa"`.
    *
    * @default 300_000 Five minutes: proxies and clients have given up by then.
    */
   maxDuration?: Duration;
   /**
-   * What happens to the retry of a request that was interrupted before it reached any recovery point. `"retry"`:
-   * its work is done again. `"refuse"`: it rejects with `conflict`, code `idempotency_key_interrupted`, until
+   * What a retry does with a request that was interrupted before it reached any recovery point. `"retry"`:
+   * it does the work again. `"refuse"`: it rejects with `conflict`, code `idempotency_key_interrupted`, until
    * somebody calls {@link IdempotencyKeyService.release} or stores an answer. A function decides for each such
-   * request. Requests of `runStages`, and those that have reached a recovery point, go on from there. Not in mode
+   * request. Requests of `runStages`, and those that have reached a recovery point, continue from there. Not in mode
    * `"medusa"`.
    *
    * @default "retry"
@@ -193,19 +193,19 @@ export interface IdempotencyKeyOptions {
    */
   waitTimeout?: number;
   /**
-   * How long finished keys are kept: what {@link IdempotencyKeyService.prune} then does by itself in
-   * the background. Without it they are kept for ever.
+   * How long finished keys are kept before they are deleted in the background, as
+   * {@link IdempotencyKeyService.prune} does. Without it they are kept for ever.
    */
   retention?: Duration;
 }
 
-/** What the option `onInterrupted` is told of a request. */
+/** The argument of the function in the option `onInterrupted`. */
 export interface InterruptedRequest {
   key: string;
   method?: string | null;
   params?: unknown;
   path?: string | null;
-  /** Path of the whole HTTP request, without its query, where the middleware knows of it. */
+  /** Full path of the HTTP request, without its query, if the middleware is mounted. */
   url?: string;
 }
 
@@ -214,41 +214,41 @@ export type MedusaContainer = { [Option in keyof IdempotencyKeyOptions]?: never 
   [name: string]: any;
 };
 
-/** What Medusa passes to a project's own services where a plugin's get their options. */
+/** Medusa passes it to a project's own services, in the place of a plugin's options. */
 export interface MedusaConfigModule {
   projectConfig: object;
 }
 
-/** What {@link IdempotencyKeyService.runStages} and {@link IdempotencyKeyService.begin} are told of a request. */
+/** The request, for {@link IdempotencyKeyService.runStages} and {@link IdempotencyKeyService.begin}. */
 export interface StagedRequest {
-  /** What the client sent as `Idempotency-Key`; generated where it is missing or empty. */
+  /** The client's `Idempotency-Key`; generated if it is missing or empty. */
   key?: string | null;
   method?: string | null;
   /** The route's parameters: any JSON value. */
   params?: unknown;
   path?: string | null;
-  /** Compared with that of the first request, where the table has the column for it. */
+  /** Compared with the first request's, if the table has the column `request_fingerprint`. */
   body?: unknown;
 }
 
-/** What {@link IdempotencyKeyService.runStages} resolves to. */
+/** The result of {@link IdempotencyKeyService.runStages}. */
 export interface StagedResponse {
   idempotency_key: string;
   response_code: number | null;
   response_body: any;
-  /** The request was finished before: this is the answer of then, and no stage has run. */
+  /** True if the request was finished before: this is the stored answer, and no stage has run. */
   replayed: boolean;
   /** How this attempt began; undefined in mode `"medusa"`, unless it was finished before. */
   began: Beginning | undefined;
 }
 
 /**
- * One attempt at a request: its lifetime. It holds a lease of its key, which keeps other attempts away until the
- * request is finished or released; for `leaseTimeout`, unless it is kept alive. Within the middleware that is
- * done until the handler has ended its response.
+ * One attempt at a request. It holds a lease of its key, which keeps other attempts away until the request is
+ * finished or released. The lease lasts for `leaseTimeout` unless it is renewed: by `keepAlive()`, or by the
+ * middleware until the handler has ended its response.
  */
 export interface Attempt {
-  /** The key, as it is known now. `update`, `lock` and `workStage` take it for calls of this attempt. */
+  /** The key, as last seen. `update`, `lock` and `workStage` take it for calls of this attempt. */
   readonly key: IdempotencyKey;
   readonly idempotency_key: string;
   /** Undefined in mode `"medusa"`, unless the request was finished before. */
@@ -256,31 +256,31 @@ export interface Attempt {
 
   /**
    * Renews the lease until the request is finished or released, for `max` (default: the option `maxDuration`)
-   * from now at most. After that the lease has run out: a retry begins the request as interrupted. The timer does
-   * not keep the process alive, and a blocked event loop renews nothing. Throws `invalid_argument` for what is no
-   * duration.
+   * from now at most. After that the lease runs out, and a retry begins the request as interrupted. The timer does
+   * not keep the process alive, and a blocked event loop renews nothing. Throws `invalid_argument` if `max` is not
+   * a duration.
    */
   keepAlive(max?: Duration): this;
 
   /**
-   * Finishes the request with an answer, which is replayed from then on.
+   * Finishes the request and stores its answer, which retries get from then on.
    *
-   * Rejects with `conflict` and changes nothing when the request has been ended by this attempt already (code
-   * `idempotency_key_finished` or `idempotency_key_released`) or when another has taken it over (`lease_lost`);
-   * with `invalid_data` for what is no answer.
+   * Rejects with `conflict` and changes nothing if this attempt has ended the request already (code
+   * `idempotency_key_finished` or `idempotency_key_released`) or if another attempt has taken it over
+   * (`lease_lost`); with `invalid_data` if the answer is malformed.
    */
   finish(answer: IdempotencyAnswer): Promise<IdempotencyKey>;
 
-  /** Ends the attempt, so that the request can be tried again at once. Rejects as `finish`. */
+  /** Ends the attempt, so that the request can be tried again at once. Rejects as `finish` does. */
   release(): Promise<IdempotencyKey>;
 }
 
-/** What Express, Koa, Fastify and Nest read of an error, as of those that the package http-errors makes. */
+/** The properties that Express, Koa, Fastify and Nest read of an error: those of the package http-errors. */
 export interface HttpErrorSignature {
-  /** Of the response that it should become: 400, 404, 409, 422, 500, or 503 for a database out of reach. */
+  /** Status of the response: 400, 404, 409, 422, 500, or 503 if the database cannot be reached. */
   status: number;
   statusCode: number;
-  /** Whether the client may be told the message: below 500. */
+  /** Whether the client may see the message: true below 500. */
   expose: boolean;
   /** `Retry-After`, in seconds, with 409 and 503. */
   headers?: Record<string, string>;
@@ -295,7 +295,7 @@ export interface MedusaError extends Error, HttpErrorSignature {
     | "invalid_data"
     | "invalid_argument"
     | "unexpected_state";
-  /** What to test for, where the type alone does not tell. */
+  /** Distinguishes errors of one type. */
   code?: string;
   date: Date;
 }
@@ -315,18 +315,21 @@ export interface QueryFailedError extends Error, HttpErrorSignature {
   constraint?: string;
 }
 
-/** Trouble with the connection: a system error's code, such as `"ECONNREFUSED"`, or an SQLSTATE. */
+/** The connection failed. The code is a system error's, such as `"ECONNREFUSED"`, or an SQLSTATE. */
 export interface ConnectionError extends Error {
   code: string;
 }
 
-/** What {@link isIdempotencyError} tells from other errors. */
+/** The errors that {@link isIdempotencyError} recognises. */
 export type IdempotencyError =
   MedusaError | QueryFailedError | ConnectionError | (Error & { code?: undefined });
 
-/** Codes of {@link MedusaError}; others are SQLSTATEs and those of system errors. */
+/** Codes of {@link MedusaError}; other codes are SQLSTATEs and codes of system errors. */
 export type IdempotencyErrorCode =
   | "idempotency_key_in_use"
+  | "idempotency_key_interrupted"
+  | "idempotency_key_finished"
+  | "idempotency_key_released"
   | "lease_lost"
   | "idempotency_key_reused"
   | "invalid_idempotency_key"
@@ -343,9 +346,9 @@ export type IdempotencyErrorCode =
   | (string & {});
 
 /**
- * Whether a value is an error that this package has made, of itself or of what the database said, in
- * whichever copy of the package; and, if a code is given, whether it has that code. What your own
- * functions have thrown is none.
+ * Whether a value is an error of this package, in whichever copy of it, including errors of the database
+ * that it reports; and, if a code is given, whether the error has that code. An error that your own
+ * function has thrown is not.
  *
  * @example
  * if (isIdempotencyError(error, "idempotency_key_in_use")) {
@@ -358,7 +361,7 @@ export declare function isIdempotencyError<Code extends IdempotencyErrorCode>(
 ): error is IdempotencyError & { code: Code };
 export declare function isIdempotencyError(error: unknown): error is IdempotencyError;
 
-/** The transaction of a stage, which its callback receives. */
+/** The transaction of a stage. The stage's callback receives it. */
 export declare class TransactionManager {
   private constructor();
 
@@ -366,18 +369,18 @@ export declare class TransactionManager {
   static isTransactionManager(value: unknown): value is TransactionManager;
 
   /**
-   * Runs one statement in the transaction. Resolves to its rows as `pg` gives them; parameters are
-   * of the types that the server infers, so `where id = $1` needs no casts.
+   * Runs one statement in the transaction. Resolves to its rows as `pg` returns them. The server
+   * infers the types of the parameters, so `where id = $1` needs no casts.
    *
-   * Rejects with {@link QueryFailedError}, with `invalid_argument` for statements that would begin
-   * or end the transaction, and with `unexpected_state` (code `transaction_ended`) once the stage
-   * has ended.
+   * Rejects with {@link QueryFailedError}; with `invalid_argument` if the statement would begin
+   * or end the transaction; with `unexpected_state` (code `transaction_ended`) after the end of the
+   * stage.
    */
   query<Row = any>(sql: string, parameters?: readonly unknown[]): Promise<Row[]>;
 
   /**
-   * Runs work in a savepoint: if it rejects, what it did is undone and the transaction goes on.
-   * Savepoints have no isolation of their own: a level given is checked, no more, as in TypeORM.
+   * Runs work in a savepoint: if the work rejects, it is rolled back and the transaction continues.
+   * Savepoints have no isolation of their own: as in TypeORM, a given level is only checked.
    */
   transaction<T>(work: (manager: TransactionManager) => Promise<T> | T): Promise<T>;
   transaction<T>(
@@ -388,20 +391,20 @@ export declare class TransactionManager {
   readonly queryRunner: {
     /** False once the transaction has ended. */
     readonly isTransactionActive: boolean;
-    /** Rolls back at once; the stage then rejects with `unexpected_state`. */
+    /** Rolls back at once. The stage then rejects with `unexpected_state`. */
     rollbackTransaction(): Promise<void>;
   };
 }
 
 /**
- * Keeps idempotency keys in PostgreSQL, as Medusa v1's service of the same name.
+ * Keeps idempotency keys in PostgreSQL, as Medusa v1's service of the same name does.
  *
- * No method throws synchronously: what is wrong rejects. Database errors reject as
- * {@link QueryFailedError}, trouble with the connection as an Error whose `code` is a system error
+ * A method that returns a promise never throws synchronously. Errors of the database reject as
+ * {@link QueryFailedError}. A failed connection rejects as an Error whose `code` is a system error's
  * or an SQLSTATE and whose message names host, port and database.
  */
 export declare class IdempotencyKeyService<Manager = any> {
-  /** How awilix, and so Medusa, registers the service. Set it in a subclass. */
+  /** The lifetime with which awilix, and so Medusa, registers the service. Set it in a subclass. */
   static LIFE_TIME?: "SINGLETON" | "SCOPED" | "TRANSIENT";
 
   /**
@@ -421,11 +424,11 @@ export declare class IdempotencyKeyService<Manager = any> {
   protected readonly __moduleDeclaration__?: any;
   protected manager_: any;
   protected transactionManager_: any;
-  /** The manager that calls run on: that of the transaction, else that of the container. */
+  /** The manager that calls use: the transaction's, else the container's. */
   protected get activeManager_(): any;
 
   /**
-   * This service in the transaction of a manager; without a manager, this service.
+   * Returns the service bound to the manager's transaction; without a manager, this service.
    *
    * @example
    * await dataSource.transaction(async (manager) => {
@@ -438,23 +441,23 @@ export declare class IdempotencyKeyService<Manager = any> {
    * Inserts a key. It resolves to the texts and the JSON that were given, whatever a trigger has made of
    * them.
    *
-   * Rejects with SQLSTATE `23505` when it exists, with `invalid_data` for a name that is nearly a column's
+   * Rejects with SQLSTATE `23505` if the key exists; with `invalid_data` for a name that is nearly a column's
    * (`recoveryPoint`).
    */
   create(payload: CreateIdempotencyKeyInput): Promise<IdempotencyKey>;
 
   /**
-   * Begins the request of a key; goes on with one that failed or whose process died; finds the answer
-   * of one that is finished. Without a key one is generated.
+   * Begins the request of a key, continues one that failed or whose process died, or finds the answer
+   * of one that is finished. Without a key it generates one.
    *
-   * Rejects with `conflict` (code `idempotency_key_in_use`) while the request is in progress, with `conflict`
-   * (`idempotency_key_interrupted`) where the option `onInterrupted` says so, with
-   * `duplicate_error` (`idempotency_key_reused`) when the key is another request's: another method,
-   * path, parameters or body; what either side does not know is not compared. With `invalid_data`
+   * Rejects with `conflict` (code `idempotency_key_in_use`) while the request is in progress; with `conflict`
+   * (`idempotency_key_interrupted`) if the option `onInterrupted` refuses the request; with
+   * `duplicate_error` (`idempotency_key_reused`) if the key belongs to another request, with another method,
+   * path, parameters or body (a value that either side does not have is not compared); with `invalid_data`
    * (`invalid_idempotency_key`) unless the key is 1 to 255 visible ASCII characters, or such text in
    * quotes.
    *
-   * In mode `"medusa"` a key that is not known is replaced by a generated one, and none of this is
+   * In mode `"medusa"` an unknown key is replaced by a generated one, and nothing of this is
    * checked.
    */
   initializeRequest(
@@ -465,8 +468,8 @@ export declare class IdempotencyKeyService<Manager = any> {
   ): Promise<IdempotencyKey>;
 
   /**
-   * Begins a request, as {@link IdempotencyKeyService.initializeRequest} does, and resolves to the attempt at it:
-   * for work that is no HTTP request of the middleware's, such as a job or a webhook. Rejects likewise.
+   * Begins a request as {@link IdempotencyKeyService.initializeRequest} does, with the same errors, and resolves
+   * to the attempt: for work that is not an HTTP request of the middleware, such as a job.
    *
    * @example
    * const attempt = await service.begin({ key: job.id, method: "JOB", path: "/payouts" });
@@ -479,25 +482,26 @@ export declare class IdempotencyKeyService<Manager = any> {
 
   /**
    * The attempt that a key object came from, or that the current HTTP request (without one: this process) has
-   * made with a key; undefined where there is none.
+   * made with a key; undefined if there is none.
    */
   attemptOf(key: string | IdempotencyKey): Attempt | undefined;
 
   /**
-   * Ends a key's lease, so that its request can be tried again at once: that of the attempt that the key is of;
-   * else one that has run out, which is how a request is released that was interrupted.
+   * Ends a key's lease, so that its request can be tried again at once: the lease of the key's attempt, or
+   * one that has run out. The latter releases an interrupted request.
    *
-   * Rejects with `conflict` and changes nothing while somebody else works on the request (code
-   * `idempotency_key_in_use`), when another attempt has taken it over (`lease_lost`), when it is finished
-   * (`idempotency_key_finished`) or released already (`idempotency_key_released`); with `not_found`.
+   * Rejects with `conflict` and changes nothing while another attempt works on the request (code
+   * `idempotency_key_in_use`), if another attempt has taken it over (`lease_lost`), or if it is finished
+   * (`idempotency_key_finished`) or released already (`idempotency_key_released`); with `not_found` if there
+   * is no such key.
    */
   release(key: string | IdempotencyKey): Promise<IdempotencyKey>;
 
   /**
    * Finds a key, or the one key that a selector describes: equality, `null`, an array for "one of",
-   * Medusa's operators, TypeORM's, and an array of selectors for "or".
+   * Medusa's and TypeORM's operators, and an array of selectors for "or".
    *
-   * Rejects with `not_found`; with a plain Error when several keys fit.
+   * Rejects with `not_found` if there is no such key; with a plain Error if several keys match.
    */
   retrieve(
     keyOrSelector: string | IdempotencyKeySelector | IdempotencyKeySelector[],
@@ -505,10 +509,10 @@ export declare class IdempotencyKeyService<Manager = any> {
 
   /**
    * Locks a key for `lockTimeout` milliseconds on the database's clock. Of any number of callers in
-   * any number of processes one wins. Right after `initializeRequest` the flow that began the request
+   * any number of processes one wins. Right after `initializeRequest` the attempt that began the request
    * may lock its key, once.
    *
-   * Rejects with `conflict` for the others, with `not_found`.
+   * Rejects with `conflict` for the other callers; with `not_found` if there is no such key.
    */
   lock(key: string | IdempotencyKey): Promise<IdempotencyKey>;
 
@@ -516,9 +520,8 @@ export declare class IdempotencyKeyService<Manager = any> {
    * Changes columns of a key; the key itself may be renamed. The recovery point `"finished"` ends the
    * request's lease. Resolves to what was given as `create` does.
    *
-   * Rejects with `not_found`; with `conflict` (code `lease_lost`) when another flow has taken the
-   * request over; with `conflict` (code `55P03`) when a stage holds the key's row for
-   * longer than 10 s.
+   * Rejects with `not_found` if there is no such key; with `conflict` (code `lease_lost`) if another attempt has
+   * taken the request over; with `conflict` (code `55P03`) if a stage holds the key's row for longer than 10 s.
    */
   update(key: string | IdempotencyKey, update: UpdateIdempotencyKeyInput): Promise<IdempotencyKey>;
 
@@ -528,16 +531,16 @@ export declare class IdempotencyKeyService<Manager = any> {
    * never overlap.
    *
    * Give the key as the object that a method has resolved to: then the stage runs only while the key
-   * still stands at that object's recovery point, and two requests of one process are told apart. If
-   * the request has gone on, and whenever it is finished, the callback is not called and the key
-   * resolves as it is now.
+   * is still at that object's recovery point, and two requests of one process are told apart. If
+   * the key has moved on or is finished, the callback is not called, and the promise resolves to the current
+   * key.
    *
-   * Rejects with `not_found` before the callback runs; with what the callback rejects with; with
-   * `conflict`, code `idempotency_key_in_use` while somebody else works on the request, `lease_lost`
-   * when another flow has taken it over. A failed stage releases the request's lease. A stage of an
+   * Rejects with `not_found` before the callback runs; with the callback's own error; with
+   * `conflict`, code `idempotency_key_in_use` while another attempt works on the request, `lease_lost`
+   * if another attempt has taken it over. A failed stage releases the request's lease. A stage of an
    * unbound service is repeated up to `maxRetries` times after SQLSTATE `40001` or `40P01`.
    *
-   * In mode `"medusa"` a finished key runs again, and a stage waits for another one of its key.
+   * In mode `"medusa"` a finished key runs again, and a stage waits for another stage of its key.
    *
    * @example
    * key = await service.workStage(key, async (manager) => {
@@ -551,14 +554,13 @@ export declare class IdempotencyKeyService<Manager = any> {
   ): Promise<IdempotencyKey>;
 
   /**
-   * Begins a request and runs its stages, one after the other, from where its key stands until it is
-   * finished. `stages` maps a recovery point to the function that goes on from there; it gets what the
-   * callback of {@link IdempotencyKeyService.workStage} gets, the key and the attempt. The lease is renewed while
-   * it runs, for `maxDuration` at most, and released when it fails.
+   * Begins a request and runs its stages in order, from its key's recovery point until the request is
+   * finished. `stages` maps a recovery point to the function that continues from there. The function gets the
+   * manager as the callback of {@link IdempotencyKeyService.workStage} does, the key and the attempt. The lease is
+   * renewed while the stages run, for `maxDuration` at most, and released if one fails.
    *
-   * Rejects as `initializeRequest` and `workStage`; with `invalid_argument` (code
-   * `unknown_recovery_point`) for a recovery point without a function, before any work or with the
-   * stage undone that led there.
+   * Rejects as `initializeRequest` and `workStage` do; with `invalid_argument` (code `unknown_recovery_point`) for
+   * a recovery point without a function, either before any work or after a rollback of the stage that returned it.
    *
    * @example
    * const { response_code, response_body } = await service.runStages(
@@ -585,17 +587,17 @@ export declare class IdempotencyKeyService<Manager = any> {
   ): Promise<StagedResponse>;
 
   /**
-   * A key for the calls that a stage makes to others, such as a payment provider: the same for every
-   * try of the stage, another one for every other stage and key. A UUID, version 5. Throws
-   * `invalid_argument` when the stage has no name.
+   * A key for a stage's calls to other services, such as a payment provider: the same for every attempt at
+   * the stage, and different for every other stage and key. A UUID, version 5. Throws `invalid_argument` if the
+   * stage has no name.
    */
   stageKey(key: string | IdempotencyKey, stage: string): string;
 
   /**
-   * Finds keys of requests that stopped half-way: unfinished, without a live lease, and not heard of
-   * for `olderThan` (default: `leaseTimeout`). The oldest first, `limit` of them (default 100). With
-   * `interrupted` only those whose lease ran out, until they are released or finished: their `locked_at` tells
-   * when; of a request that failed and was released it is null.
+   * Finds keys of requests that stopped half-way: unfinished, without a live lease, and without a sign of life
+   * for `olderThan` (default: `leaseTimeout`). The oldest come first, at most `limit` (default 100). With
+   * `interrupted` it finds only requests whose lease ran out, until they are released or finished. Their
+   * `locked_at` is the last sign of life; it is null for a request that failed and was released.
    */
   listStalled(options?: {
     olderThan?: Duration;
@@ -606,19 +608,19 @@ export declare class IdempotencyKeyService<Manager = any> {
   /**
    * Deletes finished keys that were created more than `olderThan` ago (default: the option
    * `retention`), about `batchSize` at a time (default 1000), and resolves to their number. Several
-   * processes may do it at once; no request waits for it.
+   * processes may prune at once; no request waits for it.
    *
    * @example
    * const deleted = await service.prune({ olderThan: "72h" });
    */
   prune(options?: { olderThan?: Duration; batchSize?: number }): Promise<number>;
 
-  /** Whether an error is one after which a transaction may be repeated. */
+  /** Whether a transaction may be repeated after this error. */
   shouldRetryTransaction_(error: any): boolean;
 
   /**
-   * Runs work in the transaction that the service is bound to, or in one of its own. With an
-   * isolation level, one of its own is repeated once after SQLSTATE `40001` or `40P01`. An error
+   * Runs work in the transaction that the service is bound to, or in a new one. With an
+   * isolation level, a new one is repeated once after SQLSTATE `40001` or `40P01`. An error
    * handler is called with the error, which is then rethrown.
    */
   protected atomicPhase_<T>(
@@ -626,7 +628,7 @@ export declare class IdempotencyKeyService<Manager = any> {
     isolation?: IsolationLevel | null,
     errorHandler?: (error: any) => Promise<unknown> | unknown,
   ): Promise<T>;
-  /** With a third argument that is not falsy, the handler's result is resolved to instead. */
+  /** With a truthy third argument, it resolves to the handler's result instead. */
   protected atomicPhase_<T>(
     work: (manager: Manager) => Promise<T> | T,
     errorHandler: (error: any) => Promise<T | void> | T | void,
@@ -634,20 +636,20 @@ export declare class IdempotencyKeyService<Manager = any> {
   ): Promise<T>;
 
   /**
-   * Creates the table and its unique index where they are missing, and the schema with them; adds the
-   * column `request_fingerprint` to a table that has none.
+   * Creates the table, its unique index and its schema if they are missing, and adds the column
+   * `request_fingerprint` to a table without it.
    */
   migrate(): Promise<void>;
 
   /**
-   * Ends this service. The last service of the process on a database ends the connections, once the
+   * Ends this service. The last service of the process on a database closes the connections once the
    * calls that still run have ended; after 30 s it rejects with `unexpected_state`.
    */
   close(): Promise<void>;
 }
 
 /**
- * A service that needs no container: the same as `new IdempotencyKeyService({}, options)`.
+ * A service without a container: the same as `new IdempotencyKeyService({}, options)`.
  *
  * @example
  * const idempotency = createIdempotency({ databaseUrl: "postgres://localhost/shop" });
@@ -658,11 +660,10 @@ export declare function createIdempotency<Manager = TransactionManager>(
 ): IdempotencyKeyService<Manager>;
 
 /**
- * Express middleware that lets the service know which request its calls are made for: it tells the
- * requests of one process apart, renews a request's lease until its handler has ended its response (also when
- * its client has gone), releases it if the request is not finished by then, and lets the body of a request be
- * compared. In a Medusa backend
- * the plugin mounts it.
+ * Express middleware by which the service knows which request its calls are made for. It distinguishes the
+ * requests of one process, renews a request's lease until the handler has ended the response (also after the
+ * client has gone), releases the lease if the request is not finished by then, and includes the body in the
+ * comparison of requests. In a Medusa backend the plugin mounts it.
  *
  * @example
  * app.use(express.json(), idempotencyMiddleware());

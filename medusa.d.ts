@@ -5,8 +5,8 @@ type EntityManager = NonNullable<Parameters<MedusasService["withTransaction"]>[0
 type Ours = IdempotencyKeyService<EntityManager>;
 
 /**
- * The service where Medusa v1's own is declared. Medusa's class has protected members, so TypeScript
- * takes no other class for it, whatever its methods are: this type is both.
+ * The type of the service for code that declares Medusa v1's own class. Medusa's class has protected members, so
+ * TypeScript accepts no other class in its place, whatever its methods are. This type is assignable to both.
  *
  * @example
  * import type { IdempotencyKeyService } from "@medusajs/medusa";
@@ -19,7 +19,7 @@ export type MedusaIdempotencyKeyService = MedusasService &
   Omit<Ours, "withTransaction" | "shouldRetryTransaction_">;
 
 /**
- * The same class as `IdempotencyKeyService`, to be constructed or extended as a subclass of Medusa's.
+ * The same class as `IdempotencyKeyService`, typed as a subclass of Medusa's, to construct or extend.
  *
  * @example
  * class MyKeys extends MedusaIdempotencyKeyService {
@@ -32,7 +32,7 @@ export type MedusaIdempotencyKeyService = MedusasService &
  * }
  */
 export declare const MedusaIdempotencyKeyService: {
-  /** How awilix, and so Medusa, registers the service. Set it in a subclass. */
+  /** The lifetime with which awilix, and so Medusa, registers the service. Set it in a subclass. */
   LIFE_TIME?: "SINGLETON" | "SCOPED" | "TRANSIENT";
   new (
     container: Record<string, any>,

@@ -1,6 +1,6 @@
 "use strict";
 
-// Every piece of code in the README and in docs/ is run as it is printed.
+// Every block of code in every document is run as it is printed, and every link leads somewhere.
 
 const { execFile, spawn } = require("node:child_process");
 const { randomUUID } = require("node:crypto");
@@ -11,18 +11,22 @@ const path = require("node:path");
 const { promisify } = require("node:util");
 const { Client } = require("pg");
 const { IdempotencyKeyService } = require("..");
+const { ROOT, anchorsOf, blocksOf, documentNames, linksOf } = require("./helpers/documents");
 const { rejection, useDatabase } = require("./helpers/database");
 const { eventually } = require("./helpers/flows");
 const { ask } = require("./helpers/http-client");
 
-const ROOT = path.join(__dirname, "..");
 const MODULES = path.join(ROOT, "node_modules");
 const EXAMPLE = path.join(ROOT, "examples/medusa-v1/node_modules");
-const DOCUMENTS = ["README.md", "docs/exactly-once.md", "CONTRIBUTING.md"];
+const DOCUMENTS = documentNames();
+/** Documents whose blocks another test holds, each with a test of its own that leaves none out. */
+const HELD_ELSEWHERE = { "docs/install.md": "install-docs.test.js" };
 /** On a busy machine. */
 const COMPILE_TIMEOUT = 120_000;
-/** What is shown, and cannot be run. */
-const SHOWN = ["text", "mermaid"];
+/** Migrating and seeding the first database of a server included. */
+const SHOP_TIMEOUT = 180_000;
+/** Languages of pictures and of printed output, which cannot be run. */
+const PICTURES = ["text", "mermaid"];
 
 const database = useDatabase();
 const endings = [];
@@ -41,10 +45,8 @@ afterEach(async () => {
   }
 });
 
-function blocksOf(name) {
-  const text = fs.readFileSync(path.join(ROOT, name), "utf8");
-  const found = [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)];
-  return found.map(([, language, code]) => ({ name, language, code }));
+function heldElsewhere(name) {
+  return Object.hasOwn(HELD_ELSEWHERE, name);
 }
 
 /** The one block of a document that has a text in it. */
@@ -79,6 +81,12 @@ async function freePort() {
 /** What the code defines under a name. */
 function evaluate(code, name, given = {}) {
   return new Function(...Object.keys(given), `${code}\nreturn ${name};`)(...Object.values(given));
+}
+
+/** Runs code that awaits. */
+async function evaluateAsync(code, given) {
+  const AsyncFunction = (async () => {}).constructor;
+  await new AsyncFunction(...Object.keys(given), code)(...Object.values(given));
 }
 
 describe("the quick start", () => {
@@ -171,7 +179,9 @@ describe("the quick start", () => {
 });
 
 test("the loop that users write by hand", async () => {
-  const complete = evaluate(block("README.md", "js", "switch (").code, "complete", { service });
+  const complete = evaluate(block("docs/standalone.md", "js", "switch (").code, "complete", {
+    service,
+  });
   const key = randomUUID();
   const request = { get: () => key, method: "POST", params: { id: key }, path: "/complete" };
   expect(await complete(request)).toMatchObject({ idempotency_key: key, response_code: 201 });
@@ -196,7 +206,7 @@ test("work that is no HTTP request", async () => {
     },
   };
   const given = { service, bank };
-  const payOut = evaluate(block("README.md", "js", "bank.send").code, "payOut", given);
+  const payOut = evaluate(block("docs/standalone.md", "js", "bank.send").code, "payOut", given);
   const job = { id: randomUUID(), amount: 5 };
   expect((await rejection(payOut(job))).message).toBe("the bank does not answer");
   expect(await payOut(job)).toEqual({ transfer: 5 });
@@ -209,9 +219,8 @@ test("an interrupted request is found and released", async () => {
   const key = randomUUID();
   const attempt = await impatient.begin({ key, method: "POST", path: "/payouts" });
   const { code } = block("docs/exactly-once.md", "js", "interrupted: true");
-  const AsyncFunction = (async () => {}).constructor;
   await eventually(async () => {
-    await new AsyncFunction("service", code)(impatient);
+    await evaluateAsync(code, { service: impatient });
     return (await impatient.retrieve(key)).locked_at === null;
   });
   expect(await rejection(attempt.release())).toMatchObject({ code: "idempotency_key_released" });
@@ -221,22 +230,21 @@ test("a stage's key for a provider", async () => {
   const { code } = block("docs/exactly-once.md", "js", "provider.charge");
   const charges = [];
   const provider = { charge: async (...given) => charges.push(given) };
-  const AsyncFunction = (async () => {}).constructor;
-  await new AsyncFunction("provider", "service", "key", "amount", code)(provider, service, "k", 5);
+  await evaluateAsync(code, { provider, service, key: "k", amount: 5 });
   expect(charges).toEqual([[{ amount: 5 }, { idempotencyKey: service.stageKey("k", "charge") }]]);
 });
 
 test("a Medusa's configuration", () => {
-  const plugins = evaluate(block("README.md", "js", "const plugins").code, "plugins");
+  const plugins = evaluate(block("docs/medusa-v1.md", "js", "const plugins").code, "plugins");
   expect(plugins).toEqual(["medusa-idempotency-key"]);
-  const [plugin] = evaluate("", `[${block("README.md", "js", "resolve:").code}]`);
+  const [plugin] = evaluate("", `[${block("docs/medusa-v1.md", "js", "resolve:").code}]`);
   expect(plugin.resolve).toBe("medusa-idempotency-key");
   new IdempotencyKeyService({}, plugin.options);
 });
 
 test("a subclass", async () => {
   const given = { IdempotencyKeyService };
-  const MyKeys = evaluate(block("README.md", "js", "class MyKeys").code, "MyKeys", given);
+  const MyKeys = evaluate(block("docs/methods.md", "js", "class MyKeys").code, "MyKeys", given);
   const keys = await database.service({}, MyKeys).createPair();
   expect(keys).toHaveLength(2);
   for (const { idempotency_key: key } of keys) {
@@ -261,11 +269,11 @@ test(
     }
     fs.symlinkSync(path.join(ROOT, "lib"), path.join(ours, "lib"), "junction");
     const sources = {
-      "service.ts": block("README.md", "ts", "extends IdempotencyKeyService").code,
-      "api.ts": block("README.md", "ts", "export default () =>").code,
+      "service.ts": block("docs/medusa-v1.md", "ts", "extends IdempotencyKeyService").code,
+      "api.ts": block("docs/medusa-v1.md", "ts", "export default () =>").code,
       "route.ts":
         "declare const req: { scope: { resolve(name: string): any } };\nexport {};\n" +
-        block("README.md", "ts", "req.scope.resolve").code,
+        block("docs/medusa-v1.md", "ts", "req.scope.resolve").code,
     };
     for (const [name, code] of Object.entries(sources)) {
       fs.writeFileSync(path.join(folder, name), code);
@@ -287,26 +295,141 @@ test(
   COMPILE_TIMEOUT,
 );
 
-test("commands exist", () => {
+test(
+  "the Medusa v1 example in a program, and asked by curl",
+  async () => {
+    const README = "examples/medusa-v1/README.md";
+    const folder = path.join(ROOT, path.dirname(README));
+    const { code } = block(README, "sh", "curl");
+    let curled;
+    /** The example's own, and asked by curl as soon as it is there: a second backend takes long to start. */
+    async function startBackendProcess(options) {
+      const backend = await require(path.join(folder, "backend")).startBackendProcess(options);
+      const command = code.replaceAll("localhost:9000", new URL(backend.url).host);
+      curled = (await promisify(execFile)("/bin/sh", ["-c", command])).stdout;
+      return backend;
+    }
+    const printed = [];
+    const given = {
+      require: (name) =>
+        name === "./backend" ? { startBackendProcess } : require(path.join(folder, name)),
+      console: { log: (...values) => printed.push(values) },
+    };
+    const program = block(README, "js", "startBackendProcess").code;
+    await evaluateAsync(
+      program.replace("postgres://localhost/postgres", process.env.TEST_DATABASE_URL),
+      given,
+    );
+    expect(printed).toEqual([[200, "k1", expect.stringMatching(/^order_/)]]);
+    expect(curled.match(/HTTP\/1.1 200 OK/g)).toHaveLength(2);
+    expect(curled).toContain('"idempotency_key":"1"');
+    expect(curled).toContain('"variant_id":"variant_mug"');
+  },
+  SHOP_TIMEOUT,
+);
+
+/** Whether a line of a shell block names a script, a file or a folder that exists. */
+function isKnownCommand(line, folder) {
   const { scripts } = require("../package.json");
-  for (const each of blocks.filter(
-    ({ language, code }) => language === "sh" && !/curl/.test(code),
-  )) {
+  const [, script] = /^npm (?:run )?([\w:]+)/.exec(line) ?? [];
+  const [, file] = /^(?:node|cd) (\S+)/.exec(line) ?? [];
+  return (
+    Object.hasOwn(scripts, script) ||
+    ["install", "ci"].includes(script) ||
+    (file !== undefined && fs.existsSync(path.join(folder, file))) ||
+    /^(cargo bench|export \w+=)/.test(line)
+  );
+}
+
+test("commands exist", () => {
+  const commands = blocks.filter(
+    ({ name, language, code }) => language === "sh" && !/curl/.test(code) && !heldElsewhere(name),
+  );
+  for (const each of commands) {
     used.add(each);
+    let folder = ROOT;
     for (const line of each.code.trim().split("\n")) {
-      const [command] = line.split("#");
-      const [, script] = /^npm (?:run )?([\w:]+)/.exec(command) ?? [];
-      const [, file] = /^node (\S+)/.exec(command) ?? [];
-      const isKnown =
-        Object.hasOwn(scripts, script) ||
-        ["install", "ci"].includes(script) ||
-        (file && fs.existsSync(path.join(ROOT, file)));
-      expect([line, Boolean(isKnown) || /^cargo bench/.test(command)]).toEqual([line, true]);
+      expect([each.name, line, isKnownCommand(line, folder)]).toEqual([each.name, line, true]);
+      const [, entered] = /^cd (\S+)/.exec(line) ?? [];
+      folder = entered ? path.join(folder, entered) : folder;
     }
   }
 });
 
-test("no piece of code is left out", () => {
-  const left = blocks.filter((each) => !used.has(each) && !SHOWN.includes(each.language));
+test("no block of code is left out", () => {
+  const left = blocks.filter(
+    (each) => !used.has(each) && !PICTURES.includes(each.language) && !heldElsewhere(each.name),
+  );
   expect(left).toEqual([]);
+  for (const file of Object.values(HELD_ELSEWHERE)) {
+    expect(fs.existsSync(path.join(__dirname, file))).toBe(true);
+  }
 });
+
+/** What a link of a document leads to, if it is missing. */
+function missingTarget(name, link) {
+  const [file, anchor] = link.split("#");
+  const target = file ? path.posix.join(path.posix.dirname(name), file) : name;
+  const isThere =
+    fs.existsSync(path.join(ROOT, target)) &&
+    (anchor === undefined || (target.endsWith(".md") && anchorsOf(target).has(anchor)));
+  return isThere ? [] : [link];
+}
+
+test.each(DOCUMENTS)("the links of %s lead somewhere", (name) => {
+  const relative = linksOf(name).filter((link) => !/^[a-z]+:/.test(link));
+  expect(relative.flatMap((link) => missingTarget(name, link))).toEqual([]);
+});
+
+test("the tests that show the promises exist", () => {
+  const readme = fs.readFileSync(path.join(ROOT, "README.md"), "utf8");
+  const rows = readme.split("\n").filter((line) => line.includes("](docs/exactly-once.md#"));
+  const shown = rows.flatMap((row) => [...row.matchAll(/"([^"]+)" in \[[^\]]+\]\(([^)]+)\)/g)]);
+  expect(shown.length).toBeGreaterThan(5);
+  const missing = shown.filter(
+    ([, title, file]) => !fs.readFileSync(path.join(ROOT, file), "utf8").includes(title),
+  );
+  expect(missing.map(([row]) => row)).toEqual([]);
+});
+
+describe("the reference is whole", () => {
+  const textOf = (name) => fs.readFileSync(path.join(ROOT, name), "utf8");
+  /** The names in backticks that rows of a document's tables begin with. */
+  const firstCells = (name) =>
+    textOf(name)
+      .split("\n")
+      .flatMap((line) => /^\| (`[^|]*)\|/.exec(line)?.[1].match(/`\w+/g) ?? [])
+      .map((cell) => cell.slice(1));
+
+  test("docs/options.md has every option, and no other", () => {
+    const refused = thrown(() => new IdempotencyKeyService({}, { none: 1 }));
+    const [, known] = /; there are (.*)$/.exec(refused.message);
+    expect(firstCells("docs/options.md").sort()).toEqual(known.split(", ").sort());
+  });
+
+  test("docs/methods.md has every method", () => {
+    const methods = Object.getOwnPropertyNames(IdempotencyKeyService.prototype).filter(
+      (name) =>
+        typeof Object.getOwnPropertyDescriptor(IdempotencyKeyService.prototype, name).value ===
+        "function",
+    );
+    const left = methods.filter((name) => !firstCells("docs/methods.md").includes(name));
+    expect(left).toEqual(["constructor"]);
+  });
+
+  test("docs/errors.md has every code of the types", () => {
+    const [, codes] = /export type IdempotencyErrorCode =([^;]*);/.exec(textOf("index.d.ts"));
+    const named = [...codes.matchAll(/"(\w+)"/g)].map(([, code]) => code);
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((code) => !textOf("docs/errors.md").includes(`\`${code}\``))).toEqual([]);
+  });
+});
+
+function thrown(action) {
+  try {
+    action();
+  } catch (error) {
+    return error;
+  }
+  throw new Error("nothing was thrown");
+}

@@ -5,11 +5,13 @@
 const fs = require("node:fs");
 const path = require("node:path");
 
-const ROOT = path.join(__dirname, "..");
-const PAGE = fs.readFileSync(path.join(ROOT, "docs/install.md"), "utf8");
-const SNIPPET = /(?:<!-- (\S+) -->\n\n)?```\w+\n([^]*?)\n```/g;
+const manifest = require("../package.json");
+const { ROOT, blocksOf } = require("./helpers/documents");
 
-const snippets = [...PAGE.matchAll(SNIPPET)].map(([, file, code]) => ({ file, code }));
+const [install, ...snippets] = blocksOf("docs/install.md").map(({ marker: file, code }) => ({
+  file,
+  code: code.trimEnd(),
+}));
 const projects = fs.readdirSync(path.join(ROOT, "__test__/projects"));
 
 /** Without the indentation, and as JSON has it. */
@@ -21,7 +23,8 @@ function plain(text) {
     .join("\n");
 }
 
-test("there are snippets", () => {
+test("there are snippets, and the command that installs the package", () => {
+  expect(install.code).toBe(`npm install ${manifest.name}`);
   expect(snippets.length).toBeGreaterThan(5);
 });
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use medusa_idempotency_key::engine::execution::stepped::{Flow, Need, Step};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome, Timestamp};
-use medusa_idempotency_key::engine::postgres::value::{self, Parameter, oid};
 use medusa_idempotency_key::engine::protocol::lease::{Beginning, Holding, Lease};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::request;
@@ -226,41 +225,6 @@ fn leases(criterion: &mut Criterion) {
     });
 }
 
-/// Parameters of a stage's own statements, by the type that the server infers.
-fn parameters(criterion: &mut Criterion) {
-    let time = "2026-01-01T00:00:00.000+00:00";
-    for (name, given, oid) in [
-        ("text", "cart_01JZ8Q4Y3N", oid::TEXT),
-        ("uuid", KEY, oid::UUID),
-        ("timestamptz", time, oid::TIMESTAMPTZ),
-    ] {
-        criterion.bench_function(&format!("encode/{name}"), |bencher| {
-            bencher.iter_batched(
-                || Parameter::Text(given.to_owned()),
-                |parameter| value::encode(parameter, oid),
-                BatchSize::SmallInput,
-            );
-        });
-    }
-}
-
-/// Values of the rows that a stage's own statements answer: one for each column of each row.
-fn values(criterion: &mut Criterion) {
-    // 1234.50: two groups of four digits, two digits after the point.
-    let numeric = [2_u16, 0, 0, 2, 1234, 5000].map(u16::to_be_bytes).concat();
-    let time = 820_454_400_000_000_i64.to_be_bytes();
-    for (name, bytes, oid) in [
-        ("text", "cart_01JZ8Q4Y3N".as_bytes(), oid::TEXT),
-        ("numeric", &numeric, oid::NUMERIC),
-        ("timestamptz", &time, oid::TIMESTAMPTZ),
-    ] {
-        assert!(value::decode(bytes, oid).is_some(), "{name} is left to the server");
-        criterion.bench_function(&format!("decode/{name}"), |bencher| {
-            bencher.iter(|| value::decode(black_box(bytes), oid));
-        });
-    }
-}
-
 /// A whole stage of a flow that holds its lease, in a transaction of the caller's: all that the engine
 /// does between the answers that it is given.
 fn stages(criterion: &mut Criterion) {
@@ -335,6 +299,6 @@ criterion_group! {
     name = parts;
     config = short_rounds();
     targets = known_texts, new_texts, batch_texts, batch_arrays, headers, selectors, stage_keys,
-        decisions, leases, parameters, values, stages, beginnings
+        decisions, leases, stages, beginnings
 }
 criterion_main!(parts);

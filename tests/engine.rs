@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, Outcome};
-use medusa_idempotency_key::engine::postgres::pool::PoolSession;
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::stage::Turn;
 use medusa_idempotency_key::engine::protocol::statement::Request;

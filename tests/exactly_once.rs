@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
-use medusa_idempotency_key::engine::postgres::pool::PoolSession;
 use medusa_idempotency_key::engine::protocol::lease::{self, Beginning, Lease};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::request;

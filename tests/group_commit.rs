@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::{DatabaseError, Error};
 use medusa_idempotency_key::engine::execution::group_commit::{GroupCommit, Limits};
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
-use medusa_idempotency_key::engine::postgres::pool::{Connection, PoolSession};
+use medusa_idempotency_key::engine::postgres::connection::Connection;
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::session::Session;
 use medusa_idempotency_key::engine::protocol::statement::{

@@ -5,7 +5,7 @@ use std::io;
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-use crate::engine::postgres::settings::Target;
+use crate::engine::postgres::target::Target;
 
 /// Serialization failure: the transaction may be repeated.
 pub const SERIALIZATION_FAILURE: &str = "40001";
@@ -103,6 +103,16 @@ impl Error {
                       await every use of it before the callback returns"
                 .to_owned(),
         }
+    }
+
+    /// Text with a character that PostgreSQL has no room for, as the server says it.
+    pub fn nul_character() -> Self {
+        Self::Database(Box::new(DatabaseError {
+            code: "22021".to_owned(),
+            severity: "ERROR".to_owned(),
+            message: "invalid byte sequence for encoding \"UTF8\": 0x00".to_owned(),
+            ..DatabaseError::default()
+        }))
     }
 
     /// A call on a service that was closed.

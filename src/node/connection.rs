@@ -10,7 +10,7 @@ use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
 use crate::engine::error::Error;
-use crate::engine::postgres::settings::{Host, Parts, PasswordSource, Target, Tls, Verify};
+use crate::engine::postgres::target::{Host, Parts, PasswordSource, Target, Tls, Verify};
 
 /// The settings of a connection, one by one.
 #[napi(object, object_to_js = false)]

@@ -7,7 +7,7 @@ use napi_derive::napi;
 
 use super::answers::Answers;
 use super::service::Service;
-use crate::engine::postgres::pool::PoolSession;
+use crate::engine::execution::pool_session::PoolSession;
 use crate::engine::protocol::lease::{self, Beginning};
 
 /// What one flow of a request knows of its key's lease, for the calls it makes.

@@ -14,8 +14,9 @@ use super::session::{Place, Session, turn};
 use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
 use crate::engine::execution::in_transaction;
-use crate::engine::postgres::pool::{PoolSession, PoolUser};
-use crate::engine::postgres::settings::Target;
+use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::postgres::pool_user::PoolUser;
+use crate::engine::postgres::target::Target;
 use crate::engine::protocol::operations;
 use crate::engine::sql::{Isolation, Sql};
 

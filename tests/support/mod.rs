@@ -7,10 +7,11 @@ use std::sync::Mutex;
 
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
+use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
-use medusa_idempotency_key::engine::postgres::pool::{PoolSession, PoolUser};
-use medusa_idempotency_key::engine::postgres::settings::{Host, Parts, Target};
+use medusa_idempotency_key::engine::postgres::pool_user::PoolUser;
+use medusa_idempotency_key::engine::postgres::target::{Host, Parts, Target};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::stage::Turn;
 use medusa_idempotency_key::engine::sql::Sql;

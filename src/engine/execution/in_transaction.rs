@@ -7,9 +7,9 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 
 use crate::engine::error::Error;
+use crate::engine::execution::pool_session::PoolSession;
 use crate::engine::execution::transaction::{ROOT, Transaction};
 use crate::engine::key::Outcome;
-use crate::engine::postgres::pool::PoolSession;
 use crate::engine::protocol::stage::{self, Staged, Turn};
 use crate::engine::sql::Isolation;
 

@@ -3,6 +3,8 @@
 
 pub mod group_commit;
 pub mod in_transaction;
+mod maintenance;
+pub mod pool_session;
 pub mod stepped;
 pub mod transaction;
 mod transaction_control;

@@ -12,12 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::{Notify, OwnedMutexGuard};
-use tokio::time::timeout;
 
 use crate::engine::error::Error;
 use crate::engine::execution::transaction_control::refuse_transaction_control;
-use crate::engine::postgres::pool::{Connection, Pool, STATEMENT_TIMEOUT, read, unanswered};
+use crate::engine::postgres::connection::Connection;
+use crate::engine::postgres::pool::Pool;
 use crate::engine::postgres::query;
+use crate::engine::postgres::rows::read;
 use crate::engine::postgres::value::{Parameter, Rows};
 use crate::engine::protocol::session::{Running, Session};
 use crate::engine::protocol::statement::{Row, Statement};
@@ -67,7 +68,7 @@ impl Transaction {
     ) -> Result<Arc<Self>, Error> {
         let mut connection = pool.stage_connection().await?;
         connection.in_transaction = true;
-        control(&mut connection, isolation.begin()).await?;
+        connection.control(isolation.begin()).await?;
         Ok(Arc::new(Self {
             connection: Arc::new(tokio::sync::Mutex::new(connection)),
             sql,
@@ -107,9 +108,10 @@ impl Transaction {
         let mut connection = self.connection.lock().await;
         if self.statement_failed.load(Ordering::SeqCst) {
             // PostgreSQL answers the COMMIT of an aborted transaction with success and rolls back.
-            control(&mut connection, "SELECT").await?;
+            let deallocate = connection.deallocate();
+            connection.control(&format!("SELECT{deallocate}")).await?;
         }
-        control(&mut connection, "COMMIT").await.map_err(Error::at_commit)?;
+        connection.control("COMMIT").await.map_err(Error::at_commit)?;
         connection.in_transaction = false;
         self.set_state(ROOT, State::Committed);
         Ok(())
@@ -128,7 +130,8 @@ impl Transaction {
         if !connection.in_transaction {
             return Ok(());
         }
-        control(&mut connection, "ROLLBACK").await?;
+        let deallocate = connection.deallocate();
+        connection.control(&format!("ROLLBACK{deallocate}")).await?;
         connection.in_transaction = false;
         Ok(())
     }
@@ -157,14 +160,14 @@ impl Transaction {
             return Err(overlapping_savepoints());
         }
         let ended = if keep {
-            let kept = control(&mut connection, &release(scope)).await;
+            let kept = connection.control(&release(scope)).await;
             // A savepoint that cannot be kept is undone, so that what surrounds it can go on.
             match self.noted(kept) {
-                Err(error) => control(&mut connection, &undo(scope)).await.and(Err(error)),
+                Err(error) => undo(&mut connection, scope).await.and(Err(error)),
                 kept => kept,
             }
         } else {
-            control(&mut connection, &undo(scope)).await
+            undo(&mut connection, scope).await
         };
         self.set_state(scope, if keep { State::Committed } else { State::RolledBack });
         let parent = self.scopes().get(scope).and_then(|scope| scope.parent);
@@ -257,12 +260,6 @@ impl Scope {
     }
 }
 
-/// Runs a statement that begins or ends a scope.
-async fn control(connection: &mut Connection, sql: &str) -> Result<(), Error> {
-    let done = timeout(STATEMENT_TIMEOUT, connection.execute(sql.to_owned())).await;
-    done.unwrap_or_else(|_| Err(unanswered(connection.target())))
-}
-
 fn savepoint(scope: usize) -> String {
     format!("SAVEPOINT scope_{scope}")
 }
@@ -271,8 +268,10 @@ fn release(scope: usize) -> String {
     format!("RELEASE {}", savepoint(scope))
 }
 
-fn undo(scope: usize) -> String {
-    format!("ROLLBACK TO {}; {}", savepoint(scope), release(scope))
+async fn undo(connection: &mut Connection, scope: usize) -> Result<(), Error> {
+    let deallocate = connection.deallocate();
+    let undo = format!("ROLLBACK TO {}; {}{deallocate}", savepoint(scope), release(scope));
+    connection.control(&undo).await
 }
 
 fn overlapping_savepoints() -> Error {
@@ -316,7 +315,7 @@ impl Use {
         let transaction = Arc::clone(&self.transaction);
         // The connection is ours until the scope is there, so nobody takes the same number.
         let scope = transaction.scopes().len();
-        let opened = control(&mut connection, &savepoint(scope)).await;
+        let opened = connection.control(&savepoint(scope)).await;
         transaction.noted(opened)?;
         let mut scopes = transaction.scopes();
         match scopes.get_mut(self.scope) {
@@ -345,9 +344,7 @@ impl Session for Use {
             let key = statement.key().map(str::to_owned);
             let query = self.transaction.sql.write(statement);
             let mut connection = self.turn().await?;
-            let result = timeout(STATEMENT_TIMEOUT, connection.fetch(query)).await;
-            let result = result.unwrap_or_else(|_| Err(unanswered(connection.target())));
-            let rows = self.transaction.noted(result);
+            let rows = self.transaction.noted(connection.fetch(query).await);
             read(&rows.map_err(|error| error.of_statement(key.as_deref()))?, connection.target())
         })
     }

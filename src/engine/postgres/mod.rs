@@ -1,6 +1,12 @@
 //! Connections to PostgreSQL, and what crosses them.
 
+pub mod connection;
+mod connector;
 pub mod pool;
+mod pool_use;
+pub mod pool_user;
 pub mod query;
-pub mod settings;
+pub mod rows;
+pub mod target;
+pub mod text;
 pub mod value;

@@ -1,28 +1,39 @@
-//! A statement of the caller's own, with parameters as the server infers them and rows as text.
+//! A statement of the caller's own, in one round trip: its values go as text, and come as text, as in `pg`.
 //!
-//! sqlx speaks PostgreSQL's binary format only. [`value`](crate::engine::postgres::value) knows the common types; for
-//! all others the server itself is asked to read a parameter or to write a result, which costs one
-//! round trip more.
+//! sqlx would ask the server for the types of the parameters first, and write and read PostgreSQL's binary
+//! format, for each of its types. SQL itself has what is needed: `PREPARE` infers the types of the parameters
+//! as for every client, and `EXECUTE` reads each value from a literal. The three statements go in one message
+//! of the simple protocol, whose answer is text.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgColumn, PgRow, PgTypeInfo, PgTypeKind};
-use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _,
-    Statement as _, TypeInfo as _, ValueRef as _,
-};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgColumn, PgRow, PgTypeInfo};
+use sqlx::{Arguments as _, Column as _, Row as _, ValueRef as _};
+use uuid::Uuid;
 
 use crate::engine::error::{DatabaseError, Error};
-use crate::engine::postgres::pool::Connection;
-use crate::engine::postgres::value::{self, Encoded, Parameter, Rows, oid};
+use crate::engine::postgres::connection::Connection;
+use crate::engine::postgres::text::{
+    bytes_literal, first_word, has_parameters, is_single, literal, refuse_nul, with_values,
+    without_end,
+};
+use crate::engine::postgres::value::{Parameter, Rows};
 
-/// Parameters and results that the server has to convert, so many a statement: its limit for
-/// result columns is 1664.
-const CONVERTED_AT_ONCE: usize = 1000;
+/// What `PREPARE` takes; `(` begins a `SELECT`, too.
+const PREPARED: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "WITH", ""];
+
+/// Tells what is prepared from what others have: behind a pooler a connection has many users.
+static PROCESS: LazyLock<String> =
+    LazyLock::new(|| format!("idempotency_{:.16}", Uuid::new_v4().simple().to_string()));
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Object identifiers of built-in types, which never change.
+const BYTEA: u32 = 17;
+const JSON: [u32; 2] = [114, 3802];
 
 /// Runs a statement and answers its rows.
 ///
@@ -33,180 +44,128 @@ pub async fn run(
     sql: String,
     parameters: Vec<Parameter>,
 ) -> Result<Rows, Error> {
-    // Without parameters there is a protocol that answers text. It takes several statements too, so
-    // whatever might be several goes the other way, where the server refuses them.
-    if parameters.is_empty() && !sql.trim_end().trim_end_matches(';').contains(';') {
-        return run_as_text(connection, sql).await;
+    refuse_nul(&sql)?;
+    if !is_single(&sql) {
+        return Err(several_statements());
     }
-    // sqlx keeps a statement prepared by its text. What may change until its next use, such as the
-    // type of a column, would make it fail then: a text of its own makes sure that there is no next.
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let sql = format!("/* {} */ {sql}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let sql: Arc<str> = sql.into();
-    let prepared = connection.start()?.prepare(AssertSqlSafe(sql.clone()).into_sql_str()).await;
-    let prepared = connection.end(prepared)?;
-    let types = match prepared.parameters() {
-        Some(Either::Left(types)) => types,
-        _ => &[],
-    };
-    let arguments = encode(connection, parameters, types).await?;
-    let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-    let rows = query.fetch_all(connection.start()?).await;
-    let rows = connection.end(rows)?;
-    decode(connection, prepared.columns(), &rows).await
-}
-
-async fn run_as_text(connection: &mut Connection, sql: String) -> Result<Rows, Error> {
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection.start()?).await;
-    let rows = connection.end(rows)?;
-    let columns = rows.first().map(|row| row.columns().iter().map(column_of).collect());
-    let texts = |row: &PgRow| (0..row.len()).map(|index| text_of(row, index)).collect();
-    Ok(Rows {
-        columns: columns.unwrap_or_default(),
-        rows: rows.iter().map(texts).collect::<Result<_, _>>()?,
-    })
-}
-
-fn column_of(column: &PgColumn) -> (String, u32) {
-    (column.name().to_owned(), oid_of(column.type_info()))
-}
-
-fn text_of(row: &PgRow, index: usize) -> Result<Option<String>, Error> {
-    let raw = row.try_get_raw(index).map_err(|_| unreadable())?;
-    if raw.is_null() {
-        return Ok(None);
+    if parameters.is_empty() {
+        return rows_of(&connection.fetch_text(sql).await?);
     }
-    raw.as_str().map(|text| Some(text.to_owned())).map_err(|_| unreadable())
+    if !has_parameters(&sql) {
+        // `EXECUTE` would ignore them.
+        return Err(wrong_number_of_parameters(parameters.len()));
+    }
+    if !PREPARED.contains(&first_word(&sql).as_str()) {
+        let values = parameters.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+        return rows_of(&connection.fetch_text(with_values(&sql, &values)).await?);
+    }
+    prepared(connection, &without_end(&sql), &parameters).await
 }
 
-async fn encode(
+/// Runs a statement whose parameters' types the server infers.
+async fn prepared(
     connection: &mut Connection,
-    parameters: Vec<Parameter>,
-    types: &[PgTypeInfo],
-) -> Result<PgArguments, Error> {
-    if parameters.len() != types.len() {
-        return Err(wrong_number_of_parameters(parameters.len(), types.len()));
-    }
-    let mut encoded = Vec::with_capacity(parameters.len());
-    let mut unread = Vec::new();
-    for (parameter, info) in parameters.into_iter().zip(types) {
-        match value::encode(parameter, codec_of(info)) {
-            Encoded::Null => encoded.push(None),
-            Encoded::Binary(bytes) => encoded.push(Some(bytes)),
-            Encoded::Text(text) => {
-                unread.push((encoded.len(), text, oid_of(info)));
-                encoded.push(None);
-            }
-        }
-    }
-    for unread in unread.chunks(CONVERTED_AT_ONCE) {
-        let texts = unread.iter().map(|(_, text, oid)| (text.as_str(), *oid));
-        let read = read_by_server(connection, texts.collect()).await?;
-        for ((position, ..), bytes) in unread.iter().zip(read) {
-            encoded[*position] = Some(bytes);
-        }
-    }
-    let mut arguments = PgArguments::default();
-    for (bytes, info) in encoded.into_iter().zip(types) {
-        add(&mut arguments, Raw { oid: oid_of(info), bytes })?;
-    }
-    Ok(arguments)
-}
-
-/// Has the server read text of any type. `array_in` takes the type as a value: the text goes in as
-/// the one element of an array and comes back as that element's binary form.
-async fn read_by_server(
-    connection: &mut Connection,
-    texts: Vec<(&str, u32)>,
-) -> Result<Vec<Vec<u8>>, Error> {
-    let mut arguments = PgArguments::default();
-    let mut calls = Vec::new();
-    for (number, (text, oid)) in texts.into_iter().enumerate() {
-        add(&mut arguments, value::array_of_one(text))?;
-        add(&mut arguments, Oid(oid))?;
-        let first = 2 * number + 1;
-        calls.push(format!("array_in(textout(${first}), ${}, -1)", first + 1));
-    }
-    let sql = format!("SELECT {}", calls.join(", "));
-    let row = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_one(connection.start()?).await;
-    let row = connection.end(row)?;
-    (0..row.len())
-        .map(|index| value::only_element(bytes_of(&row, index)?).ok_or_else(unreadable))
-        .collect()
-}
-
-async fn decode(
-    connection: &mut Connection,
-    columns: &[PgColumn],
-    rows: &[PgRow],
+    sql: &str,
+    parameters: &[Parameter],
 ) -> Result<Rows, Error> {
-    let mut unwritten = Vec::new();
-    let mut decoded = Vec::with_capacity(rows.len());
-    for row in rows {
-        let mut values = Vec::with_capacity(columns.len());
-        for (index, column) in columns.iter().enumerate() {
-            let raw = row.try_get_raw(index).map_err(|_| unreadable())?;
-            if raw.is_null() {
-                values.push(None);
-                continue;
-            }
-            let bytes = raw.as_bytes().map_err(|_| unreadable())?;
-            let text = value::decode(bytes, codec_of(column.type_info()));
-            if text.is_none() {
-                unwritten.push((decoded.len(), index, bytes, oid_of(column.type_info())));
-            }
-            values.push(text);
-        }
-        decoded.push(values);
+    let name = format!("{}_{}", *PROCESS, NUMBER.fetch_add(1, Ordering::Relaxed));
+    let prepare = format!("PREPARE {name} AS {sql}\n");
+    let (prepare, values) = if parameters.iter().any(depends_on_type) {
+        let types = types(connection, &name, &prepare).await?;
+        (None, typed(connection, parameters, &types).await?)
+    } else {
+        let values = parameters.iter().map(plain);
+        (Some(prepare), values.collect::<Result<Vec<_>, _>>()?)
+    };
+    // `EXECUTE name()` is no SQL.
+    let values = match values.is_empty() {
+        true => String::new(),
+        false => format!("({})", values.join(", ")),
+    };
+    let run = format!("EXECUTE {name}{values}; DEALLOCATE {name}");
+    let answer = match prepare {
+        Some(prepare) => connection.fetch_prepared(&name, format!("{prepare}; {run}")).await,
+        None => connection.fetch_text(run).await,
+    };
+    if answer.is_ok() {
+        connection.forget_prepared(&name);
     }
-    for unwritten in unwritten.chunks(CONVERTED_AT_ONCE) {
-        let values = unwritten.iter().map(|&(.., bytes, oid)| (bytes, oid)).collect();
-        let written = written_by_server(connection, values).await?;
-        for (&(row, index, ..), text) in unwritten.iter().zip(written) {
-            decoded[row][index] = text;
-        }
-    }
-    Ok(Rows { columns: columns.iter().map(column_of).collect(), rows: decoded })
+    rows_of(&answer.map_err(|error| wrong_number(error, &name, parameters.len()))?)
 }
 
-/// Has the server write binary values of any type as text. `format` writes them as a client would get
-/// them, where a cast has rules of its own for some types.
-async fn written_by_server(
+/// Whether a parameter is written in a way that depends on its type.
+fn depends_on_type(parameter: &Parameter) -> bool {
+    matches!(parameter, Parameter::Binary(_) | Parameter::List { .. })
+}
+
+/// Prepares a statement and answers the types that the server has inferred for its parameters.
+async fn types(connection: &mut Connection, name: &str, prepare: &str) -> Result<Vec<u32>, Error> {
+    let message = format!(
+        "{prepare}; SELECT t::oid::int8 FROM pg_prepared_statements, \
+         unnest(parameter_types) WITH ORDINALITY AS parameter (t, n) WHERE name = '{name}' ORDER BY n"
+    );
+    let rows = connection.fetch_prepared(name, message).await?;
+    let oids = rows.iter().map(|row| row.try_get::<i64, _>(0).ok());
+    oids.map(|oid| oid.and_then(|oid| u32::try_from(oid).ok()).ok_or_else(unreadable)).collect()
+}
+
+/// Writes parameters of known types.
+async fn typed(
     connection: &mut Connection,
-    values: Vec<(&[u8], u32)>,
-) -> Result<Vec<Option<String>>, Error> {
-    let mut arguments = PgArguments::default();
-    let mut casts = Vec::new();
-    for (number, (bytes, oid)) in values.into_iter().enumerate() {
-        let bytes = Some(bytes.to_vec());
-        add(&mut arguments, Raw { oid, bytes })?;
-        // sqlx keeps prepared statements by their text: what names the type keeps them apart.
-        casts.push(format!("format('%s', ${} /* type {oid} */)", number + 1));
+    parameters: &[Parameter],
+    types: &[u32],
+) -> Result<Vec<String>, Error> {
+    let mut values = Vec::with_capacity(parameters.len());
+    for (index, parameter) in parameters.iter().enumerate() {
+        values.push(match (parameter, types.get(index)) {
+            (Parameter::Binary(bytes), Some(&BYTEA) | None) => bytes_literal(bytes),
+            (Parameter::Binary(bytes), Some(oid)) => {
+                literal(Some(&text_of(connection, bytes, *oid).await?))?
+            }
+            (Parameter::List { json: Some(json), .. }, Some(oid)) if JSON.contains(oid) => {
+                literal(Some(json))?
+            }
+            _ => plain(parameter)?,
+        });
     }
-    let sql = format!("SELECT {}", casts.join(", "));
-    let row = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_one(connection.start()?).await;
+    Ok(values)
+}
+
+/// A parameter of whatever type.
+fn plain(parameter: &Parameter) -> Result<String, Error> {
+    match parameter {
+        Parameter::Null => literal(None),
+        Parameter::Text(text) | Parameter::List { literal: text, .. } => literal(Some(text)),
+        Parameter::Binary(bytes) => Ok(bytes_literal(bytes)),
+    }
+}
+
+/// Has the server write the text of a value that is given in the binary form of its type.
+async fn text_of(connection: &mut Connection, bytes: &[u8], oid: u32) -> Result<String, Error> {
+    let mut arguments = PgArguments::default();
+    let value = Raw { oid, bytes: bytes.to_vec() };
+    arguments.add(value).map_err(|error| Error::InvalidData(error.to_string()))?;
+    let query = sqlx::query_with("SELECT format('%s', $1)", arguments).persistent(false);
+    let row = query.fetch_one(connection.start()?).await;
     let row = connection.end(row)?;
-    (0..row.len()).map(|index| row.try_get(index).map_err(|_| unreadable())).collect()
+    row.try_get(0).map_err(|_| unreadable())
 }
 
 /// A value in PostgreSQL's binary format, of a type that only the server knows.
 struct Raw {
     oid: u32,
-    bytes: Option<Vec<u8>>,
+    bytes: Vec<u8>,
 }
 
 impl sqlx::Type<sqlx::Postgres> for Raw {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Oid(oid::TEXT))
+        PgTypeInfo::with_oid(Oid(BYTEA))
     }
 }
 
 impl sqlx::Encode<'_, sqlx::Postgres> for Raw {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let Some(bytes) = &self.bytes else {
-            return Ok(IsNull::Yes);
-        };
-        buffer.extend_from_slice(bytes);
+        buffer.extend_from_slice(&self.bytes);
         Ok(IsNull::No)
     }
 
@@ -215,40 +174,60 @@ impl sqlx::Encode<'_, sqlx::Postgres> for Raw {
     }
 }
 
-fn add<'q, T>(arguments: &mut PgArguments, value: T) -> Result<(), Error>
-where
-    T: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    let added = arguments.add(value);
-    added.map_err(|error| Error::InvalidData(error.to_string()))
+fn rows_of(rows: &[PgRow]) -> Result<Rows, Error> {
+    let columns = rows.first().map(|row| row.columns().iter().map(column_of).collect());
+    let texts = |row: &PgRow| (0..row.len()).map(|index| text_at(row, index)).collect();
+    Ok(Rows {
+        columns: columns.unwrap_or_default(),
+        rows: rows.iter().map(texts).collect::<Result<_, _>>()?,
+    })
 }
 
-fn bytes_of(row: &PgRow, index: usize) -> Result<&[u8], Error> {
+fn column_of(column: &PgColumn) -> (String, u32) {
+    (column.name().to_owned(), column.type_info().oid().map_or(0, |oid| oid.0))
+}
+
+fn text_at(row: &PgRow, index: usize) -> Result<Option<String>, Error> {
     let raw = row.try_get_raw(index).map_err(|_| unreadable())?;
-    raw.as_bytes().map_err(|_| unreadable())
-}
-
-fn oid_of(info: &PgTypeInfo) -> u32 {
-    info.oid().map_or(0, |oid| oid.0)
-}
-
-/// The type whose codec reads and writes a type: an enum's labels are text.
-fn codec_of(info: &PgTypeInfo) -> u32 {
-    // sqlx has no kind for a type that it could not look up, and calls it "?".
-    let is_enum = info.name() != "?" && matches!(info.kind(), PgTypeKind::Enum(_));
-    if is_enum { oid::TEXT } else { oid_of(info) }
+    if raw.is_null() {
+        return Ok(None);
+    }
+    raw.as_str().map(|text| Some(text.to_owned())).map_err(|_| unreadable())
 }
 
 fn unreadable() -> Error {
     Error::InvalidData("the database answered a value that cannot be read as text".to_owned())
 }
 
-/// What the server says of it when a client binds the wrong number.
-fn wrong_number_of_parameters(given: usize, wanted: usize) -> Error {
+/// What the server says of several statements that a client prepares as one.
+fn several_statements() -> Error {
+    refused("42601", "cannot insert multiple commands into a prepared statement".to_owned())
+}
+
+/// What the server says when a client binds another number of parameters than the statement has; here it
+/// says it of the name that the caller does not know.
+fn wrong_number(error: Error, name: &str, given: usize) -> Error {
+    match error {
+        Error::Database(error) if error.code == "42601" && error.message.contains(name) => refused(
+            "08P01",
+            format!("{given} parameters were given, but the statement requires others"),
+        ),
+        error => error,
+    }
+}
+
+fn wrong_number_of_parameters(given: usize) -> Error {
+    refused(
+        "08P01",
+        format!("{given} parameters were given, but the statement requires another number"),
+    )
+}
+
+fn refused(code: &str, message: String) -> Error {
     Error::Database(Box::new(DatabaseError {
-        code: "08P01".to_owned(),
+        code: code.to_owned(),
         severity: "ERROR".to_owned(),
-        message: format!("{given} parameters were given, but the statement requires {wanted}"),
+        message,
         ..DatabaseError::default()
     }))
 }

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::Arguments as _;
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::call::{Answer, Call, key};
 use super::queue::{Batch, Flight};
 use super::{Group, PATIENCE};
 use crate::engine::error::Error;
 use crate::engine::key::Field;
-use crate::engine::postgres::pool::{Connection, RowReader, STATEMENT_TIMEOUT, unanswered};
+use crate::engine::postgres::connection::Connection;
+use crate::engine::postgres::rows::RowReader;
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch::{Array, Kind, answered, arrays};
 
@@ -138,9 +139,7 @@ impl Group {
     ) -> Result<Vec<PgRow>, Error> {
         let arguments = arguments(kind, calls)?;
         loop {
-            let rows = connection.fetch_with(Arc::clone(text), arguments.clone());
-            let rows = timeout(STATEMENT_TIMEOUT, rows).await;
-            let rows = rows.map_err(|_| unanswered(connection.target()))?;
+            let rows = connection.fetch_with(Arc::clone(text), arguments.clone()).await;
             if connection.stale {
                 connection = self.session.pool.connection().await?;
                 continue;

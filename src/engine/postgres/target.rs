@@ -1,4 +1,4 @@
-//! What the engine is told at construction.
+//! A database, and how to reach it.
 
 use std::fmt;
 use std::future::Future;

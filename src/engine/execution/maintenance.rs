@@ -1,0 +1,74 @@
+//! What a service does to the table as a whole: creates it, asks what it has, prunes it.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use crate::engine::error::Error;
+use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::key::Text;
+use crate::engine::sql::Query;
+
+/// About as many keys as fit in one page of the table.
+const ROWS_PER_PAGE: u32 = 32;
+
+impl PoolSession {
+    /// Creates the table where it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let mut connection = self.pool.connection().await?;
+        // Whatever goes wrong, the connection is closed with the transaction that it is in.
+        connection.in_transaction = true;
+        connection.execute(self.sql.migrate()).await?;
+        connection.in_transaction = false;
+        Ok(())
+    }
+
+    /// Whether the table has the column for fingerprints.
+    ///
+    /// # Errors
+    /// [`Error::Connection`].
+    pub async fn has_fingerprints(&self) -> Result<bool, Error> {
+        let rows = self.fetch(self.sql.has_fingerprints(), Vec::new()).await?;
+        self.only(&rows)
+    }
+
+    /// Deletes finished keys that are older than `age`, about `batch` of them at a time, and answers
+    /// how many they were. Each batch is what lies in a few pages of the table, so it takes the same
+    /// time in a table of any size, and holds no lock that a request waits for.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`]; earlier batches stay deleted.
+    pub async fn prune(&self, age: Duration, batch: u32) -> Result<u64, Error> {
+        let pages: i64 = self.only(&self.fetch(self.sql.pages(), Vec::new()).await?)?;
+        let at_once = i64::from((batch / ROWS_PER_PAGE).max(1));
+        let age = format!("{} milliseconds", age.as_millis());
+        let mut deleted = 0;
+        let mut from = 0;
+        while from < pages {
+            let to = from + at_once;
+            let range = [age.clone(), format!("({from},0)"), format!("({to},0)")];
+            let parameters = range.map(Some).to_vec();
+            deleted += self.fetch(self.sql.prune(), parameters).await?.len() as u64;
+            from = to;
+        }
+        Ok(deleted)
+    }
+
+    async fn fetch(&self, text: String, parameters: Vec<Text>) -> Result<Vec<PgRow>, Error> {
+        let mut connection = self.pool.connection().await?;
+        let query = Query { text: text.into(), parameters };
+        connection.fetch(query).await.map_err(|error| error.of_statement(None))
+    }
+
+    fn only<T>(&self, rows: &[PgRow]) -> Result<T, Error>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let value = rows.first().map_or(Err(sqlx::Error::RowNotFound), |row| row.try_get(0));
+        value.map_err(|error| Error::from_sqlx(error, self.pool.target()))
+    }
+}

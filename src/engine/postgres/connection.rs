@@ -1,0 +1,200 @@
+//! One connection that was taken from the pool, and the exchanges on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::managed::Object;
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::{Arguments as _, AssertSqlSafe, Either};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::engine::error::{Error, is_stale_statement, leaves_connection_usable};
+use crate::engine::postgres::connector::Connector;
+use crate::engine::postgres::pool_use::PoolUse;
+use crate::engine::postgres::target::Target;
+use crate::engine::sql::Query;
+
+/// How long a statement of the engine's waits for its answer. Longer than
+/// [`LOCK_TIMEOUT`](super::target::LOCK_TIMEOUT), so that the server's own answer comes first.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection taken from the pool. It goes back only when it is known to be clean: one whose
+/// future was dropped half-way is closed instead, which makes the server roll back.
+pub struct Connection {
+    object: Option<Object<Connector>>,
+    exchanging: bool,
+    broken: bool,
+    /// Whether one of its prepared statements is of no more use.
+    pub stale: bool,
+    /// Whether a transaction is open on it.
+    pub in_transaction: bool,
+    /// What failed statements have left prepared.
+    prepared: Vec<String>,
+    target: Arc<Target>,
+    _stage: Option<OwnedSemaphorePermit>,
+    _use: PoolUse,
+}
+
+impl Connection {
+    /// A connection to `target`, with what its use takes from the pool.
+    pub fn new(
+        object: Object<Connector>,
+        target: Arc<Target>,
+        stage: Option<OwnedSemaphorePermit>,
+        pool_use: PoolUse,
+    ) -> Self {
+        Self {
+            object: Some(object),
+            exchanging: false,
+            broken: false,
+            stale: false,
+            in_transaction: false,
+            prepared: Vec::new(),
+            target,
+            _stage: stage,
+            _use: pool_use,
+        }
+    }
+
+    /// Where it is connected to.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The connection for one exchange with the server, which [`Self::end`] ends.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when an earlier exchange has lost it.
+    pub fn start(&mut self) -> Result<&mut PgConnection, Error> {
+        let usable = !(self.broken || self.exchanging);
+        let object = self.object.as_mut().filter(|_| usable);
+        let Some(object) = object else {
+            let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into());
+            return Err(Error::from_sqlx(lost, &self.target));
+        };
+        self.exchanging = true;
+        Ok(object)
+    }
+
+    /// Ends an exchange that [`Self::start`] began.
+    ///
+    /// # Errors
+    /// What the exchange failed with.
+    pub fn end<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
+        self.exchanging = false;
+        result.map_err(|error| {
+            self.broken |= !leaves_connection_usable(&error);
+            Error::from_sqlx(error, self.target())
+        })
+    }
+
+    /// Runs a statement of the engine's.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
+        let mut arguments = PgArguments::default();
+        for parameter in query.parameters {
+            let added = arguments.add(parameter);
+            added.map_err(|error| Error::InvalidData(error.to_string()))?;
+        }
+        self.fetch_with(query.text, arguments).await
+    }
+
+    /// Runs a statement of the engine's with parameters of any type.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch_with(
+        &mut self,
+        text: Arc<str>,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, Error> {
+        let statement = sqlx::query_with(AssertSqlSafe(text), arguments);
+        let answer = timeout(STATEMENT_TIMEOUT, statement.fetch_all(self.start()?)).await;
+        // The exchange has not ended, so the connection is not used again.
+        let Ok(result) = answer else { return Err(self.unanswered()) };
+        self.stale |= result.as_ref().is_err_and(is_stale_statement);
+        self.end(result)
+    }
+
+    /// Runs SQL text of a caller's own, however long it takes; its rows are text.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch_text(&mut self, sql: String) -> Result<Vec<PgRow>, Error> {
+        let result = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self.start()?).await;
+        self.end(result)
+    }
+
+    /// The same for a message whose first statement prepares another. If a later one fails, that stays
+    /// prepared until [`Self::deallocate`].
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch_prepared(&mut self, name: &str, sql: String) -> Result<Vec<PgRow>, Error> {
+        let mut is_prepared = false;
+        let mut rows = Vec::new();
+        let mut answers = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(self.start()?);
+        let result = loop {
+            match answers.try_next().await {
+                Ok(Some(Either::Left(_))) => is_prepared = true,
+                Ok(Some(Either::Right(row))) => rows.push(row),
+                Ok(None) => break Ok(rows),
+                Err(error) => break Err(error),
+            }
+        };
+        drop(answers);
+        if is_prepared {
+            self.prepared.push(name.to_owned());
+        }
+        self.end(result)
+    }
+
+    /// Notes that a statement is not prepared any more.
+    pub fn forget_prepared(&mut self, name: &str) {
+        self.prepared.retain(|prepared| prepared != name);
+    }
+
+    /// SQL that deallocates what failed statements have left prepared, to follow what ends their
+    /// transaction.
+    pub fn deallocate(&mut self) -> String {
+        let statements = self.prepared.drain(..).map(|name| format!("; DEALLOCATE {name}"));
+        statements.collect()
+    }
+
+    /// Runs SQL that begins or ends a transaction or a part of one.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn control(&mut self, sql: &str) -> Result<(), Error> {
+        let done = timeout(STATEMENT_TIMEOUT, self.execute(sql.to_owned())).await;
+        done.unwrap_or_else(|_| Err(self.unanswered()))
+    }
+
+    /// Runs SQL without parameters or rows, however long it takes; several statements may be separated
+    /// by semicolons.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn execute(&mut self, sql: String) -> Result<(), Error> {
+        let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.start()?).await;
+        self.end(result).map(drop)
+    }
+
+    /// The server did not answer. What was asked of it may have happened.
+    fn unanswered(&self) -> Error {
+        let what = "no answer in 30 s, so whether the statement ran is unknown,";
+        Error::timed_out(what, self.target())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.exchanging || self.broken || self.stale || self.in_transaction {
+            drop(self.object.take().map(Object::take));
+        }
+    }
+}
