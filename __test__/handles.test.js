@@ -274,13 +274,11 @@ describe.each(HANDLES)("in a transaction of %s", (_, open) => {
   test("nobody waits in it for a request in progress", async () => {
     const patient = handles.service({ waitTimeout: 60_000 });
     await service.initializeRequest("busy", "POST", {}, "/");
-    const transaction = inTransaction(async (bound) => {
-      const waiting = bound.initializeRequest("busy", "POST", { other: 1 }, "/");
-      return rejection(waiting);
-    }, patient);
-    expect(await transaction).toMatchObject({
-      code: expect.stringMatching(/^idempotency_key_(in_use|reused)$/),
-    });
+    const transaction = inTransaction(
+      (bound) => rejection(bound.initializeRequest("busy", "POST", {}, "/")),
+      patient,
+    );
+    expect(await transaction).toMatchObject({ code: "idempotency_key_in_use" });
   });
 
   test("null is stored as NULL", async () => {
