@@ -131,9 +131,13 @@ function schemaOf(manager) {
   return manager.connection.options.schema;
 }
 
-/** What tells one database of the process from another: managers of one have the same DataSource. */
+/**
+ * What tells one database of the process from another: managers of one have the same DataSource. Asked of whatever
+ * a container has registered as its manager.
+ */
 function dataSourceOf(manager) {
-  return manager?.connection;
+  const dataSource = manager?.connection;
+  return dataSource?.options?.type ? dataSource : undefined;
 }
 
 /** How the database of a manager is reached, as `pg` takes it; undefined where it is no PostgreSQL. */
