@@ -87,6 +87,8 @@ function isWatched({ options, subscribers }) {
   return (
     Boolean(logging || maxQueryExecutionTime) ||
     typeof logger === "object" ||
+    // Switched on by the environment variable DEBUG.
+    logger === "debug" ||
     subscribers?.some(({ beforeQuery, afterQuery }) => beforeQuery || afterQuery)
   );
 }
