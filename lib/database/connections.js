@@ -5,33 +5,28 @@ const { medusaError } = require("../errors/errors");
 const { tlsOf } = require("./tls");
 const { fieldsOf } = require("./url");
 
-/** TypeORM's options are the same object for a whole DataSource. */
-const ofOptions = new WeakMap();
-/** Tells password functions apart, which have no value to compare: */
+/** Connections by the settings that they were made of, which many services share. */
+const ofSettings = new WeakMap();
+/** A number for each password function: functions have no value to compare. */
 const functionNumbers = new WeakMap();
-/** those of this copy of the package, and those of other copies and threads of the process. */
+/** Tells the functions of this copy of the package from those of other copies and threads of the process. */
 const COPY = randomUUID();
 
 /**
- * How the database of a service is reached: what its options say, else its manager's DataSource,
- * else Medusa's config, else the environment.
+ * Finds how the database of a service is reached: by its options, else its container, else the environment.
  *
- * @param {{ databaseUrl?: string, schema?: string }} settings
- * @param {object | undefined} manager a TypeORM EntityManager
- * @param {object | undefined} projectConfig Medusa's
+ * @param {{ databaseUrl?: string, schema?: string }} options of the service
+ * @param {() => { source: string, settings: { connection: object, schema?: string } } | undefined} fromContainer
+ *   the settings as `pg` takes them, and what they are called in messages
  * @returns what the native service is opened with to reach it
  */
-function connectionOf(settings, manager, projectConfig) {
-  const { databaseUrl, schema } = settings;
+function connectionOf({ databaseUrl, schema }, fromContainer) {
   if (databaseUrl) {
     return withSchema(connectionOfUrl(OPTION, databaseUrl), schema);
   }
-  const dataSource = manager?.connection?.options;
-  if (dataSource?.type === "postgres") {
-    return withSchema(connectionOfDataSource(dataSource), schema);
-  }
-  if (projectConfig?.database_url) {
-    return withSchema(connectionOfProject(projectConfig), schema);
+  const found = fromContainer();
+  if (found) {
+    return withSchema(connectionOfSettings(found), schema);
   }
   const url = process.env.DATABASE_URL;
   if (!url) {
@@ -46,7 +41,7 @@ function connectionOf(settings, manager, projectConfig) {
 
 const OPTION = "medusa-idempotency-key: databaseUrl";
 
-/** Refuses what is no URL of a database; the message does not repeat it, as it may hold a password. */
+/** Throws for what is no URL of a database. The message does not repeat it: it may contain a password. */
 function checkUrl(url) {
   connectionOfUrl(OPTION, url);
 }
@@ -55,7 +50,7 @@ function connectionOfUrl(name, url) {
   return named(name, () => fromPg({ connectionString: url }));
 }
 
-/** Says where a setting that is refused comes from. */
+/** Prefixes the message about a refused setting with where the setting comes from. */
 function named(source, read) {
   try {
     return read();
@@ -68,46 +63,16 @@ function withSchema(connection, schema) {
   return schema ? { ...connection, schema } : connection;
 }
 
-function connectionOfDataSource(options) {
-  let connection = ofOptions.get(options);
+function connectionOfSettings({ source, settings }) {
+  let connection = ofSettings.get(settings);
   if (!connection) {
-    connection = named("the DataSource", () => fromTypeOrm(options));
-    ofOptions.set(options, connection);
+    connection = named(source, () => fromPg(settings.connection));
+    ofSettings.set(settings, connection);
   }
-  return connection;
+  return withSchema(connection, settings.schema);
 }
 
-/** The config that Medusa would make a DataSource of. */
-function connectionOfProject({ database_url, database_schema, database_extra, database_database }) {
-  return named("Medusa's config (database_url, database_extra)", () =>
-    fromTypeOrm({
-      url: database_url,
-      schema: database_schema,
-      extra: database_extra,
-      database: database_database,
-    }),
-  );
-}
-
-/** As TypeORM passes its options on to `pg`. With replication the keys are on the master. */
-function fromTypeOrm(options) {
-  const { replication, schema, applicationName, extra } = options;
-  const server = replication?.master ?? options;
-  const connection = fromPg({
-    connectionString: server.url,
-    host: server.host,
-    port: server.port,
-    user: server.username,
-    password: server.password,
-    database: server.database,
-    ssl: server.ssl ?? extra?.connection?.ssl,
-    application_name: applicationName ?? server.applicationName,
-    ...extra,
-  });
-  return schema ? { ...connection, schema } : connection;
-}
-
-/** As `pg` takes its settings, where what the URL says comes last. */
+/** Reads settings as `pg` does: those in the URL override the others. */
 function fromPg({ connectionString, ...settings }) {
   const fields = {
     ...settings,
@@ -165,7 +130,7 @@ function sslOfEnvironment() {
   }
 }
 
-/** A digest, as it is a key of the process's pools for good, and the password is in it. */
+/** What identifies a connection among the process's pools: a digest, since it contains the password. */
 function identityOf(connection) {
   const text = JSON.stringify(connection, (_, value) =>
     typeof value === "function" ? `function ${COPY} ${numberOf(value)}` : value,

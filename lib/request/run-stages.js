@@ -1,15 +1,18 @@
 "use strict";
 
 const { medusaError } = require("../errors/errors");
-const { fingerprintOf } = require("./fingerprints");
 const { namedArguments, requireFunction } = require("../values/arguments");
+const { Attempt } = require("./attempt");
+const { newLease } = require("./attempt-leases");
+const { fingerprintOf } = require("./fingerprints");
+const { FINISHED } = require("./recovery-points");
+const { released, workStage } = require("./stages");
 
-const FINISHED = "finished";
 const SIGNATURE = "runStages(request, stages)";
 const REQUEST = ["key", "method", "params", "path", "body"];
 
 /**
- * What a request is to be told from others by.
+ * Reads the description of a request, by which it is told from others.
  *
  * @param {string} signature of the method that it is given to, for the message
  * @param {unknown} request
@@ -21,7 +24,7 @@ function requestOf(signature, request) {
   return { key, method, params, path, fingerprint };
 }
 
-/** Refuses what are no stages before any work is done. */
+/** Checks the stages before any work is done. */
 function checkStages(stages) {
   if (typeof stages !== "object" || stages === null || Array.isArray(stages)) {
     throw medusaError("invalid_argument", `${SIGNATURE}: stages is an object of functions`);
@@ -31,7 +34,7 @@ function checkStages(stages) {
   }
 }
 
-/** The function of a recovery point. */
+/** The function that goes on from a recovery point. */
 function stageAt(stages, point) {
   if (!Object.hasOwn(stages, point)) {
     throw medusaError(
@@ -44,7 +47,7 @@ function stageAt(stages, point) {
   return stages[point];
 }
 
-/** A stage that leads where there is another, or to the end; else what it did is undone. */
+/** Wraps a stage so that it is rolled back if it leads to a recovery point that has no stage. */
 function checkedStage(stages, key, attempt) {
   const stage = stageAt(stages, key.recovery_point);
   return async (manager) => {
@@ -57,20 +60,35 @@ function checkedStage(stages, key, attempt) {
 }
 
 /**
- * Runs the stages of a request from where its key stands until it is finished.
+ * Begins a request and runs its stages, from where its key stands until it is finished.
  *
- * @param {import("./attempt").Attempt} attempt at the request
+ * @param {import("../places/context").Context} context
+ * @param {object} request as requestOf() reads it
  * @param {Record<string, Function>} stages
- * @param {(key: object, work: Function) => Promise<object>} workStage
  */
-async function runFrom(attempt, stages, workStage) {
+async function runStages(context, request, stages) {
+  // An interrupted request is always retried: its recovery point tells which stages are done.
+  const key = await context.semantics.initialize(context, request, "retry");
+  const lease = context.semantics.leaseOf(context, key, newLease);
+  lease.keepAlive();
+  try {
+    return await runFrom(context, new Attempt(context, key, lease), stages);
+  } catch (error) {
+    await released(context.place, lease);
+    throw error;
+  } finally {
+    lease.stopRenewing();
+  }
+}
+
+async function runFrom(context, attempt, stages) {
   const { began } = attempt;
   let current = attempt.key;
   while (current.recovery_point !== FINISHED) {
-    current = await workStage(current, checkedStage(stages, current, attempt));
+    current = await workStage(context, current, checkedStage(stages, current, attempt));
   }
   const { idempotency_key, response_code, response_body } = current;
   return { idempotency_key, response_code, response_body, replayed: began === FINISHED, began };
 }
 
-module.exports = { FINISHED, checkStages, requestOf, runFrom };
+module.exports = { checkStages, requestOf, runStages };
