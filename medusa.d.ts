@@ -4,6 +4,9 @@ import type { IdempotencyKeyOptions, IdempotencyKeyService, MedusaConfigModule }
 type EntityManager = NonNullable<Parameters<MedusasService["withTransaction"]>[0]>;
 type Ours = IdempotencyKeyService<EntityManager>;
 
+// Else everything here is exported, whether it says so or not.
+export {};
+
 /**
  * The service where Medusa v1's own is declared. Medusa's class has protected members, so TypeScript
  * takes no other class for it, whatever its methods are: this type is both.

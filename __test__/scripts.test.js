@@ -1,11 +1,13 @@
 "use strict";
 
-// What the scripts say on a machine where Rust is not as it should be, and how versions are raised.
+// What the scripts say on a machine where Rust is not as it should be, how versions are raised, and what
+// of the tree is checked.
 
 const { execFileSync, spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
+const { report } = require("../scripts/api");
 
 const ROOT = path.join(__dirname, "..");
 const RUSTUP_WITHOUT_TOOLCHAIN = `
@@ -97,6 +99,21 @@ test("the versions agree", () => {
   expect(read("Cargo.lock")).toContain(`name = "medusa-idempotency-key"\nversion = "${version}"`);
   expect(require("../lib/bridge/binding").VERSION).toBe(version);
   expect(read("CHANGELOG.md")).toContain(`\n## [${version}] - `);
+});
+
+test("a change of the public API makes its report stale, until it is written again", () => {
+  for (const file of ["index.d.ts", "medusa.d.ts", "etc"]) {
+    fs.cpSync(path.join(ROOT, file), path.join(folder, file), { recursive: true });
+  }
+  const options = { root: folder, reports: path.join(folder, "etc") };
+  expect(report({ ...options, isCheck: true })).toEqual([]);
+  const declarations = path.join(folder, "index.d.ts");
+  const text = fs.readFileSync(declarations, "utf8");
+  fs.writeFileSync(declarations, text.replaceAll("prune(", "prunes("));
+  expect(report({ ...options, isCheck: true })).toEqual(["index.api.md"]);
+  expect(report({ ...options, isCheck: true })).toEqual(["index.api.md"]);
+  expect(report(options)).toEqual(["index.api.md"]);
+  expect(report({ ...options, isCheck: true })).toEqual([]);
 });
 
 /** The scripts and what they look at, with the packages installed, and nothing built. */
