@@ -1,6 +1,6 @@
 //! A statement of the caller's own, with parameters as the server infers them and rows as text.
 //!
-//! sqlx speaks PostgreSQL's binary format only. [`value`](crate::engine::postgres::value) knows the common types; for
+//! sqlx speaks PostgreSQL's binary format only. [`value`] knows the common types; for
 //! all others the server itself is asked to read a parameter or to write a result, which costs one
 //! round trip more.
 
