@@ -9,8 +9,9 @@ const vm = require("node:vm");
 const { IdempotencyKeyService } = require("..");
 const { useDatabase } = require("./helpers/database");
 const { eventually } = require("./helpers/flows");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 
-const shop = createRequire(path.join(__dirname, "../examples/medusa-v1/package.json"));
+const shop = createRequire(path.join(EXAMPLE, "package.json"));
 const { asFunction, asValue, createContainer, InjectionMode } = shop("awilix");
 
 const database = useDatabase();

@@ -14,10 +14,11 @@ const { IdempotencyKeyService } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
 const { eventually } = require("./helpers/flows");
 const { ask } = require("./helpers/http-client");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 
 const ROOT = path.join(__dirname, "..");
 const MODULES = path.join(ROOT, "node_modules");
-const EXAMPLE = path.join(ROOT, "examples/medusa-v1/node_modules");
+const INSTALLED = path.join(EXAMPLE, "node_modules");
 const DOCUMENTS = ["README.md", "docs/exactly-once.md", "CONTRIBUTING.md"];
 /** On a busy machine. */
 const COMPILE_TIMEOUT = 120_000;
@@ -249,7 +250,7 @@ test(
   async () => {
     const folder = temporaryFolder(
       Object.fromEntries(
-        ["@medusajs", "@types", "typeorm"].map((name) => [name, path.join(EXAMPLE, name)]),
+        ["@medusajs", "@types", "typeorm"].map((name) => [name, path.join(INSTALLED, name)]),
       ),
     );
     const ours = path.join(folder, "node_modules/medusa-idempotency-key");
@@ -272,7 +273,7 @@ test(
     }
     const options =
       "--strict --skipLibCheck --experimentalDecorators --esModuleInterop --target es2019 --module commonjs";
-    const tsc = path.join(EXAMPLE, "typescript/lib/tsc.js");
+    const tsc = path.join(INSTALLED, "typescript/lib/tsc.js");
     const args = [tsc, ...options.split(" "), ...Object.keys(sources)];
     await promisify(execFile)(process.execPath, args, { cwd: folder }).catch(({ stdout }) => {
       throw new Error(stdout);

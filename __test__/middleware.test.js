@@ -20,7 +20,8 @@ const {
 } = require("./helpers/flows");
 const { useServers } = require("./helpers/http-server");
 
-const express = require(path.join(__dirname, "../examples/medusa-v1/node_modules/express"));
+// Medusa v1 is on Express 4.
+const express = require("express-4");
 
 const database = useDatabase();
 const listen = useServers();
