@@ -322,12 +322,13 @@ async fn calls_under_way_are_awaited_before_the_commit() {
     holder.enter(ROOT).unwrap().query(lock, Vec::new()).await.unwrap();
     let stage = tokio::spawn(async move {
         stage::in_transaction(&session, Isolation::ReadCommitted, 0, |transaction| async move {
-            for _ in 0..2 {
-                let entered = transaction.enter(ROOT)?;
-                tokio::spawn(async move {
+            let (first, second) = (transaction.enter(ROOT)?, transaction.enter(ROOT)?);
+            tokio::spawn(async move {
+                // The second is asked for when the commit could long have been.
+                for entered in [first, second] {
                     entered.query(support::insert_effect_sql(), Vec::new()).await.unwrap();
-                });
-            }
+                }
+            });
             Ok(())
         })
         .await

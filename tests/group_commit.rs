@@ -361,18 +361,16 @@ async fn overlapping(session: &PoolSession) -> i64 {
 #[tokio::test]
 async fn calls_that_fill_statements_with_their_bytes_do_not_wait_for_one_another() {
     let database = Database::new().await;
+    slow_down(database.session()).await;
     let group = group_within(&database, Limits { max_batch_bytes: 1000, ..Limits::default() });
     let long = |number| {
         let request_path = Field::Set(Some("/".repeat(1000)));
         Statement::Create(Columns { request_path, ..key_named(&format!("k{number}")) })
     };
-    // None of them can end before another has begun.
-    let lock = "LOCK TABLE idempotency_key IN SHARE ROW EXCLUSIVE MODE";
-    let held = transaction(database.session(), lock).await;
-    let calls = at_once((0..20).map(|number| run(&group, long(number))));
-    database.until_blocked(2).await;
-    commit(held).await;
-    assert!(all(calls).await.iter().all(Result::is_ok));
+    let answers = run_all(&group, (0..20).map(long).collect()).await;
+    assert!(answers.iter().all(Result::is_ok));
+    // Whoever seems to wait, for 25 ms, lets others go beside it: these statements are shorter.
+    assert!(overlapping(database.session()).await > 0);
     database.drop().await;
 }
 
