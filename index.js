@@ -1,9 +1,8 @@
 "use strict";
 
-const { createIdempotency } = require("./lib/create");
 const { isIdempotencyError } = require("./lib/errors/errors");
 const { idempotencyMiddleware } = require("./lib/request/request-context");
-const { IdempotencyKeyService } = require("./lib/service");
+const { IdempotencyKeyService, createIdempotency } = require("./lib/service");
 const { TransactionManager } = require("./lib/handles/transaction-manager");
 
 module.exports = {

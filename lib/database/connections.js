@@ -5,33 +5,29 @@ const { medusaError } = require("../errors/errors");
 const { tlsOf } = require("./tls");
 const { fieldsOf } = require("./url");
 
-/** TypeORM's options are the same object for a whole DataSource. */
-const ofOptions = new WeakMap();
+/** By settings that are the same object for many services. */
+const ofSettings = new WeakMap();
 /** Tells password functions apart, which have no value to compare: */
 const functionNumbers = new WeakMap();
 /** those of this copy of the package, and those of other copies and threads of the process. */
 const COPY = randomUUID();
 
 /**
- * How the database of a service is reached: what its options say, else its manager's DataSource,
- * else Medusa's config, else the environment.
+ * How the database of a service is reached: what its options say, else what its container says, else the
+ * environment.
  *
- * @param {{ databaseUrl?: string, schema?: string }} settings
- * @param {object | undefined} manager a TypeORM EntityManager
- * @param {object | undefined} projectConfig Medusa's
+ * @param {{ databaseUrl?: string, schema?: string }} options of the service
+ * @param {() => { source: string, settings: { connection: object, schema?: string } } | undefined} fromContainer
+ *   the settings as `pg` takes them, and what they are called in messages
  * @returns what the native service is opened with to reach it
  */
-function connectionOf(settings, manager, projectConfig) {
-  const { databaseUrl, schema } = settings;
+function connectionOf({ databaseUrl, schema }, fromContainer) {
   if (databaseUrl) {
     return withSchema(connectionOfUrl(OPTION, databaseUrl), schema);
   }
-  const dataSource = manager?.connection?.options;
-  if (dataSource?.type === "postgres") {
-    return withSchema(connectionOfDataSource(dataSource), schema);
-  }
-  if (projectConfig?.database_url) {
-    return withSchema(connectionOfProject(projectConfig), schema);
+  const found = fromContainer();
+  if (found) {
+    return withSchema(connectionOfSettings(found), schema);
   }
   const url = process.env.DATABASE_URL;
   if (!url) {
@@ -68,43 +64,13 @@ function withSchema(connection, schema) {
   return schema ? { ...connection, schema } : connection;
 }
 
-function connectionOfDataSource(options) {
-  let connection = ofOptions.get(options);
+function connectionOfSettings({ source, settings }) {
+  let connection = ofSettings.get(settings);
   if (!connection) {
-    connection = named("the DataSource", () => fromTypeOrm(options));
-    ofOptions.set(options, connection);
+    connection = named(source, () => fromPg(settings.connection));
+    ofSettings.set(settings, connection);
   }
-  return connection;
-}
-
-/** The config that Medusa would make a DataSource of. */
-function connectionOfProject({ database_url, database_schema, database_extra, database_database }) {
-  return named("Medusa's config (database_url, database_extra)", () =>
-    fromTypeOrm({
-      url: database_url,
-      schema: database_schema,
-      extra: database_extra,
-      database: database_database,
-    }),
-  );
-}
-
-/** As TypeORM passes its options on to `pg`. With replication the keys are on the master. */
-function fromTypeOrm(options) {
-  const { replication, schema, applicationName, extra } = options;
-  const server = replication?.master ?? options;
-  const connection = fromPg({
-    connectionString: server.url,
-    host: server.host,
-    port: server.port,
-    user: server.username,
-    password: server.password,
-    database: server.database,
-    ssl: server.ssl ?? extra?.connection?.ssl,
-    application_name: applicationName ?? server.applicationName,
-    ...extra,
-  });
-  return schema ? { ...connection, schema } : connection;
+  return withSchema(connection, settings.schema);
 }
 
 /** As `pg` takes its settings, where what the URL says comes last. */

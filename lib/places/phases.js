@@ -2,25 +2,81 @@
 
 const { withStatusOfDriver } = require("../errors/http-errors");
 
-// Phases of work in transactions of TypeORM's, as Medusa's services run them.
+// What Medusa's services do with the errors of a phase of work in a transaction.
 
-/** A phase in the caller's transaction: the error handler finds it rolled back. */
-async function phaseIn(manager, work, errorHandler) {
+/**
+ * @typedef {object} PhaseOptions
+ * @property {string} [isolation] of a transaction of the phase's own
+ * @property {(error: unknown) => boolean} mayRepeat whether the transaction may be repeated after an error
+ * @property {(error: unknown) => unknown} [errorHandler] is called with what the phase has failed with
+ * @property {boolean} [dontFail] whether a phase in a transaction of its own resolves to the handler's result
+ */
+
+/**
+ * Reads the arguments of Medusa's atomicPhase_ that come after its work: an isolation level and an error handler;
+ * or an error handler, and whether to resolve to its result.
+ *
+ * @returns {PhaseOptions}
+ */
+function phaseOptionsFrom(isolationOrErrorHandler, errorHandlerOrDontFail, mayRepeat) {
+  return typeof isolationOrErrorHandler === "function"
+    ? {
+        mayRepeat,
+        errorHandler: isolationOrErrorHandler,
+        dontFail: Boolean(errorHandlerOrDontFail),
+      }
+    : {
+        mayRepeat,
+        isolation: isolationOrErrorHandler || undefined,
+        errorHandler: errorHandlerOrDontFail,
+      };
+}
+
+/**
+ * A phase in the caller's transaction. The error handler finds it rolled back.
+ *
+ * @param {() => Promise<unknown>} phase
+ * @param {PhaseOptions} options
+ * @param {() => Promise<void>} rollBack ends the transaction, if it is open
+ */
+async function inCallersTransaction(phase, { errorHandler }, rollBack) {
   try {
-    return await work(manager);
+    return await phase();
   } catch (error) {
     if (errorHandler) {
-      if (manager.queryRunner?.isTransactionActive) {
-        await manager.queryRunner.rollbackTransaction();
-      }
+      await rollBack();
       await errorHandler(error);
     }
     throw error;
   }
 }
 
-/** A phase in a transaction of its own: repeated once, and only at a given level. */
-async function phaseThrough(manager, work, isolation, mayRepeat) {
+/**
+ * A phase in a transaction of its own, which has been rolled back when it fails.
+ *
+ * @param {() => Promise<unknown>} phase
+ * @param {PhaseOptions} options
+ */
+async function inOwnTransaction(phase, { errorHandler, dontFail }) {
+  try {
+    return await phase();
+  } catch (error) {
+    const handled = await errorHandler?.(error);
+    if (errorHandler && dontFail) {
+      return handled;
+    }
+    throw error;
+  }
+}
+
+/**
+ * Work in a transaction that a library opens: repeated once, and only at a given isolation level.
+ *
+ * @param {(work: Function) => Promise<unknown>} begin
+ * @param {(manager: object) => unknown} work
+ * @param {PhaseOptions} options
+ */
+async function repeatedOnce(begin, work, { isolation, mayRepeat }) {
   let thrown;
   const noted = async (given) => {
     try {
@@ -30,12 +86,10 @@ async function phaseThrough(manager, work, isolation, mayRepeat) {
       throw error;
     }
   };
-  const phase = () =>
-    isolation ? manager.transaction(isolation, noted) : manager.transaction(noted);
   try {
-    return await phase().catch((error) => {
+    return await begin(noted).catch((error) => {
       if (isolation && mayRepeat(error)) {
-        return phase();
+        return begin(noted);
       }
       throw error;
     });
@@ -45,4 +99,4 @@ async function phaseThrough(manager, work, isolation, mayRepeat) {
   }
 }
 
-module.exports = { phaseIn, phaseThrough };
+module.exports = { inCallersTransaction, inOwnTransaction, phaseOptionsFrom, repeatedOnce };

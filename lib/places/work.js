@@ -2,42 +2,49 @@
 
 const { AsyncResource } = require("node:async_hooks");
 const { codeOf, errorFrom } = require("../errors/errors");
-const { keyFrom } = require("../values/keys");
 const { TransactionManager } = require("../handles/transaction-manager");
+const { keyFrom } = require("../values/keys");
 
 /**
- * Work that the engine calls with a transaction. What it receives and fails with stays here: the
- * engine learns how it ended, no more, and the caller gets the very value that was thrown.
+ * A user's function that is called with a transaction. What it receives and throws stays here: the engine learns
+ * how it ended, no more, and the caller gets the very value that was thrown.
  */
 class Work {
+  /** What the function resolved to. */
   result;
-  /** Whether the engine has called it: the key's row was locked, and it was the caller's turn. */
+  /** Whether the function was called: the key's row was locked, and nobody else works on the request. */
   started = false;
+  #work;
   #failed = false;
   #error;
 
-  /** @param manager what the work receives; without one, a manager of the engine's transaction */
-  constructor(manager, work) {
-    this.perform = async (native) => {
-      this.#failed = false;
-      this.started = true;
-      try {
-        this.result = await work(manager ?? new TransactionManager(native));
-        return { failed: false, ...this.result.outcome };
-      } catch (error) {
-        this.#failed = true;
-        this.#error = error;
-        return { failed: true, code: codeOf(error) };
-      }
-    };
+  /** @param {(manager: object) => Promise<{ stored?: object, own?: object }>} work */
+  constructor(work) {
+    this.#work = work;
+  }
+
+  /** Calls the function. Never rejects: resolves to what the engine has to know. */
+  async perform(manager) {
+    this.#failed = false;
+    this.started = true;
+    try {
+      this.result = await this.#work(manager);
+      return { failed: false, ...this.result.stored };
+    } catch (error) {
+      this.#failed = true;
+      this.#error = error;
+      return { failed: true, code: codeOf(error) };
+    }
   }
 
   /**
    * The work for the engine to call. It calls from a thread of its own: without this the caller's
    * AsyncLocalStorage contexts would be gone inside of the work.
+   *
+   * @param {object} [manager] what the work receives; without one, a manager of the engine's transaction
    */
-  forEngine() {
-    return AsyncResource.bind(this.perform);
+  forEngine(manager) {
+    return AsyncResource.bind((native) => this.perform(manager ?? new TransactionManager(native)));
   }
 
   /** Whether a failure is the work's own: what the user's function has thrown. */

@@ -1,13 +1,17 @@
 "use strict";
 
-const { FINISHED } = require("./run-stages");
+const { medusaError } = require("../errors/errors");
+const { millisecondsFrom } = require("../values/durations");
+const { newLease } = require("./attempt-leases");
+const keys = require("./keys");
+const { FINISHED } = require("./recovery-points");
 
 /**
  * One attempt at a request: its lifetime. The lease that it holds keeps other attempts away, from its beginning
  * until the request is finished or released.
  */
 class Attempt {
-  #calls;
+  #context;
   #lease;
   #key;
   #began;
@@ -15,14 +19,14 @@ class Attempt {
   /**
    * Services make attempts; there is no use in making one by hand.
    *
+   * @param {import("../places/context").Context} context of the service
    * @param {object} key as the request was begun with
    * @param {import("./leases").Lease} lease
-   * @param {{ finish: Function, release: Function, durationOf: Function }} calls of the service
    */
-  constructor(key, lease, calls) {
+  constructor(context, key, lease) {
+    this.#context = context;
     this.#key = key;
     this.#lease = lease;
-    this.#calls = calls;
     this.#began = key.recovery_point === FINISHED ? FINISHED : lease.beginning;
   }
 
@@ -39,19 +43,46 @@ class Attempt {
   }
 
   keepAlive(max) {
-    this.#lease.keepAlive(this.#calls.durationOf(max));
+    this.#lease.keepAlive(maxDurationOf(max ?? this.#context.settings.maxDuration));
     return this;
   }
 
   async finish(answer) {
-    this.#key = await this.#calls.finish(this.#key, answer);
+    this.#key = await keys.finish(this.#context, this.#key, answer, this.#lease);
     return this.#key;
   }
 
   async release() {
-    this.#key = await this.#calls.release(this.#key);
+    this.#key = await keys.release(this.#context, this.#key, this.#lease);
     return this.#key;
   }
 }
 
-module.exports = { Attempt };
+function maxDurationOf(max) {
+  const milliseconds = millisecondsFrom(max, (message) =>
+    medusaError("invalid_argument", `keepAlive(max): max ${message}`),
+  );
+  if (milliseconds === 0) {
+    throw medusaError("invalid_argument", "keepAlive(max): max has to be longer than 0 ms");
+  }
+  return milliseconds;
+}
+
+/**
+ * Begins a request.
+ *
+ * @param {import("../places/context").Context} context
+ * @param {object} request as requestOf() reads it
+ */
+async function begin(context, request) {
+  const key = await context.semantics.initialize(context, request);
+  return new Attempt(context, key, context.semantics.leaseOf(context, key, newLease));
+}
+
+/** The attempt that has been made with a key, if the caller knows of one. */
+function attemptOf(context, key) {
+  const lease = context.semantics.leaseOf(context, key, () => undefined);
+  return lease && new Attempt(context, key, lease);
+}
+
+module.exports = { Attempt, attemptOf, begin };

@@ -1,10 +1,13 @@
 "use strict";
 
 const { medusaError } = require("../errors/errors");
-const { fingerprintOf } = require("./fingerprints");
 const { namedArguments, requireFunction } = require("../values/arguments");
+const { Attempt } = require("./attempt");
+const { newLease } = require("./attempt-leases");
+const { fingerprintOf } = require("./fingerprints");
+const { FINISHED } = require("./recovery-points");
+const { released, workStage } = require("./stages");
 
-const FINISHED = "finished";
 const SIGNATURE = "runStages(request, stages)";
 const REQUEST = ["key", "method", "params", "path", "body"];
 
@@ -57,20 +60,35 @@ function checkedStage(stages, key, attempt) {
 }
 
 /**
- * Runs the stages of a request from where its key stands until it is finished.
+ * Begins a request and runs its stages, from where its key stands until it is finished.
  *
- * @param {import("./attempt").Attempt} attempt at the request
+ * @param {import("../places/context").Context} context
+ * @param {object} request as requestOf() reads it
  * @param {Record<string, Function>} stages
- * @param {(key: object, work: Function) => Promise<object>} workStage
  */
-async function runFrom(attempt, stages, workStage) {
+async function runStages(context, request, stages) {
+  // Its stages tell how far it has come, so that it can go on whatever has interrupted it.
+  const key = await context.semantics.initialize(context, request, "retry");
+  const lease = context.semantics.leaseOf(context, key, newLease);
+  lease.keepAlive();
+  try {
+    return await runFrom(context, new Attempt(context, key, lease), stages);
+  } catch (error) {
+    await released(context.place, lease);
+    throw error;
+  } finally {
+    lease.stopRenewing();
+  }
+}
+
+async function runFrom(context, attempt, stages) {
   const { began } = attempt;
   let current = attempt.key;
   while (current.recovery_point !== FINISHED) {
-    current = await workStage(current, checkedStage(stages, current, attempt));
+    current = await workStage(context, current, checkedStage(stages, current, attempt));
   }
   const { idempotency_key, response_code, response_body } = current;
   return { idempotency_key, response_code, response_body, replayed: began === FINISHED, began };
 }
 
-module.exports = { FINISHED, checkStages, requestOf, runFrom };
+module.exports = { checkStages, requestOf, runStages };

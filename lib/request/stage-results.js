@@ -24,25 +24,27 @@ const LEAST_STATUS = 100;
 const LARGEST_STATUS = 599;
 
 /**
- * What a stage's callback returned, for the engine, and what the resolved key carries of it. What is not
- * meant as a result is refused: to finish a request with it would be for good.
+ * Reads what a stage's callback returned. What is not meant as a result is refused: to finish a request with it
+ * would be for good.
  *
  * @param {unknown} result
+ * @returns {{ stored: object, own: object }} what the engine stores, and what the resolved key carries of the
+ *   caller's own values
  */
-function outcomeOf(result) {
+function stageResultOf(result) {
   requirePlain(RETURNS, result, RESULT);
   const { recovery_point } = result;
-  return recovery_point ? pointOf(recovery_point) : answerOf(result);
+  return recovery_point ? pointOf(recovery_point) : statusAndBody(result);
 }
 
-/** As {@link outcomeOf}, for the answer that a request is finished with by itself. */
-function finalOutcomeOf(answer) {
+/** The same for the answer that a request is finished with outside of a stage. */
+function answerOf(answer) {
   requirePlain("finish(answer) takes", answer, ANSWER);
-  return answerOf(answer);
+  return statusAndBody(answer);
 }
 
-/** What Medusa's service makes of a callback's result: what it does not know does not count. */
-function medusaOutcomeOf(result) {
+/** Reads a callback's result as Medusa's service does: other properties are ignored. */
+function medusaStageResultOf(result) {
   requireObject(RETURNS, result);
   const { recovery_point, response_code, response_body } = result;
   return recovery_point ? pointOf(recovery_point) : finished(response_code, response_body);
@@ -55,10 +57,10 @@ function pointOf(recovery_point) {
       `recovery_point has to be a string, not ${typeof recovery_point}`,
     );
   }
-  return { outcome: { recoveryPoint: recovery_point }, own: {} };
+  return { stored: { recoveryPoint: recovery_point }, own: {} };
 }
 
-function answerOf({ response_code, response_body }) {
+function statusAndBody({ response_code, response_body }) {
   if (response_code !== undefined && response_code !== null) {
     requireStatus(response_code);
     return finished(response_code, response_body);
@@ -68,7 +70,7 @@ function answerOf({ response_code, response_body }) {
 
 function finished(response_code, response_body) {
   return {
-    outcome: {
+    stored: {
       responseCode: textFor("response_code", response_code) ?? undefined,
       responseBody: textFor("response_body", response_body) ?? undefined,
     },
@@ -137,4 +139,4 @@ function shown(value) {
   return typeof value === "number" ? String(value) : `a value of type ${typeof value}`;
 }
 
-module.exports = { finalOutcomeOf, medusaOutcomeOf, outcomeOf };
+module.exports = { answerOf, medusaStageResultOf, stageResultOf };

@@ -1,14 +1,14 @@
 "use strict";
 
 const { inspect } = require("node:util");
-const { checkUrl } = require("../database/connections");
-const { millisecondsFrom } = require("./durations");
-const { medusaError } = require("../errors/errors");
+const { checkUrl } = require("./database/connections");
+const { medusaError } = require("./errors/errors");
+const { ON_INTERRUPTED } = require("./request/interrupted");
+const { millisecondsFrom } = require("./values/durations");
 
 const MAX_MILLISECONDS = 2 ** 31 - 1;
 
 const MODES = ["exactly-once", "medusa"];
-const ON_INTERRUPTED = ["retry", "refuse"];
 
 /** Each refuses what is wrong, and may answer the value in another form. */
 const CHECKS = {
@@ -155,4 +155,4 @@ function invalid(message) {
   return medusaError("invalid_argument", `medusa-idempotency-key: ${message}`, "invalid_option");
 }
 
-module.exports = { ON_INTERRUPTED, settingsFrom };
+module.exports = { settingsFrom };

@@ -17,13 +17,9 @@ function projectConfigOf(container, options) {
   return options?.projectConfig ?? registered(container, "configModule")?.projectConfig;
 }
 
-/** Tells whoever runs the backend, through the container's logger or else Node's own warnings. */
-function warn(container, message) {
-  warnerOf(container)(message);
-}
-
 /**
- * What warns through a container's logger, and keeps nothing else of it: a request's container ends with it.
+ * Warns whoever runs the backend, through a container's logger or else as Node does. It keeps nothing else of the
+ * container, which ends with its request.
  *
  * @returns {(message: string) => void}
  */
@@ -38,4 +34,4 @@ function warnerOf(container) {
   };
 }
 
-module.exports = { projectConfigOf, registered, warn, warnerOf };
+module.exports = { projectConfigOf, registered, warnerOf };

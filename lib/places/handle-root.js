@@ -1,0 +1,44 @@
+"use strict";
+
+const { HandleTransaction } = require("./handle");
+const { repeatedOnce } = require("./phases");
+const { Pool, requireLevel } = require("./pool");
+
+/**
+ * A library's root object: operations run on the pool, stages and phases in transactions that are opened through
+ * the root.
+ *
+ * @implements {import(".").Place}
+ */
+class HandleRoot extends Pool {
+  #context;
+  #library;
+  #root;
+
+  /**
+   * @param {import("./context").Context} context
+   * @param {{ library: import("../handles").Library, root: object }} found
+   */
+  constructor(context, { library, root }) {
+    super(context);
+    this.#context = context;
+    this.#library = library;
+    this.#root = root;
+  }
+
+  stage(key, lease, work) {
+    const library = this.#library;
+    return library.begin(this.#root, undefined, (handle) =>
+      new HandleTransaction(this.#context, { library, handle }).stage(key, lease, work),
+    );
+  }
+
+  async transaction(work, options) {
+    const { isolation } = options;
+    requireLevel(isolation);
+    const begin = (noted) => this.#library.begin(this.#root, isolation, noted);
+    return repeatedOnce(begin, work, options);
+  }
+}
+
+module.exports = { HandleRoot };

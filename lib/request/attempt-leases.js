@@ -1,0 +1,40 @@
+"use strict";
+
+const { Lease: NativeLease } = require("../bridge/binding");
+const { Lease, NO_LEASE } = require("./leases");
+const { warnOverdue } = require("./overdue");
+
+// What a call uses as its lease where its attempt holds none of the key yet.
+
+/** What those use who hold no lease, and will hold none for their call, by database. */
+const nobodies = new WeakMap();
+
+/** @param {import("../places/context").Context} context */
+function newLease(context) {
+  const database = context.database();
+  const { leaseTimeout: duration, maxDuration } = context.settings;
+  return new Lease(nativeLease(context, database), {
+    duration,
+    maxDuration,
+    table: database.table,
+    overdue: (route) => warnOverdue(database.tell, route),
+  });
+}
+
+/** @param {import("../places/context").Context} context */
+function nobodysLease(context) {
+  const database = context.database();
+  let lease = nobodies.get(database);
+  if (!lease) {
+    const native = nativeLease(context, database);
+    lease = { ...NO_LEASE, use: (call) => call(native) };
+    nobodies.set(database, lease);
+  }
+  return lease;
+}
+
+function nativeLease({ settings }, { native }) {
+  return new NativeLease(native, settings.leaseTimeout);
+}
+
+module.exports = { newLease, nobodysLease };

@@ -1,0 +1,86 @@
+"use strict";
+
+const { clientKey } = require("../bridge/binding");
+const { unwrap } = require("../errors/errors");
+const { headerText, keyText } = require("../values/arguments");
+const keys = require("../values/keys");
+const { newLease } = require("./attempt-leases");
+const { beginUnlessRefused } = require("./interrupted");
+const { leaseOf: leaseOfAttempt, leaseOfRequest, untilReleased } = require("./leases");
+const { currentRequest } = require("./request-context");
+const { answerOf, stageResultOf } = require("./stage-results");
+
+// Mode "exactly-once": the client's key is adopted, and whoever begins its request holds a lease of it.
+
+/** SQLSTATE: the column for fingerprints has been dropped under a running process. */
+const UNDEFINED_COLUMN = "42703";
+
+/** Refuses also what is nearly a column's name: it would be ignored. */
+function requireColumns(method, payload) {
+  keys.requireColumns(method, payload);
+  keys.requireSpelling(method, payload);
+}
+
+/**
+ * Begins the request of a key, takes it over, or finds its answer.
+ *
+ * @param {import("../places/context").Context} context
+ * @param {{ key?: unknown, method?: unknown, params?: unknown, path?: unknown, fingerprint?: string }} request
+ * @param {string | Function} [onInterrupted] the option, or what takes its place
+ */
+async function initialize(context, request, onInterrupted = context.settings.onInterrupted) {
+  const header = headerText(request.key);
+  const told = keys.requestFrom(request);
+  const key = unwrap(clientKey(header));
+  return beginUnlessRefused(onInterrupted, key, request, (refuseInterrupted) =>
+    begin(context, key, { ...told, fingerprint: request.fingerprint }, refuseInterrupted),
+  );
+}
+
+async function begin(context, key, { fingerprint: given, ...request }, refuseInterrupted) {
+  const database = context.database();
+  const fingerprint = await fingerprintFor(database, given);
+  const lease = (key && leaseOfRequest(database.table, key)) ?? newLease(context);
+  await untilReleased(database.table, key);
+  // In somebody else's transaction nobody waits: the wait would hold its connection.
+  const wait = context.place.isInTransaction ? 0 : context.settings.waitTimeout;
+  const initialize = [key, { ...request, fingerprint }, wait, refuseInterrupted];
+  try {
+    return await lease.use(async (native) =>
+      lease.keep(keys.keyFrom(unwrap(await context.place.run({ initialize }, native)))),
+    );
+  } catch (error) {
+    if (error?.code === UNDEFINED_COLUMN) {
+      database.forgetColumns();
+    }
+    throw error;
+  }
+}
+
+/**
+ * The fingerprint of a request, where it is known and can be kept.
+ *
+ * @param {import("../database/database").Database} database
+ * @param {string} [given] by the caller, in place of that of the current HTTP request
+ */
+async function fingerprintFor(database, given) {
+  const request = given === undefined ? currentRequest() : undefined;
+  if (given === undefined && !request) {
+    return undefined;
+  }
+  return (await database.hasFingerprints()) ? (given ?? request.fingerprint) : undefined;
+}
+
+function leaseOf(context, key, otherwise) {
+  const { table } = context.database();
+  return leaseOfAttempt(table, keyText(key), key) ?? otherwise(context);
+}
+
+/** Only whoever holds the lease can finish a request. */
+function finishing(key, answer) {
+  const { stored, own } = answerOf(answer);
+  const { responseCode = null, responseBody = null } = stored;
+  return { operation: { finish: [key, responseCode, responseBody] }, own };
+}
+
+module.exports = { finishing, initialize, leaseOf, requireColumns, stageResultOf };

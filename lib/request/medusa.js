@@ -1,0 +1,41 @@
+"use strict";
+
+const { unwrap } = require("../errors/errors");
+const { headerText } = require("../values/arguments");
+const { columnsOf, keyFrom, requestFrom, requireColumns } = require("../values/keys");
+const { NO_LEASE } = require("./leases");
+const { FINISHED } = require("./recovery-points");
+const { answerOf, medusaStageResultOf } = require("./stage-results");
+
+// Mode "medusa": the request semantics of Medusa's own service. Nobody holds a lease.
+
+/**
+ * Finds the key of a request, or creates one.
+ *
+ * @param {import("../places/context").Context} context
+ * @param {{ key?: unknown, method?: unknown, params?: unknown, path?: unknown }} request
+ */
+async function initialize(context, request) {
+  const initializeRequest = [headerText(request.key), requestFrom(request)];
+  return keyFrom(unwrap(await context.place.run({ initializeRequest })));
+}
+
+function leaseOf() {
+  return NO_LEASE;
+}
+
+/** Medusa's service stores the columns of an answer as any others. */
+function finishing(key, answer) {
+  answerOf(answer);
+  const columns = { recovery_point: FINISHED, ...answer };
+  const [named, texts, long] = columnsOf(columns);
+  return { operation: { update: [key, named, texts] }, own: columns, texts, long };
+}
+
+module.exports = {
+  finishing,
+  initialize,
+  leaseOf,
+  requireColumns,
+  stageResultOf: medusaStageResultOf,
+};
