@@ -14,8 +14,8 @@ use medusa_idempotency_key::engine::execution::group_commit::{GroupCommit, Limit
 use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
 use medusa_idempotency_key::engine::postgres::connection::Connection;
+use medusa_idempotency_key::engine::protocol::executor::Executor;
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::session::Session;
 use medusa_idempotency_key::engine::protocol::statement::{
     Fence, LeaseChange, NewRequest, Request, Row, Statement, Token,
 };
@@ -888,13 +888,14 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                 let stage = held.is_none();
                 tokio::spawn(async move {
                     if stage {
-                        let turn = medusa_idempotency_key::engine::protocol::stage::Turn::Anybody;
+                        let claimant =
+                            medusa_idempotency_key::engine::protocol::stage::Claimant::Anyone;
                         let work = |_| async {
                             done.notified().await;
                             Ok(finished("200"))
                         };
                         medusa_idempotency_key::engine::execution::in_transaction::run_stage(
-                            &database, "k7", &turn, 0, work,
+                            &database, "k7", &claimant, 0, work,
                         )
                         .await
                         .unwrap();

@@ -46,9 +46,9 @@ class TransactionManager {
     return brand !== undefined && brand.image !== IMAGE;
   }
 
-  /** The operations on keys in a manager's transaction. Not for users. */
-  static sessionOf(manager) {
-    return brandOf(manager).native.session();
+  /** The native scope of a manager's transaction. Not for users. */
+  static scopeOf(manager) {
+    return brandOf(manager).native;
   }
 
   get queryRunner() {

@@ -23,8 +23,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::error::Failure;
+use super::key::KeyRow;
 use super::runtime::runtime;
 use crate::engine::error::Error;
+use crate::engine::protocol::outcome::{Answer, Outcome};
 
 /// A text that is longer takes no more answers: JavaScript's strings have a limit.
 const LONGEST: usize = 1 << 20;
@@ -76,7 +78,8 @@ type Deliver = ThreadsafeFunction<(), (), Vec<String>, Status, false, true>;
 #[napi]
 impl Answers {
     /// `deliver` is called with texts, on the JavaScript thread. Each is a JSON list of answers, and
-    /// each of them a list: the call's number, what it resolves to, and the failure if it has failed.
+    /// each of them a list: the call's number, what it resolves to, the failure if it has failed, and what
+    /// became of it where there is more than one possibility.
     #[napi(constructor, catch_unwind)]
     pub fn new(deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
         let texts = Arc::<Mutex<Vec<Vec<u8>>>>::default();
@@ -94,11 +97,29 @@ impl Answers {
 }
 
 impl Answers {
-    /// Answers a call with what the future comes to, which is begun at once: calls queue up in their
-    /// order.
+    /// Answers a call with the future's result. The future is begun at once: calls queue up in their order.
     pub fn answer<F, T>(&self, call: u32, future: F)
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Serialize + Send + 'static,
+    {
+        self.begin(call, async move { Ok(Resolved { value: future.await?, outcome: None }) });
+    }
+
+    /// The same for a call that is answered with a key, and with what became of the call.
+    pub fn answer_key<F>(&self, call: u32, future: F)
+    where
+        F: Future<Output = Result<Answer, Error>> + Send + 'static,
+    {
+        self.begin(call, async move {
+            let Answer { key, outcome } = future.await?;
+            Ok(Resolved { value: KeyRow(key), outcome })
+        });
+    }
+
+    fn begin<F, T>(&self, call: u32, future: F)
+    where
+        F: Future<Output = Result<Resolved<T>, Error>> + Send + 'static,
         T: Serialize + Send + 'static,
     {
         let outbox = Arc::clone(&self.outbox);
@@ -151,7 +172,7 @@ impl Outbox {
         }
     }
 
-    fn put<T: Serialize>(&self, call: u32, answer: Result<T, Error>) {
+    fn put<T: Serialize>(&self, call: u32, answer: Result<Resolved<T>, Error>) {
         let mut texts = locked(&self.texts);
         if texts.last().is_none_or(|text| text.len() >= LONGEST) {
             texts.push(Vec::new());
@@ -159,9 +180,14 @@ impl Outbox {
         let Some(text) = texts.last_mut() else { return };
         text.push(if text.is_empty() { b'[' } else { b',' });
         let before = text.len();
-        let written = answer.and_then(|value| {
-            serde_json::to_writer(&mut *text, &(call, value))
-                .map_err(|error| lost(&error.to_string()))
+        let written = answer.and_then(|Resolved { value, outcome }| {
+            let written = match outcome {
+                None => serde_json::to_writer(&mut *text, &(call, value)),
+                Some(outcome) => {
+                    serde_json::to_writer(&mut *text, &(call, value, (), outcome.name()))
+                }
+            };
+            written.map_err(|error| lost(&error.to_string()))
         });
         if let Err(error) = written {
             text.truncate(before);
@@ -171,15 +197,22 @@ impl Outbox {
     }
 }
 
+/// What a call resolves to.
+struct Resolved<T> {
+    value: T,
+    /// What became of the call, where there is more than one possibility.
+    outcome: Option<Outcome>,
+}
+
 /// A call whose answer goes out when this is dropped, so that there is one whatever happens.
 struct Pending<T: Serialize> {
     call: u32,
-    answer: Option<Result<T, Error>>,
+    answer: Option<Result<Resolved<T>, Error>>,
     outbox: Arc<Outbox>,
 }
 
 impl<T: Serialize> Pending<T> {
-    fn end(mut self, answer: Result<T, Error>) {
+    fn end(mut self, answer: Result<Resolved<T>, Error>) {
         self.answer = Some(answer);
     }
 }

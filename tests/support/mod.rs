@@ -9,11 +9,11 @@ use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
 use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
-use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult};
 use medusa_idempotency_key::engine::postgres::pool_user::PoolUser;
 use medusa_idempotency_key::engine::postgres::target::{Host, Parts, Target};
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::stage::Turn;
+use medusa_idempotency_key::engine::protocol::stage::Claimant;
 use medusa_idempotency_key::engine::sql::Sql;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::{TcpListener, TcpStream};
@@ -75,9 +75,10 @@ impl Database {
     pub async fn stage<W, F>(&self, key: &str, work: W) -> Result<IdempotencyKey, Error>
     where
         W: Fn(Arc<Transaction>) -> F,
-        F: Future<Output = Result<Outcome, Error>>,
+        F: Future<Output = Result<StageResult, Error>>,
     {
-        let staged = in_transaction::run_stage(&self.session, key, &Turn::Anybody, 3, work).await;
+        let staged =
+            in_transaction::run_stage(&self.session, key, &Claimant::Anyone, 3, work).await;
         staged.map(|staged| staged.key)
     }
 
@@ -142,8 +143,8 @@ pub fn recovery_point(point: &str) -> Columns {
     Columns { recovery_point: text(point), ..Columns::default() }
 }
 
-pub fn finished(code: &str) -> Outcome {
-    Outcome::Finished { response_code: Some(code.to_owned()), response_body: None }
+pub fn finished(code: &str) -> StageResult {
+    StageResult::Finished { response_code: Some(code.to_owned()), response_body: None }
 }
 
 /// A way to the server that can be made to lead nowhere, as a network that loses packets.

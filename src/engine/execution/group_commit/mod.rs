@@ -27,7 +27,7 @@ use crate::engine::error::Error;
 use crate::engine::execution::pool_session::PoolSession;
 use crate::engine::postgres::pool::Pool;
 use crate::engine::postgres::target::LOCK_TIMEOUT;
-use crate::engine::protocol::session::{Running, Session};
+use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch as batch_sql;
 use crate::engine::sql::batch::Kind;
@@ -121,7 +121,7 @@ impl GroupCommit {
     }
 }
 
-impl Session for GroupCommit {
+impl Executor for GroupCommit {
     fn commits_each(&self) -> bool {
         true
     }
