@@ -1,5 +1,5 @@
-//! The exactly-once protocol against PostgreSQL: whose claimant it is, and what becomes of those whose
-//! claimant it is not. `tests/model.rs` looks at all the orders in which things may happen; here it is the
+//! The exactly-once protocol against PostgreSQL: who may work on a request, and what becomes of those who
+//! may not. `tests/model.rs` looks at all the orders in which things may happen; here it is the
 //! statements and the server that are tested.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -30,12 +30,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 const AT_ONCE: Duration = Duration::ZERO;
 const CALLERS: usize = 64;
 
-/// A flow for which a lease holds as long as any test runs.
+/// An attempt for which a lease holds as long as any test runs.
 fn patient() -> Arc<Lease> {
     Arc::new(Lease::new(HOUR))
 }
 
-/// A flow for which every lease has run out: how long one holds is told by who looks at it.
+/// An attempt for which every lease has run out: how long one holds is told by who looks at it.
 fn impatient() -> Arc<Lease> {
     Arc::new(Lease::new(Duration::ZERO))
 }
@@ -51,14 +51,14 @@ async fn initialize(
     Ok(answer.key)
 }
 
-/// A flow that has begun the request of a key.
+/// An attempt that has begun the request of a key.
 async fn begun(database: &Database, key: &str) -> Arc<Lease> {
     let lease = patient();
     initialize(database.session(), &lease, key).await.unwrap();
     lease
 }
 
-/// A flow that has taken the request of a key over, whoever has it.
+/// An attempt that has taken the request of a key over, whoever has it.
 async fn taken_over(database: &Database, key: &str) -> Arc<Lease> {
     let taker = impatient();
     initialize(database.session(), &taker, key).await.unwrap();
@@ -250,8 +250,7 @@ async fn a_finished_key_is_replayed_and_left_as_it_is() {
         assert_eq!(initialize(database.session(), &lease, "k").await.unwrap(), answer);
         assert!(!lease.is_held());
         let staged = stage(&database, &lease, "k", None, point("again")).await.unwrap();
-        assert!(!staged.ran());
-        assert_eq!(staged.key, answer);
+        assert_eq!(staged, Answer::new(answer.clone(), Outcome::Replayed));
     }
     assert_eq!(database.effects().await, 1);
     assert_eq!(stored(&database, "k").await, answer);
@@ -266,7 +265,7 @@ async fn a_key_with_a_live_lease_is_in_use() {
     let error = initialize(database.session(), &patient(), "k").await.unwrap_err();
     assert_eq!(error.code(), Some("idempotency_key_in_use"));
     assert_eq!(error.medusa_type(), Some("conflict"));
-    // To the flow that has begun the request it is its own.
+    // To the attempt that has begun the request it is its own.
     assert_eq!(initialize(database.session(), &first, "k").await.unwrap(), before);
     let second = patient();
     assert!(is_in_use(&stage(&database, &second, "k", None, finished()).await));
@@ -300,6 +299,62 @@ async fn a_lease_that_ran_out_or_was_released_is_taken_over() {
     let third = begun(&database, "k").await;
     assert!(stage(&database, &third, "k", Some("started"), finished()).await.unwrap().ran());
     assert_eq!(database.effects().await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_is_told_what_became_of_its_request() {
+    let database = Database::new().await;
+    let session = database.session();
+    let outcome = |lease: Arc<Lease>| async move {
+        let key = Some("k".to_owned());
+        let begun =
+            request::initialize(session, &lease, key, Request::default(), AT_ONCE, false).await;
+        begun.unwrap().outcome.unwrap()
+    };
+    let first = patient();
+    assert_eq!(outcome(Arc::clone(&first)).await, Outcome::Begun);
+    assert_eq!(outcome(Arc::clone(&first)).await, Outcome::Held);
+    lease::release(session, &first).await.unwrap();
+    assert_eq!(outcome(patient()).await, Outcome::TakenOverReleased);
+    let last = impatient();
+    assert_eq!(outcome(Arc::clone(&last)).await, Outcome::TakenOverInterrupted);
+    stage(&database, &last, "k", None, finished()).await.unwrap();
+    assert_eq!(outcome(patient()).await, Outcome::Replayed);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_lease_is_not_renewed_while_a_call_uses_it() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let before = stored(&database, "k").await;
+    let call = lease.try_enter().unwrap();
+    lease::renew(database.session(), &lease).await.unwrap();
+    assert_eq!(stored(&database, "k").await, before);
+    drop(call);
+    lease::renew(database.session(), &lease).await.unwrap();
+    assert!(stored(&database, "k").await.locked_at > before.locked_at);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_call_releases_the_lease_that_it_alone_uses() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let transaction = begin(&database, Isolation::ReadCommitted).await;
+    let release = || async {
+        let scope = transaction.enter(ROOT).unwrap();
+        let _own = lease::enter(&scope, &lease).await.unwrap();
+        lease::release_now(&scope, "k".to_owned(), lease.duration(), Some(&lease)).await
+    };
+    let other = lease.try_enter().unwrap();
+    assert!(is_in_use(&release().await));
+    drop(other);
+    release().await.unwrap();
+    transaction.commit().await.unwrap();
+    drop(transaction);
+    assert_eq!(stored(&database, "k").await.locked_at, None);
     database.drop().await;
 }
 
@@ -381,7 +436,7 @@ async fn a_key_is_for_one_request() {
     }
 }
 
-/// How many of 64 flows that ask for one key at the same time begin its request. The others are told
+/// How many of 64 attempts that ask for one key at the same time begin its request. The others are told
 /// that it is in use.
 async fn winners(database: &Database, key: &str) -> usize {
     let caller = |session: PoolSession, key: String| async move {
@@ -506,9 +561,9 @@ async fn a_stage_runs_only_at_its_recovery_point() {
     let lease = begun(&database, "k").await;
     stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
     let late = patient();
-    // The flow's own, late; another's, while the lease is live, and when it has ended.
+    // The attempt's own, late; another's, while the lease is live, and when it has ended.
     let staged = stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
-    assert!(!staged.ran());
+    assert_eq!(staged.outcome, Some(Outcome::Passed));
     assert_eq!(staged.key.recovery_point, "paid");
     assert!(is_in_use(&stage(&database, &late, "k", Some("started"), point("paid")).await));
     lease::release(database.session(), &lease).await.unwrap();
@@ -560,7 +615,7 @@ async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
 }
 
 #[tokio::test]
-async fn a_flow_that_was_taken_over_is_fenced_off() {
+async fn an_attempt_that_was_taken_over_is_fenced_off() {
     let database = Database::new().await;
     for at in [None, Some("started")] {
         let stalled = begun(&database, "k").await;
@@ -586,7 +641,7 @@ async fn a_flow_that_was_taken_over_is_fenced_off() {
 }
 
 #[tokio::test]
-async fn a_flow_whose_successor_crashed_before_it_did_anything_may_go_on() {
+async fn an_attempt_whose_successor_crashed_before_it_did_anything_may_go_on() {
     let database = Database::new().await;
     let stalled = impatient();
     initialize(database.session(), &stalled, "k").await.unwrap();
@@ -600,7 +655,7 @@ async fn a_flow_whose_successor_crashed_before_it_did_anything_may_go_on() {
 }
 
 #[tokio::test]
-async fn a_flow_whose_commit_failed_may_go_on_too() {
+async fn an_attempt_whose_commit_failed_may_go_on_too() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
     uncommittable_stage(&database, &first, "k", point("paid")).await;
@@ -611,7 +666,7 @@ async fn a_flow_whose_commit_failed_may_go_on_too() {
 }
 
 #[tokio::test]
-async fn a_failed_stage_leaves_the_flow_its_lease() {
+async fn a_failed_stage_leaves_the_attempt_its_lease() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     failing_stage(&database, &lease, "k").await;
@@ -634,7 +689,7 @@ async fn a_failed_stage_leaves_the_flow_its_lease() {
 }
 
 #[tokio::test]
-async fn a_stage_in_a_transaction_that_is_rolled_back_leaves_the_flow_its_lease() {
+async fn a_stage_in_a_transaction_that_is_rolled_back_leaves_the_attempt_its_lease() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     for commits in [false, true] {
@@ -677,7 +732,7 @@ async fn a_recovery_point_that_was_rolled_back_is_not_known() {
         } else {
             uncommittable_stage(&database, &first, "k", point("paid")).await;
         }
-        // Another flow takes over and comes to the same point.
+        // Another attempt takes over and comes to the same point.
         let second = taken_over(&database, "k").await;
         stage(&database, &second, "k", None, point("paid")).await.unwrap();
         lease::release(database.session(), &second).await.unwrap();
@@ -716,7 +771,7 @@ async fn a_stage_whose_commit_nobody_heard_of_is_not_run_again() {
 }
 
 #[tokio::test]
-async fn a_flow_goes_on_after_its_own_release_until_another_takes_over() {
+async fn an_attempt_goes_on_after_its_own_release_until_another_takes_over() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     failing_stage(&database, &lease, "k").await;
@@ -781,7 +836,7 @@ async fn the_work_may_change_its_own_key() {
             };
             assert!(stage::run(&bound, "k", &claimant, work).await.unwrap().ran());
         }
-        // So may the flow after it, in the same transaction.
+        // So may the attempt after it, in the same transaction.
         let columns = Columns { response_code: text("201"), ..Columns::default() };
         operations::update(&bound, "k".to_owned(), columns, Some(&lease)).await.unwrap();
         drop(bound);
@@ -876,7 +931,7 @@ async fn an_update_renews_the_lease_and_ends_it_by_finishing() {
 }
 
 #[tokio::test]
-async fn an_update_of_a_flow_that_never_had_a_lease_is_as_before() {
+async fn an_update_of_an_attempt_that_never_had_a_lease_is_as_before() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     let before = stored(&database, "k").await;
@@ -896,10 +951,10 @@ async fn an_update_of_a_flow_that_never_had_a_lease_is_as_before() {
 }
 
 #[tokio::test]
-async fn a_finished_answer_is_its_flows_alone() {
+async fn a_finished_answer_is_its_attempts_alone() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
-    // It finishes, but that is not committed; another flow takes over and finishes.
+    // It finishes, but that is not committed; another attempt takes over and finishes.
     uncommittable_stage(&database, &first, "k", finished()).await;
     let second = taken_over(&database, "k").await;
     update(&database, &second, "k", finishing("201")).await.unwrap();
@@ -938,7 +993,7 @@ async fn to_read_a_key_gives_nobody_its_lease() {
 }
 
 #[tokio::test]
-async fn a_flow_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
+async fn an_attempt_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     assert!(matches!(lock(&database, None, "k").await, Err(Error::Locked)));
@@ -947,7 +1002,7 @@ async fn a_flow_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
     lease::renew(database.session(), &lease).await.unwrap();
     lock(&database, Some(&lease), "k").await.unwrap();
     assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
-    // It is still the flow's claimant.
+    // It is still the attempt's turn.
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
 
@@ -958,7 +1013,7 @@ async fn a_flow_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
 }
 
 #[tokio::test]
-async fn of_64_locks_of_the_flow_that_began_one_wins() {
+async fn of_64_locks_of_the_attempt_that_began_one_wins() {
     let database = Database::with_connections(16).await;
     for round in 0..10 {
         let name = round.to_string();
@@ -980,7 +1035,7 @@ async fn of_64_locks_of_the_flow_that_began_one_wins() {
 // Renewing and releasing.
 
 #[tokio::test]
-async fn a_lease_is_renewed_while_it_is_the_flows() {
+async fn a_lease_is_renewed_while_it_is_the_attempts() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     let before = stored(&database, "k").await;

@@ -6,8 +6,8 @@
 //! faster than it is given objects one property at a time.
 //!
 //! Nor is there a task of the runtime for each call, which would have to wake the runtime's thread. The
-//! first step of a call is made where it comes from, on JavaScript's thread: it mostly ends in the queue
-//! of the group commit. The calls that one statement has answered go on together, and so do their answers.
+//! first step of a call runs where the call comes from, on JavaScript's thread: it mostly ends in the queue
+//! of the group commit. The calls that one statement has answered resume together, and so do their answers.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ use super::runtime::runtime;
 use crate::engine::error::Error;
 use crate::engine::protocol::outcome::{Answer, Outcome};
 
-/// A text that is longer takes no more answers: JavaScript's strings have a limit.
+/// A text that is longer takes no more answers: the length of JavaScript's strings is limited.
 const LONGEST: usize = 1 << 20;
 
 /// Where the answers of calls go.
@@ -43,7 +43,7 @@ struct Outbox {
     deliver: Deliver,
     runtime: &'static Runtime,
     environment: Environment,
-    /// Calls that can go on.
+    /// Steps of calls that can run.
     ready: Mutex<Vec<Runnable>>,
 }
 
@@ -52,7 +52,7 @@ struct Outbox {
 pub struct Environment(watch::Receiver<()>);
 
 impl Environment {
-    /// Resolves when it has ended, as that of a worker thread does: what it was asked then is never
+    /// Resolves when it has ended, as that of a worker thread does: what JavaScript was asked by then is never
     /// answered.
     pub async fn ended(mut self) {
         while self.0.changed().await.is_ok() {}
@@ -72,7 +72,7 @@ impl Inbox {
     }
 }
 
-/// Weak: JavaScript sees to it that the process lives as long as it waits for an answer.
+/// Weak: JavaScript keeps the process alive as long as it waits for an answer.
 type Deliver = ThreadsafeFunction<(), (), Vec<String>, Status, false, true>;
 
 #[napi]
@@ -126,8 +126,8 @@ impl Answers {
         // Boxed, as the task would have room for it twice.
         let future = Box::pin(future);
         let pending = Pending { call, answer: None, outbox: Arc::clone(&outbox) };
-        let go_on = move |step| outbox.go_on(step);
-        let (first, task) = async_task::spawn(async { pending.end(future.await) }, go_on);
+        let schedule = move |step| outbox.schedule(step);
+        let (first, task) = async_task::spawn(async { pending.end(future.await) }, schedule);
         task.detach();
         self.within(|| self.outbox.run([first]));
     }
@@ -137,7 +137,7 @@ impl Answers {
         self.outbox.environment.clone()
     }
 
-    /// Does on this thread what needs the engine's runtime.
+    /// Runs on this thread what needs the engine's runtime.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.outbox.runtime.enter();
         work()
@@ -145,8 +145,8 @@ impl Answers {
 }
 
 impl Outbox {
-    /// Has a call go on soon, together with others.
-    fn go_on(self: &Arc<Self>, step: Runnable) {
+    /// Schedules a step of a call; wake-ups are coalesced.
+    fn schedule(self: &Arc<Self>, step: Runnable) {
         let mut ready = locked(&self.ready);
         ready.push(step);
         if ready.len() == 1 {
@@ -161,14 +161,12 @@ impl Outbox {
 
     fn run(&self, steps: impl IntoIterator<Item = Runnable>) {
         for step in steps {
-            // What panics answers when it is dropped.
+            // A call that panics is answered when it is dropped.
             let _ = catch_unwind(AssertUnwindSafe(|| step.run()));
         }
         if !locked(&self.texts).is_empty() {
-            // Refused only when JavaScript is at its end, and nobody waits any more.
+            // Refused only when the environment has ended, and nobody waits any more.
             let _ = self.deliver.call((), ThreadsafeFunctionCallMode::NonBlocking);
-            // Where JavaScript's thread has been woken on this one's core, it goes first.
-            std::thread::yield_now();
         }
     }
 
@@ -204,7 +202,7 @@ struct Resolved<T> {
     outcome: Option<Outcome>,
 }
 
-/// A call whose answer goes out when this is dropped, so that there is one whatever happens.
+/// A call that is answered when this is dropped, so that it is answered whatever happens.
 struct Pending<T: Serialize> {
     call: u32,
     answer: Option<Result<Resolved<T>, Error>>,
