@@ -1,5 +1,7 @@
 "use strict";
 
+const { randomUUID } = require("node:crypto");
+const { setImmediate } = require("node:timers/promises");
 const { DataSource } = require("typeorm");
 const { IdempotencyKeyService } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
@@ -299,6 +301,29 @@ describe("bound to a manager inside a transaction", () => {
       });
     },
   );
+});
+
+test("an operation in a transaction waits for the renewal of its lease", async () => {
+  const renewing = serviceOf(dataSource, { leaseTimeout: 600 });
+  const attempt = await renewing.begin({ key: randomUUID(), method: "POST", path: "/payouts" });
+  const locking = await database.pool.connect();
+  await locking.query("BEGIN; LOCK TABLE idempotency_key IN ACCESS EXCLUSIVE MODE");
+  attempt.keepAlive();
+  const updated = dataSource.transaction(async (manager) => {
+    const query = jest.spyOn(manager, "query");
+    const renewal = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    expect(
+      await eventually(async () => (await locking.query(renewal)).rowCount === 1),
+    ).toBeTruthy();
+    const update = renewing.withTransaction(manager).update(attempt.key, { response_code: 202 });
+    await setImmediate();
+    const sent = query.mock.calls.length;
+    await locking.query("COMMIT");
+    expect(await update).toMatchObject({ response_code: 202 });
+    expect(sent).toBe(0);
+  });
+  await updated.finally(() => locking.release());
+  await attempt.release();
 });
 
 describe("with TypeORM's root manager", () => {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use medusa_idempotency_key::engine::execution::stepped::{Flow, Need, Step};
-use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome, Timestamp};
-use medusa_idempotency_key::engine::protocol::lease::{Beginning, Holding, Lease};
+use medusa_idempotency_key::engine::execution::stepped::{Given, Step, SteppedOperation};
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult, Timestamp};
+use medusa_idempotency_key::engine::protocol::lease::{Beginning, Lease, LeaseKnowledge};
 use medusa_idempotency_key::engine::protocol::operations;
+use medusa_idempotency_key::engine::protocol::outcome::Answer;
 use medusa_idempotency_key::engine::protocol::request;
-use medusa_idempotency_key::engine::protocol::stage::{self, Staged, Turn};
+use medusa_idempotency_key::engine::protocol::stage::{self, Claimant};
 use medusa_idempotency_key::engine::protocol::statement::{
     LeaseChange, NewRequest, Place, Request, Row, Statement, Token,
 };
@@ -25,7 +26,7 @@ use medusa_idempotency_key::engine::sql::selector::Selector;
 
 const KEY: &str = "0b6f6c1e-7a3f-4a63-9d0e-52f1c2a4e8b7";
 const LEASE: Duration = Duration::from_secs(10);
-/// As many tokens as a flow remembers.
+/// As many tokens as an attempt remembers.
 const TOKENS: u8 = 16;
 /// What `retrieve({ request_path, response_code: In([200, 201]), created_at: MoreThan(date) })` sends.
 const SELECTOR: &str = r#"[[
@@ -59,8 +60,8 @@ fn request() -> Request {
     }
 }
 
-fn answer() -> Outcome {
-    Outcome::Finished {
+fn answer() -> StageResult {
+    StageResult::Finished {
         response_code: Some("200".to_owned()),
         response_body: Some(r#"{"type":"order","data":{"id":"order_01JZ8Q4Y3N"}}"#.to_owned()),
     }
@@ -89,12 +90,12 @@ fn row(number: u8) -> Row {
     Row { key, place, token: token(number), won: true, live: true, same: true }
 }
 
-/// What a flow knows after many writes of its own: as much as it ever does.
-fn holding() -> Holding {
-    let mut holding = Holding::default();
-    (0..TOKENS).for_each(|number| holding.wrote(&row(number)));
-    holding.settle();
-    holding
+/// What an attempt knows after many writes of its own: as much as it ever does.
+fn knowledge() -> LeaseKnowledge {
+    let mut knowledge = LeaseKnowledge::default();
+    (0..TOKENS).for_each(|number| knowledge.wrote(&row(number)));
+    knowledge.settle();
+    knowledge
 }
 
 fn new_request() -> NewRequest {
@@ -106,13 +107,13 @@ fn new_request() -> NewRequest {
     }
 }
 
-fn update(holding: Option<&Holding>) -> Statement {
+fn update(knowledge: Option<&LeaseKnowledge>) -> Statement {
     Statement::Update {
         key: KEY.to_owned(),
         columns: answer().into(),
         lease: LeaseChange::End,
         place: None,
-        fence: holding.and_then(|holding| holding.fence(LEASE)),
+        fence: knowledge.and_then(|knowledge| knowledge.fence(LEASE)),
     }
 }
 
@@ -141,7 +142,7 @@ fn known_texts(criterion: &mut Criterion) {
 /// Statements whose text depends on what they are given, and is written for each call.
 fn new_texts(criterion: &mut Criterion) {
     writes(criterion, "update", &update(None));
-    writes(criterion, "update_fenced", &update(Some(&holding())));
+    writes(criterion, "update_fenced", &update(Some(&knowledge())));
     let selector = Selector::from_json(String::new(), SELECTOR).unwrap();
     writes(criterion, "select", &Statement::Select(selector));
 }
@@ -171,7 +172,7 @@ fn batch_arrays(criterion: &mut Criterion) {
 }
 
 fn batched() -> [(&'static str, Statement); 2] {
-    [("create", Statement::Create(new_columns())), ("fenced", update(Some(&holding())))]
+    [("create", Statement::Create(new_columns())), ("fenced", update(Some(&knowledge())))]
 }
 
 /// Reading the header that every request may have, bare and as a structured field.
@@ -199,92 +200,101 @@ fn stage_keys(criterion: &mut Criterion) {
 }
 
 /// What is concluded from a row, for a stage while the row is locked. Each takes its longest way: the
-/// request is neither new nor finished, and the flow's token is the oldest that it remembers.
+/// request is neither new nor finished, and the attempt's token is the oldest that it remembers.
 fn decisions(criterion: &mut Criterion) {
-    let (holding, row) = (holding(), Row { won: false, ..row(0) });
+    let (knowledge, row) = (knowledge(), Row { won: false, ..row(0) });
     criterion.bench_function("judge/request", |bencher| {
-        bencher.iter(|| request::judge(black_box(&row)));
+        bencher.iter(|| request::state_of(black_box(&row)));
     });
     criterion.bench_function("judge/stage", |bencher| {
-        bencher.iter(|| stage::judge(black_box(&holding), black_box(&row), Some("started")));
+        bencher.iter(|| stage::decide(black_box(&knowledge), black_box(&row), Some("started")));
     });
 }
 
-/// What a flow keeps of its lease: noted with each of its writes, and copied into each that is fenced.
+/// What an attempt keeps of its lease: noted with each of its writes, and copied into each that is fenced.
 fn leases(criterion: &mut Criterion) {
-    let (holding, row) = (holding(), row(TOKENS));
+    let (knowledge, row) = (knowledge(), row(TOKENS));
     criterion.bench_function("lease/fence", |bencher| {
-        bencher.iter(|| black_box(&holding).fence(LEASE));
+        bencher.iter(|| black_box(&knowledge).fence(LEASE));
     });
     criterion.bench_function("lease/wrote", |bencher| {
         bencher.iter_batched_ref(
-            || holding.clone(),
-            |holding| holding.wrote(&row),
+            || knowledge.clone(),
+            |knowledge| knowledge.wrote(&row),
             BatchSize::SmallInput,
         );
     });
 }
 
-/// A whole stage of a flow that holds its lease, in a transaction of the caller's: all that the engine
+/// A whole stage of an attempt that holds its lease, in a transaction of the caller's: all that the engine
 /// does between the answers that it is given.
 fn stages(criterion: &mut Criterion) {
     let sql = Arc::new(Sql::new(Some("public")));
-    criterion.bench_function("flow/stage", |bencher| {
+    criterion.bench_function("stepped/stage", |bencher| {
         bencher.iter_batched(
-            || (stage_flow(&sql), row(0), answer(), row(1)),
-            |(flow, locked, outcome, written)| run_stage(flow, locked, outcome, written),
+            || (stage_operation(&sql), row(0), answer(), row(1)),
+            |(operation, locked, outcome, written)| run_stage(operation, locked, outcome, written),
             BatchSize::SmallInput,
         );
     });
 }
 
-fn stage_flow(sql: &Arc<Sql>) -> Flow {
+fn stage_operation(sql: &Arc<Sql>) -> SteppedOperation {
     let lease = Arc::new(Lease::new(LEASE));
     lease.began(&row(0), Beginning::New);
-    let turn = Turn::Holder(lease, Some("started".to_owned()));
-    Flow::new(Arc::clone(sql), |session| async move {
-        let work = session.work();
-        stage::run(&session, KEY, &turn, work).await
+    let claimant = Claimant::LeaseHolder(lease, Some("started".to_owned()));
+    SteppedOperation::new(Arc::clone(sql), |executor| async move {
+        let work = executor.work();
+        stage::run(&executor, KEY, &claimant, work).await
     })
 }
 
-fn run_stage(mut flow: Flow, locked: Row, outcome: Outcome, written: Row) -> Staged {
-    let Step::Needs(Need::Rows(_)) = flow.go_on() else { panic!("no row lock") };
-    let Step::Needs(Need::Work) = flow.answer_rows(Ok(vec![locked])) else { panic!("no work") };
-    let Step::Needs(Need::Rows(_)) = flow.answer_work(Ok(outcome)) else { panic!("no outcome") };
-    ended(flow.answer_rows(Ok(vec![written])))
+fn run_stage(
+    mut operation: SteppedOperation,
+    locked: Row,
+    result: StageResult,
+    written: Row,
+) -> Answer {
+    let Step::Query(_) = operation.begin() else { panic!("no row lock") };
+    let Step::Work = operation.resume(rows(locked)) else { panic!("no work") };
+    let Step::Query(_) = operation.resume(Given::Work(Ok(result))) else { panic!("no update") };
+    ended(operation.resume(rows(written)))
 }
 
 /// The beginning of a new request, in a transaction of the caller's.
 fn beginnings(criterion: &mut Criterion) {
     let sql = Arc::new(Sql::new(Some("public")));
-    criterion.bench_function("flow/begin", |bencher| {
+    criterion.bench_function("stepped/begin", |bencher| {
         bencher.iter_batched(
-            || (begin_flow(&sql), row(0)),
-            |(flow, begun)| run_begin(flow, begun),
+            || (begin_operation(&sql), row(0)),
+            |(operation, begun)| run_begin(operation, begun),
             BatchSize::SmallInput,
         );
     });
 }
 
-fn begin_flow(sql: &Arc<Sql>) -> Flow {
+fn begin_operation(sql: &Arc<Sql>) -> SteppedOperation {
     let lease = Lease::new(LEASE);
-    Flow::new(Arc::clone(sql), |session| async move {
+    SteppedOperation::new(Arc::clone(sql), |executor| async move {
         let key = Some(KEY.to_owned());
-        request::initialize(&session, &lease, key, request(), LEASE, false).await.map(Staged::from)
+        request::initialize(&executor, &lease, key, request(), LEASE, false).await
     })
 }
 
-fn run_begin(mut flow: Flow, begun: Row) -> Staged {
-    let Step::Needs(Need::Rows(_)) = flow.go_on() else { panic!("no insert") };
-    ended(flow.answer_rows(Ok(vec![begun])))
+fn run_begin(mut operation: SteppedOperation, begun: Row) -> Answer {
+    let Step::Query(_) = operation.begin() else { panic!("no insert") };
+    ended(operation.resume(rows(begun)))
 }
 
-fn ended(step: Step) -> Staged {
+fn ended(step: Step) -> Answer {
     match step {
-        Step::Ended(staged) => staged.unwrap(),
-        Step::Needs(need) => panic!("needs {need:?}"),
+        Step::Ended(answer) => answer.unwrap(),
+        step => panic!("needs {step:?}"),
     }
+}
+
+fn rows(row: Row) -> Given {
+    Given::Rows(Ok(vec![row]))
 }
 
 /// Short rounds, so that all of them take less than half a minute.

@@ -14,9 +14,9 @@ use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
 use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
-use medusa_idempotency_key::engine::key::{Columns, Field, Outcome};
+use medusa_idempotency_key::engine::key::{Columns, Field, StageResult};
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::stage::Turn;
+use medusa_idempotency_key::engine::protocol::stage::Claimant;
 use medusa_idempotency_key::engine::protocol::statement::Request;
 use medusa_idempotency_key::engine::sql::{Isolation, Sql};
 use support::{Database, new_key, recovery_point, text};
@@ -36,7 +36,7 @@ async fn a_key_lives_from_its_creation_to_its_answer() {
     let name = key.idempotency_key.clone();
     assert_eq!(operations::retrieve(session, name.clone()).await.unwrap(), key);
     let known = operations::initialize_request(session, Some(name.clone()), Request::default());
-    assert_eq!(known.await.unwrap(), key);
+    assert_eq!(known.await.unwrap().key, key);
 
     let locked =
         operations::lock(session, name.clone(), Duration::from_secs(1), None).await.unwrap();
@@ -115,7 +115,7 @@ async fn what_a_stage_did_and_the_keys_state_commit_together() {
     let key = new_key(database.session()).await;
     let stage = database.stage(&key, |transaction| async move {
         support::insert_effect(&transaction).await?;
-        Ok(Outcome::RecoveryPoint("paid".to_owned()))
+        Ok(StageResult::RecoveryPoint("paid".to_owned()))
     });
     assert_eq!(stage.await.unwrap().recovery_point, "paid");
     assert_eq!(database.effects().await, 1);
@@ -156,7 +156,7 @@ async fn two_stages_of_one_key_never_overlap() {
             database.until_blocked(2 - ended.load(Ordering::SeqCst)).await;
             running.fetch_sub(1, Ordering::SeqCst);
             ended.fetch_add(1, Ordering::SeqCst);
-            Ok(Outcome::RecoveryPoint("paid".to_owned()))
+            Ok(StageResult::RecoveryPoint("paid".to_owned()))
         })
     };
     let (a, b, c) = tokio::join!(stage(), stage(), stage());
@@ -200,7 +200,7 @@ async fn serialization_failures_repeat_the_stage_up_to_max_retries() {
         let result = in_transaction::run_stage(
             database.session(),
             &key,
-            &Turn::Anybody,
+            &Claimant::Anyone,
             max_retries,
             |_| async {
                 if calls.fetch_add(1, Ordering::SeqCst) < failures {
@@ -226,7 +226,7 @@ async fn as_many_stages_as_connections_can_each_make_a_call_of_their_own() {
         let all_started = Arc::clone(&all_started);
         stages.push(tokio::spawn(async move {
             let key = new_key(&session).await;
-            in_transaction::run_stage(&session, &key, &Turn::Anybody, MAX_RETRIES, |_| async {
+            in_transaction::run_stage(&session, &key, &Claimant::Anyone, MAX_RETRIES, |_| async {
                 all_started.wait().await;
                 new_key(&session).await;
                 Ok(support::finished("200"))
@@ -369,7 +369,7 @@ async fn a_server_that_answers_no_more_does_not_hang_a_call() {
     tokio::time::pause();
     let errors = [
         operations::retrieve(&session, key.clone()).await.unwrap_err(),
-        in_transaction::run_stage(&session, &key, &Turn::Anybody, 0, |_| async {
+        in_transaction::run_stage(&session, &key, &Claimant::Anyone, 0, |_| async {
             Ok(support::finished("200"))
         })
         .await
@@ -397,7 +397,7 @@ async fn the_last_user_ends_the_pool_and_waits_for_running_calls() {
     let stage = tokio::spawn({
         let (session, inside, finish) = (session.clone(), Arc::clone(&inside), Arc::clone(&finish));
         async move {
-            in_transaction::run_stage(&session, &key, &Turn::Anybody, 0, |_| async {
+            in_transaction::run_stage(&session, &key, &Claimant::Anyone, 0, |_| async {
                 inside.notify_one();
                 finish.notified().await;
                 Ok(support::finished("200"))

@@ -1,5 +1,5 @@
-//! The exactly-once protocol against PostgreSQL: whose turn it is, and what becomes of those whose
-//! turn it is not. `tests/model.rs` looks at all the orders in which things may happen; here it is the
+//! The exactly-once protocol against PostgreSQL: who may work on a request, and what becomes of those who
+//! may not. `tests/model.rs` looks at all the orders in which things may happen; here it is the
 //! statements and the server that are tested.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -15,12 +15,13 @@ use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
 use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
-use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult};
+use medusa_idempotency_key::engine::protocol::executor::{Executor, Running};
 use medusa_idempotency_key::engine::protocol::lease::{self, Beginning, Lease};
 use medusa_idempotency_key::engine::protocol::operations;
+use medusa_idempotency_key::engine::protocol::outcome::{Answer, Outcome};
 use medusa_idempotency_key::engine::protocol::request;
-use medusa_idempotency_key::engine::protocol::session::{Running, Session};
-use medusa_idempotency_key::engine::protocol::stage::{self, Staged, Turn};
+use medusa_idempotency_key::engine::protocol::stage::{self, Claimant};
 use medusa_idempotency_key::engine::protocol::statement::{Request, Row, Statement};
 use medusa_idempotency_key::engine::sql::Isolation;
 use support::{CountingSession, Database, PATIENCE, execute, recovery_point, text};
@@ -29,45 +30,47 @@ const HOUR: Duration = Duration::from_secs(3600);
 const AT_ONCE: Duration = Duration::ZERO;
 const CALLERS: usize = 64;
 
-/// A flow for which a lease holds as long as any test runs.
+/// An attempt for which a lease holds as long as any test runs.
 fn patient() -> Arc<Lease> {
     Arc::new(Lease::new(HOUR))
 }
 
-/// A flow for which every lease has run out: how long one holds is told by who looks at it.
+/// An attempt for which every lease has run out: how long one holds is told by who looks at it.
 fn impatient() -> Arc<Lease> {
     Arc::new(Lease::new(Duration::ZERO))
 }
 
 async fn initialize(
-    session: &dyn Session,
+    session: &dyn Executor,
     lease: &Lease,
     key: &str,
 ) -> Result<IdempotencyKey, Error> {
-    request::initialize(session, lease, Some(key.to_owned()), Request::default(), AT_ONCE, false)
-        .await
+    let key = Some(key.to_owned());
+    let answer =
+        request::initialize(session, lease, key, Request::default(), AT_ONCE, false).await?;
+    Ok(answer.key)
 }
 
-/// A flow that has begun the request of a key.
+/// An attempt that has begun the request of a key.
 async fn begun(database: &Database, key: &str) -> Arc<Lease> {
     let lease = patient();
     initialize(database.session(), &lease, key).await.unwrap();
     lease
 }
 
-/// A flow that has taken the request of a key over, whoever has it.
+/// An attempt that has taken the request of a key over, whoever has it.
 async fn taken_over(database: &Database, key: &str) -> Arc<Lease> {
     let taker = impatient();
     initialize(database.session(), &taker, key).await.unwrap();
     taker
 }
 
-fn point(point: &str) -> Outcome {
-    Outcome::RecoveryPoint(point.to_owned())
+fn point(point: &str) -> StageResult {
+    StageResult::RecoveryPoint(point.to_owned())
 }
 
-fn finished() -> Outcome {
-    Outcome::Finished {
+fn finished() -> StageResult {
+    StageResult::Finished {
         response_code: Some("200".to_owned()),
         response_body: Some("{\"a\": 1}".to_owned()),
     }
@@ -83,9 +86,9 @@ async fn stage(
     lease: &Arc<Lease>,
     key: &str,
     at: Option<&str>,
-    outcome: Outcome,
-) -> Result<Staged, Error> {
-    let turn = Turn::Holder(Arc::clone(lease), at.map(str::to_owned));
+    outcome: StageResult,
+) -> Result<Answer, Error> {
+    let claimant = Claimant::LeaseHolder(Arc::clone(lease), at.map(str::to_owned));
     let work = |transaction| {
         let outcome = outcome.clone();
         async move {
@@ -93,17 +96,17 @@ async fn stage(
             Ok(outcome)
         }
     };
-    in_transaction::run_stage(database.session(), key, &turn, 3, work).await
+    in_transaction::run_stage(database.session(), key, &claimant, 3, work).await
 }
 
 /// Runs a stage that fails after its effect.
 async fn failing_stage(database: &Database, lease: &Arc<Lease>, key: &str) {
-    let turn = Turn::Holder(Arc::clone(lease), None);
+    let claimant = Claimant::LeaseHolder(Arc::clone(lease), None);
     let work = |transaction| async move {
         support::insert_effect(&transaction).await?;
         Err(Error::Work { code: None })
     };
-    let staged = in_transaction::run_stage(database.session(), key, &turn, 3, work).await;
+    let staged = in_transaction::run_stage(database.session(), key, &claimant, 3, work).await;
     assert!(matches!(staged, Err(Error::Work { .. })), "{staged:?}");
 }
 
@@ -112,14 +115,14 @@ async fn uncommittable_stage(
     database: &Database,
     lease: &Arc<Lease>,
     key: &str,
-    outcome: Outcome,
+    outcome: StageResult,
 ) -> Error {
     execute(
         database.session(),
         "CREATE TABLE IF NOT EXISTS one (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
     )
     .await;
-    let turn = Turn::Holder(Arc::clone(lease), None);
+    let claimant = Claimant::LeaseHolder(Arc::clone(lease), None);
     let work = |transaction: Arc<Transaction>| {
         let outcome = outcome.clone();
         async move {
@@ -129,7 +132,7 @@ async fn uncommittable_stage(
             Ok(outcome)
         }
     };
-    in_transaction::run_stage(database.session(), key, &turn, 3, work).await.unwrap_err()
+    in_transaction::run_stage(database.session(), key, &claimant, 3, work).await.unwrap_err()
 }
 
 async fn begin(database: &Database, isolation: Isolation) -> Arc<Transaction> {
@@ -190,7 +193,7 @@ struct Counting<'a> {
     statements: AtomicUsize,
 }
 
-impl Session for Counting<'_> {
+impl Executor for Counting<'_> {
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         self.statements.fetch_add(1, Ordering::SeqCst);
         self.session.run(statement)
@@ -201,7 +204,7 @@ impl Session for Counting<'_> {
     }
 }
 
-// Whose turn.
+// Who may work on a request.
 
 #[tokio::test]
 async fn a_new_key_begins_in_one_statement() {
@@ -215,8 +218,10 @@ async fn a_new_key_begins_in_one_statement() {
         fingerprint: Some("f".to_owned()),
     };
     let name = Some("k".to_owned());
-    let key = request::initialize(&counting, &lease, name, request, AT_ONCE, false).await.unwrap();
+    let begun = request::initialize(&counting, &lease, name, request, AT_ONCE, false);
+    let Answer { key, outcome } = begun.await.unwrap();
     assert_eq!(counting.statements.load(Ordering::SeqCst), 1);
+    assert_eq!(outcome, Some(Outcome::Begun));
     assert!(key.id.starts_with("ikey_"));
     assert_eq!((key.idempotency_key.as_str(), key.recovery_point.as_str()), ("k", "started"));
     assert_eq!(key.request_method.as_deref(), Some("POST"));
@@ -228,7 +233,7 @@ async fn a_new_key_begins_in_one_statement() {
     let request = Request::default();
     let lease = patient();
     let generated = request::initialize(&counting, &lease, None, request, AT_ONCE, false);
-    assert_eq!(generated.await.unwrap().idempotency_key.len(), 36);
+    assert_eq!(generated.await.unwrap().key.idempotency_key.len(), 36);
     database.drop().await;
 }
 
@@ -245,8 +250,7 @@ async fn a_finished_key_is_replayed_and_left_as_it_is() {
         assert_eq!(initialize(database.session(), &lease, "k").await.unwrap(), answer);
         assert!(!lease.is_held());
         let staged = stage(&database, &lease, "k", None, point("again")).await.unwrap();
-        assert!(!staged.ran);
-        assert_eq!(staged.key, answer);
+        assert_eq!(staged, Answer::new(answer.clone(), Outcome::Replayed));
     }
     assert_eq!(database.effects().await, 1);
     assert_eq!(stored(&database, "k").await, answer);
@@ -260,7 +264,7 @@ async fn a_key_with_a_live_lease_is_in_use() {
     let before = stored(&database, "k").await;
     let error = initialize(database.session(), &patient(), "k").await.unwrap_err();
     assert!(matches!(error, Error::InUse(_)), "{error:?}");
-    // To the flow that has begun the request it is its own.
+    // To the attempt that has begun the request it is its own.
     assert_eq!(initialize(database.session(), &first, "k").await.unwrap(), before);
     let second = patient();
     assert!(is_in_use(&stage(&database, &second, "k", None, finished()).await));
@@ -283,15 +287,71 @@ async fn a_lease_that_ran_out_or_was_released_is_taken_over() {
     assert!(is_lost(&stage(&database, &first, "k", None, finished()).await));
 
     // Whoever begins an interrupted request and fails leaves it interrupted.
-    assert_eq!(second.beginning(), Some(Beginning::Interrupted));
+    assert_eq!(second.known().beginning, Some(Beginning::Interrupted));
     lease::release(database.session(), &second).await.unwrap();
     let third = patient();
     initialize(database.session(), &third, "k").await.unwrap();
-    assert_eq!(third.beginning(), Some(Beginning::Interrupted));
+    assert_eq!(third.known().beginning, Some(Beginning::Interrupted));
     execute(database.session(), "UPDATE idempotency_key SET locked_at = NULL").await;
     let third = begun(&database, "k").await;
-    assert!(stage(&database, &third, "k", Some("started"), finished()).await.unwrap().ran);
+    assert!(stage(&database, &third, "k", Some("started"), finished()).await.unwrap().ran());
     assert_eq!(database.effects().await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_is_told_what_became_of_its_request() {
+    let database = Database::new().await;
+    let session = database.session();
+    let outcome = |lease: Arc<Lease>| async move {
+        let key = Some("k".to_owned());
+        let begun =
+            request::initialize(session, &lease, key, Request::default(), AT_ONCE, false).await;
+        begun.unwrap().outcome.unwrap()
+    };
+    let first = patient();
+    assert_eq!(outcome(Arc::clone(&first)).await, Outcome::Begun);
+    assert_eq!(outcome(Arc::clone(&first)).await, Outcome::Held);
+    lease::release(session, &first).await.unwrap();
+    assert_eq!(outcome(patient()).await, Outcome::TakenOverReleased);
+    let last = impatient();
+    assert_eq!(outcome(Arc::clone(&last)).await, Outcome::TakenOverInterrupted);
+    stage(&database, &last, "k", None, finished()).await.unwrap();
+    assert_eq!(outcome(patient()).await, Outcome::Replayed);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_lease_is_not_renewed_while_a_call_uses_it() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let before = stored(&database, "k").await;
+    let call = lease.try_enter().unwrap();
+    lease::renew(database.session(), &lease).await.unwrap();
+    assert_eq!(stored(&database, "k").await, before);
+    drop(call);
+    lease::renew(database.session(), &lease).await.unwrap();
+    assert!(stored(&database, "k").await.locked_at > before.locked_at);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_call_releases_the_lease_that_it_alone_uses() {
+    let database = Database::new().await;
+    let lease = begun(&database, "k").await;
+    let transaction = begin(&database, Isolation::ReadCommitted).await;
+    let release = || async {
+        let scope = transaction.enter(ROOT).unwrap();
+        let _own = lease::enter(&scope, &lease).await.unwrap();
+        lease::release_now(&scope, "k".to_owned(), lease.duration(), Some(&lease)).await
+    };
+    let other = lease.try_enter().unwrap();
+    assert!(is_in_use(&release().await));
+    drop(other);
+    release().await.unwrap();
+    transaction.commit().await.unwrap();
+    drop(transaction);
+    assert_eq!(stored(&database, "k").await.locked_at, None);
     database.drop().await;
 }
 
@@ -372,7 +432,7 @@ async fn a_key_is_for_one_request() {
     }
 }
 
-/// How many of 64 flows that ask for one key at the same time begin its request. The others are told
+/// How many of 64 attempts that ask for one key at the same time begin its request. The others are told
 /// that it is in use.
 async fn winners(database: &Database, key: &str) -> usize {
     let caller = |session: PoolSession, key: String| async move {
@@ -435,7 +495,8 @@ async fn a_waiting_request_gets_the_answer_of_the_one_in_progress() {
     assert!(!waiting.is_finished());
     let staged = stage(&database, &first, "k", None, finished()).await.unwrap();
     let answer = tokio::time::timeout(PATIENCE, waiting).await;
-    assert_eq!(answer.unwrap().unwrap().unwrap(), staged.key);
+    let replayed = Answer::new(staged.key, Outcome::Replayed);
+    assert_eq!(answer.unwrap().unwrap().unwrap(), replayed);
     database.drop().await;
 }
 
@@ -479,14 +540,14 @@ async fn a_request_goes_from_stage_to_stage() {
         for (from, to) in [("started", "paid"), ("paid", "shipped")] {
             let before = stored(&database, &name).await;
             let staged = stage(&database, &lease, &name, at(from), point(to)).await.unwrap();
-            assert!(staged.ran && lease.is_held());
+            assert!(staged.ran() && lease.is_held());
             assert_eq!(staged.key.recovery_point, to);
             assert!(staged.key.locked_at > before.locked_at, "renewed");
             assert_eq!(stored(&database, &name).await, staged.key);
         }
         let staged = stage(&database, &lease, &name, at("shipped"), finished()).await.unwrap();
         assert_eq!(staged.key.locked_at, None);
-        assert!(staged.ran && !lease.is_held());
+        assert!(staged.ran() && !lease.is_held());
     }
     assert_eq!(database.effects().await, 6);
     database.drop().await;
@@ -498,19 +559,19 @@ async fn a_stage_runs_only_at_its_recovery_point() {
     let lease = begun(&database, "k").await;
     stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
     let late = patient();
-    // The flow's own, late; another's, while the lease is live, and when it has ended.
+    // The attempt's own, late; another's, while the lease is live, and when it has ended.
     let staged = stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
-    assert!(!staged.ran);
+    assert_eq!(staged.outcome, Some(Outcome::Passed));
     assert_eq!(staged.key.recovery_point, "paid");
     assert!(is_in_use(&stage(&database, &late, "k", Some("started"), point("paid")).await));
     lease::release(database.session(), &lease).await.unwrap();
     let staged = stage(&database, &late, "k", Some("started"), point("paid")).await.unwrap();
-    assert!(!staged.ran && !late.is_held());
+    assert!(!staged.ran() && !late.is_held());
     assert_eq!(staged.key.recovery_point, "paid");
     assert_eq!(database.effects().await, 1);
     // And goes on from there.
     let staged = stage(&database, &late, "k", Some("paid"), finished()).await.unwrap();
-    assert!(staged.ran);
+    assert!(staged.ran());
     assert_eq!(database.effects().await, 2);
     database.drop().await;
 }
@@ -521,10 +582,10 @@ async fn a_key_that_was_never_initialized_runs_its_stages_too() {
     let columns = Columns { idempotency_key: text("k"), ..Columns::default() };
     operations::create(database.session(), columns, false).await.unwrap();
     let lease = patient();
-    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert!(lease.is_held());
     assert!(is_in_use(&stage(&database, &patient(), "k", None, point("paid")).await));
-    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
     let nowhere = stage(&database, &patient(), "nowhere", None, finished()).await;
     assert!(matches!(nowhere, Err(Error::NotFound(key)) if key == "nowhere"));
     database.drop().await;
@@ -534,11 +595,11 @@ async fn a_key_that_was_never_initialized_runs_its_stages_too() {
 async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
-    let turn = Turn::Holder(Arc::clone(&lease), None);
+    let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
     let session = database.session();
     // By the time of the stage's end, as the database has it.
     let ended = Mutex::new(None);
-    let staged = in_transaction::run_stage(session, "k", &turn, 0, |transaction| {
+    let staged = in_transaction::run_stage(session, "k", &claimant, 0, |transaction| {
         let ended = &ended;
         async move {
             // Whoever looks finds that the lease has run out.
@@ -551,7 +612,7 @@ async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
         }
     });
     let staged = staged.await.unwrap();
-    assert!(staged.ran);
+    assert!(staged.ran());
     let ended = ended.into_inner().unwrap();
     assert!(staged.key.locked_at >= ended, "{:?} {ended:?}", staged.key.locked_at);
     assert!(is_in_use(&initialize(session, &patient(), "k").await));
@@ -559,7 +620,7 @@ async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
 }
 
 #[tokio::test]
-async fn a_flow_that_was_taken_over_is_fenced_off() {
+async fn an_attempt_that_was_taken_over_is_fenced_off() {
     let database = Database::new().await;
     for at in [None, Some("started")] {
         let stalled = begun(&database, "k").await;
@@ -568,14 +629,14 @@ async fn a_flow_that_was_taken_over_is_fenced_off() {
         assert!(is_lost(&update(&database, &stalled, "k", finishing("500")).await));
         lease::renew(database.session(), &stalled).await.unwrap();
         lease::release(database.session(), &stalled).await.unwrap();
-        assert!(stage(&database, &taker, "k", at, point("paid")).await.unwrap().ran);
+        assert!(stage(&database, &taker, "k", at, point("paid")).await.unwrap().ran());
         // Its successor crashes after that: its lease runs out, or is released.
         lease::release(database.session(), &taker).await.unwrap();
         assert!(is_lost(&update(&database, &stalled, "k", finishing("500")).await));
         let late = stage(&database, &stalled, "k", at, point("paid")).await;
         match at {
             None => assert!(is_lost(&late)),
-            Some(_) => assert!(!late.unwrap().ran),
+            Some(_) => assert!(!late.unwrap().ran()),
         }
         assert_eq!(database.effects().await, 1);
         assert_eq!(stored(&database, "k").await.recovery_point, "paid");
@@ -585,12 +646,12 @@ async fn a_flow_that_was_taken_over_is_fenced_off() {
 }
 
 #[tokio::test]
-async fn a_flow_whose_successor_crashed_before_it_did_anything_may_go_on() {
+async fn an_attempt_whose_successor_crashed_before_it_did_anything_may_go_on() {
     let database = Database::new().await;
     let stalled = impatient();
     initialize(database.session(), &stalled, "k").await.unwrap();
     let taker = taken_over(&database, "k").await;
-    assert!(stage(&database, &stalled, "k", None, point("paid")).await.unwrap().ran);
+    assert!(stage(&database, &stalled, "k", None, point("paid")).await.unwrap().ran());
     // Which fences the successor off, should it only have stalled.
     let late = stage(&database, &taker, "k", None, point("paid")).await;
     assert!(is_lost(&late), "{late:?}");
@@ -599,18 +660,18 @@ async fn a_flow_whose_successor_crashed_before_it_did_anything_may_go_on() {
 }
 
 #[tokio::test]
-async fn a_flow_whose_commit_failed_may_go_on_too() {
+async fn an_attempt_whose_commit_failed_may_go_on_too() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
     uncommittable_stage(&database, &first, "k", point("paid")).await;
     let second = taken_over(&database, "k").await;
     lease::release(database.session(), &second).await.unwrap();
-    assert!(stage(&database, &first, "k", None, point("paid")).await.unwrap().ran);
+    assert!(stage(&database, &first, "k", None, point("paid")).await.unwrap().ran());
     database.drop().await;
 }
 
 #[tokio::test]
-async fn a_failed_stage_leaves_the_flow_its_lease() {
+async fn a_failed_stage_leaves_the_attempt_its_lease() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     failing_stage(&database, &lease, "k").await;
@@ -619,7 +680,7 @@ async fn a_failed_stage_leaves_the_flow_its_lease() {
     assert_eq!(error.code(), Some("23505"));
     assert_eq!(database.effects().await, 0);
     assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
-    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert_eq!(database.effects().await, 1);
 
     // Finishing too.
@@ -633,18 +694,18 @@ async fn a_failed_stage_leaves_the_flow_its_lease() {
 }
 
 #[tokio::test]
-async fn a_stage_in_a_transaction_that_is_rolled_back_leaves_the_flow_its_lease() {
+async fn a_stage_in_a_transaction_that_is_rolled_back_leaves_the_attempt_its_lease() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     for commits in [false, true] {
         let transaction = begin(&database, Isolation::ReadCommitted).await;
         let bound = transaction.enter(ROOT).unwrap();
-        let turn = Turn::Holder(Arc::clone(&lease), None);
+        let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
         let work = async {
             support::insert_effect(&transaction).await?;
             Ok(point("paid"))
         };
-        assert!(stage::run(&bound, "k", &turn, work).await.unwrap().ran);
+        assert!(stage::run(&bound, "k", &claimant, work).await.unwrap().ran());
         // A release meets the row locked, and then either token.
         lease::renew(database.session(), &lease).await.unwrap();
         drop(bound);
@@ -657,7 +718,7 @@ async fn a_stage_in_a_transaction_that_is_rolled_back_leaves_the_flow_its_lease(
     }
     let columns = Columns { response_code: text("200"), ..Columns::default() };
     update(&database, &lease, "k", columns).await.unwrap();
-    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
     assert_eq!(database.effects().await, 2);
     database.drop().await;
 }
@@ -670,13 +731,13 @@ async fn a_recovery_point_that_was_rolled_back_is_not_known() {
         if bound {
             let transaction = begin(&database, Isolation::ReadCommitted).await;
             let session = transaction.enter(ROOT).unwrap();
-            let turn = Turn::Holder(Arc::clone(&first), None);
-            stage::run(&session, "k", &turn, async { Ok(point("paid")) }).await.unwrap();
+            let claimant = Claimant::LeaseHolder(Arc::clone(&first), None);
+            stage::run(&session, "k", &claimant, async { Ok(point("paid")) }).await.unwrap();
             roll_back(transaction).await;
         } else {
             uncommittable_stage(&database, &first, "k", point("paid")).await;
         }
-        // Another flow takes over and comes to the same point.
+        // Another attempt takes over and comes to the same point.
         let second = taken_over(&database, "k").await;
         stage(&database, &second, "k", None, point("paid")).await.unwrap();
         lease::release(database.session(), &second).await.unwrap();
@@ -684,7 +745,7 @@ async fn a_recovery_point_that_was_rolled_back_is_not_known() {
         assert!(is_lost(&stage(&database, &first, "k", None, point("paid")).await));
         assert!(is_lost(&update(&database, &first, "k", recovery_point("paid")).await));
         let staged = stage(&database, &first, "k", Some("started"), point("paid")).await;
-        assert!(!staged.unwrap().ran);
+        assert!(!staged.unwrap().ran());
         assert_eq!(database.effects().await, 1);
         database.drop().await;
     }
@@ -705,9 +766,9 @@ async fn a_stage_whose_commit_nobody_heard_of_is_not_run_again() {
         let again = stage(&database, &lease, "k", None, point("paid")).await;
         assert!(is_lost(&again), "{again:?}");
         let staged = stage(&database, &lease, "k", Some("started"), point("paid")).await.unwrap();
-        assert!(!staged.ran);
+        assert!(!staged.ran());
         // Its caller has been told where the key stands, and goes on.
-        assert!(stage(&database, &lease, "k", None, point("shipped")).await.unwrap().ran);
+        assert!(stage(&database, &lease, "k", None, point("shipped")).await.unwrap().ran());
         assert_eq!(database.effects().await, 2);
         execute(database.session(), "DELETE FROM idempotency_key; DELETE FROM effect").await;
     }
@@ -715,13 +776,13 @@ async fn a_stage_whose_commit_nobody_heard_of_is_not_run_again() {
 }
 
 #[tokio::test]
-async fn a_flow_goes_on_after_its_own_release_until_another_takes_over() {
+async fn an_attempt_goes_on_after_its_own_release_until_another_takes_over() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     failing_stage(&database, &lease, "k").await;
     lease::release(database.session(), &lease).await.unwrap();
     assert!(!lease.is_held());
-    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert!(lease.is_held());
     lease::release(database.session(), &lease).await.unwrap();
     update(&database, &lease, "k", recovery_point("shipped")).await.unwrap();
@@ -730,7 +791,7 @@ async fn a_flow_goes_on_after_its_own_release_until_another_takes_over() {
     lease::release(database.session(), &lease).await.unwrap();
     let other = begun(&database, "k").await;
     assert!(is_lost(&stage(&database, &lease, "k", None, finished()).await));
-    assert!(stage(&database, &other, "k", None, finished()).await.unwrap().ran);
+    assert!(stage(&database, &other, "k", None, finished()).await.unwrap().ran());
     database.drop().await;
 }
 
@@ -749,7 +810,7 @@ async fn of_64_stages_at_once_one_does_the_work() {
         let mut ran = 0;
         for caller in callers.collect::<Vec<_>>() {
             match caller.await.unwrap() {
-                Ok(staged) => ran += usize::from(staged.ran),
+                Ok(staged) => ran += usize::from(staged.ran()),
                 Err(Error::InUse(_)) => {}
                 Err(error) => panic!("{error:?}"),
             }
@@ -768,7 +829,7 @@ async fn the_work_may_change_its_own_key() {
         let transaction = begin(&database, isolation).await;
         let bound = transaction.enter(ROOT).unwrap();
         for (number, outcome) in [point("paid"), finished()].into_iter().enumerate() {
-            let turn = Turn::Holder(Arc::clone(&lease), None);
+            let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
             let work = async {
                 let inner = transaction.enter(ROOT)?;
                 let columns =
@@ -778,9 +839,9 @@ async fn the_work_may_change_its_own_key() {
                 transaction.enter(ROOT)?.query(sql, Vec::new()).await?;
                 Ok(outcome)
             };
-            assert!(stage::run(&bound, "k", &turn, work).await.unwrap().ran);
+            assert!(stage::run(&bound, "k", &claimant, work).await.unwrap().ran());
         }
-        // So may the flow after it, in the same transaction.
+        // So may the attempt after it, in the same transaction.
         let columns = Columns { response_code: text("201"), ..Columns::default() };
         operations::update(&bound, "k".to_owned(), columns, Some(&lease)).await.unwrap();
         drop(bound);
@@ -810,12 +871,12 @@ async fn serializable_stages_of_different_keys_do_not_abort_each_other() {
     let mut started = Vec::new();
     for (name, lease, transaction) in &stages {
         let bound = transaction.enter(ROOT).unwrap();
-        let turn = Turn::Holder(Arc::clone(lease), None);
+        let claimant = Claimant::LeaseHolder(Arc::clone(lease), None);
         let work = async {
             support::insert_effect(transaction).await?;
             Ok(finished())
         };
-        started.push(async move { stage::run(&bound, name, &turn, work).await.map(drop) });
+        started.push(async move { stage::run(&bound, name, &claimant, work).await.map(drop) });
     }
     for started in started {
         started.await.unwrap();
@@ -835,12 +896,12 @@ async fn a_serializable_stage_that_came_too_late_fails_and_may_be_repeated() {
     let bound = transaction.enter(ROOT).unwrap();
     bound.run(Statement::Find("elsewhere".to_owned())).await.unwrap();
     lease::renew(database.session(), &lease).await.unwrap();
-    let turn = Turn::Holder(Arc::clone(&lease), None);
-    let staged = stage::run(&bound, "k", &turn, async { Ok(finished()) }).await;
+    let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
+    let staged = stage::run(&bound, "k", &claimant, async { Ok(finished()) }).await;
     assert_eq!(staged.unwrap_err().code(), Some("40001"));
     drop(bound);
     roll_back(transaction).await;
-    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
     database.drop().await;
 }
 
@@ -875,7 +936,7 @@ async fn an_update_renews_the_lease_and_ends_it_by_finishing() {
 }
 
 #[tokio::test]
-async fn an_update_of_a_flow_that_never_had_a_lease_is_as_before() {
+async fn an_update_of_an_attempt_that_never_had_a_lease_is_as_before() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     let before = stored(&database, "k").await;
@@ -890,15 +951,15 @@ async fn an_update_of_a_flow_that_never_had_a_lease_is_as_before() {
     // Finishing ends the lease, whosever it is.
     let key = update(&database, &stranger, "k", finishing("200")).await.unwrap();
     assert_eq!((key.recovery_point.as_str(), key.locked_at), ("finished", None));
-    assert!(!stage(&database, &second, "k", None, finished()).await.unwrap().ran);
+    assert!(!stage(&database, &second, "k", None, finished()).await.unwrap().ran());
     database.drop().await;
 }
 
 #[tokio::test]
-async fn a_finished_answer_is_its_flows_alone() {
+async fn a_finished_answer_is_its_attempts_alone() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
-    // It finishes, but that is not committed; another flow takes over and finishes.
+    // It finishes, but that is not committed; another attempt takes over and finishes.
     uncommittable_stage(&database, &first, "k", finished()).await;
     let second = taken_over(&database, "k").await;
     update(&database, &second, "k", finishing("201")).await.unwrap();
@@ -921,7 +982,7 @@ async fn an_answer_whose_commit_nobody_heard_of_is_not_changed() {
     assert!(is_lost(&update(&database, &lease, "k", finishing("500")).await));
     let answer = initialize(database.session(), &patient(), "k").await.unwrap();
     assert_eq!(answer.response_code, Some(200));
-    assert!(!stage(&database, &lease, "k", None, finished()).await.unwrap().ran);
+    assert!(!stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
     database.drop().await;
 }
 
@@ -937,7 +998,7 @@ async fn to_read_a_key_gives_nobody_its_lease() {
 }
 
 #[tokio::test]
-async fn a_flow_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
+async fn an_attempt_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     assert!(matches!(lock(&database, None, "k").await, Err(Error::Locked)));
@@ -946,8 +1007,8 @@ async fn a_flow_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
     lease::renew(database.session(), &lease).await.unwrap();
     lock(&database, Some(&lease), "k").await.unwrap();
     assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
-    // It is still the flow's turn.
-    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    // It is still the attempt's turn.
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
 
     let taker = taken_over(&database, "k").await;
@@ -957,7 +1018,7 @@ async fn a_flow_may_lock_the_key_of_the_request_that_it_has_just_begun_once() {
 }
 
 #[tokio::test]
-async fn of_64_locks_of_the_flow_that_began_one_wins() {
+async fn of_64_locks_of_the_attempt_that_began_one_wins() {
     let database = Database::with_connections(16).await;
     for round in 0..10 {
         let name = round.to_string();
@@ -979,7 +1040,7 @@ async fn of_64_locks_of_the_flow_that_began_one_wins() {
 // Renewing and releasing.
 
 #[tokio::test]
-async fn a_lease_is_renewed_while_it_is_the_flows() {
+async fn a_lease_is_renewed_while_it_is_the_attempts() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     let before = stored(&database, "k").await;
@@ -987,7 +1048,7 @@ async fn a_lease_is_renewed_while_it_is_the_flows() {
         lease::renew(database.session(), &lease).await.unwrap();
     }
     assert!(stored(&database, "k").await.locked_at > before.locked_at);
-    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
 
     // A lease that was released stays so, and another's is left alone.
     lease::release(database.session(), &lease).await.unwrap();
@@ -1007,8 +1068,8 @@ async fn a_release_never_touches_a_finished_key() {
     let lease = begun(&database, "k").await;
     let transaction = begin(&database, Isolation::ReadCommitted).await;
     let bound = transaction.enter(ROOT).unwrap();
-    let turn = Turn::Holder(Arc::clone(&lease), None);
-    stage::run(&bound, "k", &turn, async { Ok(finished()) }).await.unwrap();
+    let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
+    stage::run(&bound, "k", &claimant, async { Ok(finished()) }).await.unwrap();
     drop(bound);
     commit(transaction).await;
     assert!(lease.is_held(), "it cannot know");
@@ -1043,7 +1104,7 @@ async fn a_release_ends_as_soon_as_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_release_waits_for_a_dying_transaction_or_for_an_interruption() {
+async fn a_release_waits_for_a_dying_transaction_or_until_a_call_begins() {
     let database = Database::new().await;
     for interrupted in [false, true] {
         let lease = begun(&database, "k").await;
@@ -1058,7 +1119,7 @@ async fn a_release_waits_for_a_dying_transaction_or_for_an_interruption() {
         assert!(!release.is_finished());
         assert!(lease.is_held());
         let transaction = if interrupted {
-            lease.interrupt();
+            drop(lease.try_enter().unwrap());
             Some(transaction)
         } else {
             roll_back(transaction).await;
@@ -1175,7 +1236,7 @@ async fn a_table_of_medusas_gets_the_column_for_fingerprints() {
     execute(session, drop).await;
     assert!(!session.has_fingerprints().await.unwrap());
     // Without it everything else works, on statements that were prepared with it.
-    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran);
+    assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     for _ in 0..2 {
         session.migrate().await.unwrap();
         assert!(session.has_fingerprints().await.unwrap());

@@ -15,8 +15,8 @@ use medusa_idempotency_key::engine::execution::in_transaction;
 use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
 use medusa_idempotency_key::engine::postgres::connection::Connection;
+use medusa_idempotency_key::engine::protocol::executor::Executor;
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::session::Session;
 use medusa_idempotency_key::engine::protocol::statement::{
     Fence, LeaseChange, NewRequest, Request, Row, Statement, Token,
 };
@@ -897,13 +897,16 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                 let stage = held.is_none();
                 tokio::spawn(async move {
                     if stage {
-                        let turn = medusa_idempotency_key::engine::protocol::stage::Turn::Anybody;
+                        let claimant =
+                            medusa_idempotency_key::engine::protocol::stage::Claimant::Anyone;
                         let work = |_| async {
                             inside.notify_one();
                             done.notified().await;
                             Ok(finished("200"))
                         };
-                        in_transaction::run_stage(&session, "k7", &turn, 0, work).await.unwrap();
+                        in_transaction::run_stage(&session, "k7", &claimant, 0, work)
+                            .await
+                            .unwrap();
                     }
                 })
             };

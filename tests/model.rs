@@ -3,7 +3,7 @@
 //! Three callers send one request, of two stages: `started` → `paid` → `finished`. Between any two of
 //! their steps a caller may stall for as long as it likes, while the others go on and leases run out.
 //! What a statement does is modelled; what the engine concludes from its answer is the engine's own:
-//! [`stage::judge`], [`request::judge`] and [`Holding`].
+//! [`stage::decide`], [`request::state_of`] and [`LeaseKnowledge`].
 //!
 //! A request without stages has a model of its own, [`unstaged`].
 //!
@@ -15,9 +15,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use medusa_idempotency_key::engine::key::IdempotencyKey;
-use medusa_idempotency_key::engine::protocol::lease::{Beginning, Holding};
+use medusa_idempotency_key::engine::protocol::lease::{Beginning, LeaseKnowledge};
 use medusa_idempotency_key::engine::protocol::request;
-use medusa_idempotency_key::engine::protocol::stage::{self, Verdict};
+use medusa_idempotency_key::engine::protocol::stage::{self, StageDecision};
 use medusa_idempotency_key::engine::protocol::statement::{Place, Row, Token};
 
 #[path = "model/unstaged.rs"]
@@ -36,7 +36,7 @@ struct Model {
     bound: bool,
     /// Callers use `lock()`, and finish by `update()` too.
     locks_and_updates: bool,
-    judge: fn(&Holding, &Row, Option<&str>) -> Verdict,
+    decide: fn(&LeaseKnowledge, &Row, Option<&str>) -> StageDecision,
     /// Whether an update is fenced.
     fenced: bool,
     /// Whether a point counts as known as soon as it is written.
@@ -48,7 +48,7 @@ const PROTOCOL: Model = Model {
     says_point: false,
     bound: false,
     locks_and_updates: false,
-    judge: stage::judge,
+    decide: stage::decide,
     fenced: true,
     trusts_writes: false,
 };
@@ -89,12 +89,12 @@ struct Caller {
     phase: Phase,
     /// The stage that its next work is for: where it was told that the key stands.
     at: usize,
-    holding: Holding,
+    knowledge: LeaseKnowledge,
     /// What it knew before its transaction.
     before: Option<String>,
     /// A release of its lease is under way, and comes at any time or never.
     releases: bool,
-    /// So is one of a flow that it has given up.
+    /// So is one of an attempt that it has given up.
     ghost: Option<Vec<Token>>,
 }
 
@@ -221,7 +221,7 @@ impl Caller {
         Self {
             phase: Phase::Idle,
             at: 0,
-            holding: Holding::default(),
+            knowledge: LeaseKnowledge::default(),
             before: None,
             releases: false,
             ghost: None,
@@ -267,14 +267,14 @@ impl Caller {
     }
 
     fn begins(&mut self, row: &Stored) {
-        self.holding.began(&row.answered(), Beginning::New);
-        self.holding.settle();
+        self.knowledge.began(&row.answered(), Beginning::New);
+        self.knowledge.settle();
         self.told(row);
     }
 
     fn fails(&mut self, model: &Model) {
         if !model.bound {
-            self.holding.settled.clone_from(&self.before);
+            self.knowledge.settled.clone_from(&self.before);
         }
         self.phase = Phase::Failed;
     }
@@ -284,7 +284,7 @@ impl Caller {
     }
 }
 
-/// Whether a token of the flow's is the row's.
+/// Whether a token of the attempt's is the row's.
 fn holds(tokens: &[Token], row: &Stored) -> bool {
     tokens.contains(&row.token)
 }
@@ -323,10 +323,10 @@ impl State {
                     let new = row.insert(Stored::new(0, Term::Live));
                     caller.begins(new);
                 }
-                Some(row) => match request::judge(&row.answered()) {
-                    request::Verdict::Finished => caller.told(row),
-                    request::Verdict::Abandoned(_) => caller.phase = Phase::TakingOver,
-                    request::Verdict::InProgress => return None,
+                Some(row) => match request::state_of(&row.answered()) {
+                    request::RequestState::Finished => caller.told(row),
+                    request::RequestState::Abandoned(_) => caller.phase = Phase::TakingOver,
+                    request::RequestState::InProgress => return None,
                     other => panic!("{other:?}"),
                 },
             },
@@ -341,26 +341,26 @@ impl State {
             }
             (Step::BeginStage, Phase::Ready | Phase::Repeating) => {
                 if caller.phase == Phase::Ready {
-                    caller.before.clone_from(&caller.holding.settled);
+                    caller.before.clone_from(&caller.knowledge.settled);
                 }
                 let row = row.as_ref()?;
                 let answered = row.answered();
                 let point = model.says_point.then_some(POINTS[caller.at]);
-                match (model.judge)(&caller.holding, &answered, point) {
+                match (model.decide)(&caller.knowledge, &answered, point) {
                     _ if locked && row.point == FINISHED => caller.told(row),
                     _ if locked => caller.fails(model),
-                    Verdict::Run => {
-                        caller.holding.claimed(&answered);
+                    StageDecision::Run => {
+                        caller.knowledge.claimed(&answered);
                         caller.phase = Phase::Working;
                     }
-                    Verdict::Pass => {
-                        caller.holding.saw(&answered);
+                    StageDecision::Pass => {
+                        caller.knowledge.saw(&answered);
                         if !model.bound {
-                            caller.holding.settle();
+                            caller.knowledge.settle();
                         }
                         caller.told(row);
                     }
-                    Verdict::InUse | Verdict::LeaseLost => caller.fails(model),
+                    StageDecision::InUse | StageDecision::LeaseLost => caller.fails(model),
                 }
             }
             (Step::WorkFails, Phase::Working) => {
@@ -371,9 +371,9 @@ impl State {
                 let reached = caller.at + 1;
                 let term = if reached == FINISHED { Term::Ended } else { Term::Live };
                 let written = Stored::new(reached, term);
-                caller.holding.wrote(&written.answered());
+                caller.knowledge.wrote(&written.answered());
                 if model.trusts_writes {
-                    caller.holding.settle();
+                    caller.knowledge.settle();
                 }
                 caller.phase = Phase::Recorded;
                 next.pending = Some(written);
@@ -383,7 +383,7 @@ impl State {
                 let committed = row.insert(next.pending.take()?);
                 if step == Step::Commit {
                     if !model.bound {
-                        caller.holding.settle();
+                        caller.knowledge.settle();
                     }
                     caller.told(committed);
                 } else if model.bound && (model.locks_and_updates || !model.says_point) {
@@ -406,20 +406,20 @@ impl State {
             (Step::TryAgain, Phase::Failed) => caller.phase = Phase::Ready,
             (Step::GiveUp, Phase::Failed) => caller.gives_up(),
             (Step::GiveUpAndRelease, Phase::Failed) => {
-                caller.ghost = Some(caller.holding.tokens.clone());
+                caller.ghost = Some(caller.knowledge.tokens.clone());
                 caller.gives_up();
             }
             (Step::BeginAgainInTheSameFlow, Phase::Failed) => caller.phase = Phase::Idle,
             (Step::Release | Step::ReleaseIsNotHeardOf, _) if caller.releases && !locked => {
                 caller.releases = false;
                 let row = row.as_mut()?;
-                if holds(&caller.holding.tokens, row)
+                if holds(&caller.knowledge.tokens, row)
                     && row.point != FINISHED
                     && row.term != Term::Ended
                 {
                     *row = Stored::new(row.point, Term::Ended);
                     if step == Step::Release {
-                        caller.holding.released(&row.answered());
+                        caller.knowledge.released(&row.answered());
                     }
                 }
             }
@@ -434,20 +434,20 @@ impl State {
                 Step::Renew | Step::RenewalIsNotHeardOf,
                 Phase::Ready | Phase::Repeating | Phase::Failed,
             ) if !locked => {
-                let row = row.as_mut().filter(|row| holds(&caller.holding.tokens, row))?;
+                let row = row.as_mut().filter(|row| holds(&caller.knowledge.tokens, row))?;
                 if row.point == FINISHED || row.term == Term::Ended {
                     return None;
                 }
                 *row = Stored::new(row.point, Term::Live);
                 if step == Step::Renew {
-                    caller.holding.renewed(&row.answered());
+                    caller.knowledge.renewed(&row.answered());
                 }
             }
             (Step::FinishByUpdate | Step::UpdateIsNotHeardOf, Phase::Ready | Phase::Failed)
                 if model.locks_and_updates && !locked =>
             {
                 let row = row.as_mut()?;
-                let fence = caller.holding.fence(Duration::ZERO)?;
+                let fence = caller.knowledge.fence(Duration::ZERO)?;
                 let known = fence.recovery_point.as_deref() == Some(POINTS[row.point]);
                 let may = match holds(&fence.tokens, row) {
                     true => row.point != FINISHED || known || fence.recovery_point.is_none(),
@@ -471,8 +471,8 @@ impl State {
                     row.point,
                     if row.point == FINISHED { Term::Ended } else { Term::Live },
                 );
-                caller.holding.wrote(&row.answered());
-                caller.holding.settle();
+                caller.knowledge.wrote(&row.answered());
+                caller.knowledge.settle();
                 caller.told(row);
             }
             (Step::Crash, phase) if phase != Phase::Done => {
@@ -519,20 +519,20 @@ impl State {
             .callers
             .iter()
             .map(|caller| {
-                let Caller { phase, at, holding, before, releases, ghost } = caller;
+                let Caller { phase, at, knowledge, before, releases, ghost } = caller;
                 let transaction =
                     matches!(phase, Phase::Working | Phase::Recorded | Phase::Repeating);
                 let before = if transaction { point_of(before) } else { 3 };
                 let written =
-                    if *phase == Phase::Recorded { point_of(&holding.recovery_point) } else { 3 };
+                    if *phase == Phase::Recorded { point_of(&knowledge.recovery_point) } else { 3 };
                 let ghost = ghost.as_ref().map_or(0, |tokens| bits(tokens) & 3);
                 if *phase == Phase::Done {
                     return [*phase as u8, ghost << 3, 0];
                 }
                 [
                     *phase as u8 | (*at as u8) << 3 | (before as u8) << 5,
-                    bits(&holding.tokens) | ghost << 3 | u8::from(*releases) << 5,
-                    point_of(&holding.settled) as u8 | (written as u8) << 2,
+                    bits(&knowledge.tokens) | ghost << 3 | u8::from(*releases) << 5,
+                    point_of(&knowledge.settled) as u8 | (written as u8) << 2,
                 ]
             })
             .collect();
@@ -562,11 +562,11 @@ impl State {
         let caller = |code: &[u8]| Caller {
             phase: PHASES[usize::from(code[0] & 7)],
             at: usize::from(code[0] >> 3 & 3),
-            holding: Holding {
+            knowledge: LeaseKnowledge {
                 tokens: tokens(code[1] & 7),
                 settled: point(code[2]),
                 recovery_point: point(code[2] >> 2),
-                ..Holding::default()
+                ..LeaseKnowledge::default()
             },
             before: point(code[0] >> 5),
             releases: code[1] >> 5 & 1 == 1,
@@ -730,13 +730,13 @@ fn violation_of(model: &Model) -> &'static str {
 
 #[test]
 fn without_the_fence_work_is_done_twice() {
-    fn unfenced(holding: &Holding, row: &Row, point: Option<&str>) -> Verdict {
-        match stage::judge(holding, row, point) {
-            Verdict::InUse | Verdict::LeaseLost => Verdict::Run,
+    fn unfenced(knowledge: &LeaseKnowledge, row: &Row, point: Option<&str>) -> StageDecision {
+        match stage::decide(knowledge, row, point) {
+            StageDecision::InUse | StageDecision::LeaseLost => StageDecision::Run,
             verdict => verdict,
         }
     }
-    let model = Model { callers: 2, judge: unfenced, ..PROTOCOL };
+    let model = Model { callers: 2, decide: unfenced, ..PROTOCOL };
     assert_eq!(violation_of(&model), "the effect of a stage is committed twice");
     let model = Model { callers: 2, locks_and_updates: true, fenced: false, ..PROTOCOL };
     assert_eq!(violation_of(&model), "a finished answer changes");
@@ -752,11 +752,12 @@ fn to_trust_what_is_not_committed_is_wrong() {
 
 #[test]
 fn to_forget_a_commit_that_was_not_heard_of_is_wrong() {
-    fn forgetful(holding: &Holding, row: &Row, point: Option<&str>) -> Verdict {
-        let told = Holding { settled: Some(row.key.recovery_point.clone()), ..holding.clone() };
-        stage::judge(&told, row, point)
+    fn forgetful(knowledge: &LeaseKnowledge, row: &Row, point: Option<&str>) -> StageDecision {
+        let told =
+            LeaseKnowledge { settled: Some(row.key.recovery_point.clone()), ..knowledge.clone() };
+        stage::decide(&told, row, point)
     }
-    let model = Model { callers: 2, judge: forgetful, ..PROTOCOL };
+    let model = Model { callers: 2, decide: forgetful, ..PROTOCOL };
     assert_eq!(violation_of(&model), "the effect of a stage is committed twice");
 }
 

@@ -53,7 +53,8 @@ function toAnswers() {
 function settle(texts) {
   for (const text of texts) {
     for (const answer of JSON.parse(text)) {
-      take(answer[0])?.({ value: answer[1], failure: answer[2] });
+      // By their indices: to destructure the list would take an iterator.
+      take(answer[0])?.({ value: answer[1], failure: answer[2], outcome: answer[3] });
     }
   }
 }
@@ -61,14 +62,23 @@ function settle(texts) {
 /** As many calls as go in one statement by default: more are not waited for. */
 const MOST = 512;
 
-/** The calls that others may join, by the session that they go through. */
+/** The calls that others may join, by the native service that they go through. */
 const gatherings = new Map();
+
+/**
+ * @typedef {object} Answer
+ * @property {unknown} [value] what the call resolves to
+ * @property {object} [failure] why it has failed
+ * @property {string} [outcome] what became of it, where there is more than one possibility: `"begun"`,
+ *   `"taken_over_released"`, `"taken_over_interrupted"`, `"held"`, `"replayed"`; of a stage `"ran"`, `"passed"`,
+ *   `"replayed"`
+ */
 
 /**
  * Makes a native call.
  *
  * @param {(to: [object, number]) => void} begin passes on where the answer is to go
- * @returns {Promise<{ value?: unknown, failure?: object }>} the answer
+ * @returns {Promise<Answer>}
  */
 function ask(begin) {
   return new Promise((resolve) => {
@@ -80,16 +90,16 @@ function ask(begin) {
 /**
  * Asks for an operation on a key, in a transaction of the engine's.
  *
- * @param {object} session native
+ * @param {object} scope native
  * @param {object} operation
- * @param {object} [lease] native, of the flow that asks
+ * @param {object} [lease] native, of the attempt that asks
  * @param {[params?: string, body?: string]} [long] what belongs to the operation, and is long
  */
-function askIn(session, operation, lease, long) {
+function askIn(scope, operation, lease, long) {
   return new Promise((resolve) => {
     const calls = new Calls();
     calls.add(resolve, operation, lease, long);
-    whenOpen(() => calls.begin(session));
+    whenOpen(() => calls.begin(scope));
   });
 }
 
@@ -97,24 +107,24 @@ function askIn(session, operation, lease, long) {
  * The same on the pool. Callers whose answers came together ask again together: their calls share a
  * statement, which is sent as soon as nobody makes another call.
  */
-function askTogether(session, operation, lease, long) {
+function askTogether(service, operation, lease, long) {
   return new Promise((resolve) => {
-    const others = gatherings.get(session);
+    const others = gatherings.get(service);
     const calls = others ?? new Calls();
     calls.add(resolve, operation, lease, long);
     if (!others) {
-      gatherings.set(session, calls);
-      calls.begun = beginTogether(session, calls);
+      gatherings.set(service, calls);
+      calls.begun = beginTogether(service, calls);
     }
   });
 }
 
-/** Resolves when the calls that have been made through a session have begun. */
-function allBegun(session) {
-  return gatherings.get(session)?.begun;
+/** Resolves when the calls that have been made through a service have begun. */
+function allBegun(service) {
+  return gatherings.get(service)?.begun;
 }
 
-async function beginTogether(session, calls) {
+async function beginTogether(service, calls) {
   if (!answers) {
     await open();
   }
@@ -124,8 +134,8 @@ async function beginTogether(session, calls) {
     // Those who can go on now do so before this does. A timer would have a lone caller wait.
     await undefined;
   } while (calls.size > seen && calls.size < MOST);
-  gatherings.delete(session);
-  calls.begin(session);
+  gatherings.delete(service);
+  calls.begin(service);
 }
 
 /** Operations that cross the door together: one native call costs as much as some operations. */
@@ -144,7 +154,7 @@ class Calls {
     this.#list.push([numberFor(resolve), operation, held, place]);
   }
 
-  begin(session) {
+  begin(target) {
     const calls = this.#list;
     const leases = this.#leases;
     const long = this.#long;
@@ -152,7 +162,7 @@ class Calls {
     this.#leases = [];
     this.#long = [];
     for (const [text, some] of textsOf(calls)) {
-      beginCalls(some, () => session.begin(toAnswers(), text(), leases, long));
+      beginCalls(some, () => target.begin(toAnswers(), text(), leases, long));
     }
   }
 }

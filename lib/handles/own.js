@@ -25,9 +25,9 @@ function rollBack(manager) {
   return manager.queryRunner.rollbackTransaction();
 }
 
-/** The native operations on keys in the transaction. */
+/** The native transaction, which has the operations on keys. */
 function operationsIn(manager) {
-  return TransactionManager.sessionOf(manager);
+  return TransactionManager.scopeOf(manager);
 }
 
 module.exports = {

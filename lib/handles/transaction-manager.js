@@ -46,9 +46,9 @@ class TransactionManager {
     return brand !== undefined && brand.image !== IMAGE;
   }
 
-  /** Internal: the native operations on keys in a manager's transaction. */
-  static sessionOf(manager) {
-    return brandOf(manager).native.session();
+  /** Internal: the native scope of a manager's transaction. */
+  static scopeOf(manager) {
+    return brandOf(manager).native;
   }
 
   get queryRunner() {

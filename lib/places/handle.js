@@ -1,8 +1,8 @@
 "use strict";
 
-const { Session } = require("../bridge/binding");
-const { drive } = require("../handles/flows");
+const { SteppedOperations } = require("../bridge/binding");
 const { transactionEnded } = require("../handles/refusals");
+const { drive } = require("../handles/stepped");
 const { inCallersTransaction } = require("./phases");
 
 /** The native operations on the table of each schema. */
@@ -30,16 +30,15 @@ class HandleTransaction {
 
   async run(operation, lease, long) {
     const native = this.#operations();
-    const begin = (flow) => native.beginFlow(flow, JSON.stringify(operation), lease, long);
-    const { value, failure } = await drive(native, begin, this.#target);
-    return { value: value?.key, failure };
+    const begin = (number) => native.begin(number, JSON.stringify(operation), lease, long);
+    return drive(native, begin, this.#target, { lease });
   }
 
   async stage({ text, recoveryPoint }, lease, work) {
     const native = this.#operations();
     return lease.use(async (held) => {
-      const begin = (flow) => native.beginStage(flow, text, held, recoveryPoint);
-      return work.keyFrom(await drive(native, begin, this.#target, work));
+      const begin = (number) => native.beginStage(number, text, held, recoveryPoint);
+      return work.keyFrom(await drive(native, begin, this.#target, { lease: held, work }));
     });
   }
 
@@ -65,7 +64,7 @@ class HandleTransaction {
 function operationsOn(schema) {
   let native = operations.get(schema);
   if (!native) {
-    native = Session.foreign(schema);
+    native = new SteppedOperations(schema);
     operations.set(schema, native);
   }
   return native;

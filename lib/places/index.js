@@ -15,7 +15,7 @@ const { Refused } = require("./refused");
  * @typedef {object} Place
  * @property {boolean} isInTransaction whether somebody else ends the transaction that calls run in: then no call
  *   waits for what only its end makes possible
- * @property {(operation: object, lease?: object, long?: string[]) => Promise<{ value?: unknown, failure?: object }>}
+ * @property {(operation: object, lease?: object, long?: string[]) => Promise<import("../bridge/calls").Answer>}
  *   run an operation on keys; `lease` is native, `long` the texts that belong to the operation and are long
  * @property {(key: { text: string, recoveryPoint?: string }, lease: object, work: import("./work").Work) =>
  *   Promise<object>} stage runs a stage of a key's request, and resolves to the key

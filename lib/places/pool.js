@@ -21,14 +21,13 @@ class Pool {
   }
 
   run(operation, lease, long) {
-    return askTogether(this.#context.database().session, operation, lease, long);
+    return askTogether(this.#context.database().native, operation, lease, long);
   }
 
   async stage({ text, recoveryPoint }, lease, work) {
     const { native } = this.#context.database();
     const callback = work.forEngine();
-    // The engine waits for a slot before it uses the lease, which is renewed until then.
-    const answer = await lease.useLater((held) =>
+    const answer = await lease.use((held) =>
       ask((to) => native.workStage(...to, text, callback, held, recoveryPoint)),
     );
     return work.keyFrom(answer);

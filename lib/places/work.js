@@ -54,8 +54,8 @@ class Work {
 
   /** The key that a stage was answered with: with the caller's own body, if this work ran. */
   keyFrom(answer) {
-    const { key, ran } = this.unwrap(answer);
-    return keyFrom(key, ran ? this.result.own : {});
+    const row = this.unwrap(answer);
+    return keyFrom(row, answer.outcome === "ran" ? this.result.own : {});
   }
 
   /** What the call that the work was done in resolves to, or what it failed with, thrown. */

@@ -1,6 +1,5 @@
 "use strict";
 
-const { Lease: NativeLease } = require("../bridge/binding");
 const { Lease, NO_LEASE } = require("./leases");
 const { warnOverdue } = require("./overdue");
 
@@ -36,7 +35,7 @@ function nobodysLease(context) {
 }
 
 function nativeLease({ settings }, { native }) {
-  return new NativeLease(native, settings.leaseTimeout);
+  return native.lease(settings.leaseTimeout);
 }
 
 module.exports = { newLease, nobodysLease };

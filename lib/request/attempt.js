@@ -4,7 +4,6 @@ const { medusaError } = require("../errors/errors");
 const { millisecondsFrom } = require("../values/durations");
 const { newLease } = require("./attempt-leases");
 const keys = require("./keys");
-const { FINISHED } = require("./recovery-points");
 
 /**
  * One attempt at a request: its lifetime. The lease that it holds keeps other attempts away, from its beginning
@@ -27,7 +26,7 @@ class Attempt {
     this.#context = context;
     this.#key = key;
     this.#lease = lease;
-    this.#began = key.recovery_point === FINISHED ? FINISHED : lease.beginning;
+    this.#began = lease.began;
   }
 
   get key() {

@@ -46,9 +46,10 @@ async function begin(context, key, { fingerprint: given, ...request }, refuseInt
   const wait = context.place.isInTransaction ? 0 : context.settings.waitTimeout;
   const initialize = [key, { ...request, fingerprint }, wait, refuseInterrupted];
   try {
-    return await lease.use(async (native) =>
-      lease.keep(keys.keyFrom(unwrap(await context.place.run({ initialize }, native)))),
-    );
+    return await lease.use(async (native) => {
+      const answer = await context.place.run({ initialize }, native);
+      return lease.keep(keys.keyFrom(unwrap(answer)), answer.outcome);
+    });
   } catch (error) {
     if (error?.code === UNDEFINED_COLUMN) {
       database.forgetColumns();

@@ -22,18 +22,26 @@ const ofProcess = new Map();
 /** Releases that are under way, by table and key. */
 const releases = new Map();
 
+/** How an attempt began, by what became of the call that began it. */
+const BEGAN = {
+  begun: "new",
+  taken_over_released: "released",
+  taken_over_interrupted: "interrupted",
+  replayed: "finished",
+};
+
 /**
- * What one flow of a request knows of its key's lease. While a call uses it, it is not renewed: the
- * call does that itself, and would not know the token that a renewal beside it has stored.
+ * The lease that one attempt at a request has of its key: which attempt a call belongs to, and the timer that
+ * renews the lease. Which calls may use it beside a renewal or a release, the engine decides.
  */
 class Lease {
+  /** How the attempt began, if it has begun the request. */
+  began;
   #native;
   #duration;
   #table;
   #name;
   #usedAt = performance.now();
-  #uses = 0;
-  #pending;
   #maxDuration;
   #overdue;
   /** Until when the lease is renewed, by the clock that nobody sets. */
@@ -59,35 +67,20 @@ class Lease {
     this.#overdue = overdue;
   }
 
-  /** How the request began, if this attempt has begun it. */
-  get beginning() {
-    return this.#native.beginning;
-  }
-
-  /** Makes a call with the native lease, once renewal or release have let go of it. */
+  /** Makes a call with the native lease. */
   async use(call) {
-    this.#uses += 1;
-    try {
-      return await this.useLater(call);
-    } finally {
-      this.#uses -= 1;
-    }
-  }
-
-  /** The same for a call that may wait before it uses the lease, and sees to it then. */
-  useLater(call) {
     this.#usedAt = performance.now();
-    return this.#pending ? this.#useThen(call) : call(this.#native);
-  }
-
-  async #useThen(call) {
-    this.#native.interrupt();
-    await this.#pending;
     return call(this.#native);
   }
 
-  /** Remembers that a key was answered to the flow of this lease. */
-  keep(key) {
+  /**
+   * Remembers that a key was answered to the attempt of this lease.
+   *
+   * @param {object} key
+   * @param {string} [outcome] what became of the call, where it may have begun the attempt
+   */
+  keep(key, outcome) {
+    this.began = BEGAN[outcome] ?? this.began;
     ofKeyObjects.set(key, this);
     this.#route ??= routeOfKey(key);
     const name = key.idempotency_key;
@@ -147,12 +140,10 @@ class Lease {
     }
     if (performance.now() >= this.#until) {
       this.#overdue(this.#route);
-      void this.#alone((to) => this.#native.expire(...to));
+      void quietly((to) => this.#native.expire(...to));
       return;
     }
-    if (this.#uses === 0 && !this.#pending) {
-      void this.#alone((to) => this.#native.renew(...to));
-    }
+    void quietly((to) => this.#native.renew(...to));
     this.#renewLater();
   }
 
@@ -166,25 +157,11 @@ class Lease {
       return;
     }
     const ofTable = leasesOf(releases, this.#table);
-    const release = this.#alone((to) => this.#native.release(...to));
+    const release = quietly((to) => this.#native.release(...to));
     ofTable.set(this.#name, release);
     await release;
     if (ofTable.get(this.#name) === release) {
       ofTable.delete(this.#name);
-    }
-  }
-
-  async #alone(change) {
-    const earlier = this.#pending;
-    const pending = (async () => {
-      await earlier;
-      // What fails is answered as data; a closed service has no leases to care for.
-      await ask(change).catch(() => {});
-    })();
-    this.#pending = pending;
-    await pending;
-    if (this.#pending === pending) {
-      this.#pending = undefined;
     }
   }
 
@@ -199,20 +176,24 @@ class Lease {
   }
 }
 
+/** What fails is answered as data; a closed service has no leases to care for. */
+async function quietly(change) {
+  await ask(change).catch(() => {});
+}
+
 /** Calls that nobody's lease has to do with, as all are in mode "medusa". */
 const NO_LEASE = {
   use: (call) => call(undefined),
-  useLater: (call) => call(undefined),
   keep: (key) => key,
-  beginning: undefined,
+  began: undefined,
   keepAlive: () => {},
   stopRenewing: () => {},
   release: async () => {},
 };
 
 /**
- * The lease that the running flow has of a key, if it has one: the flow that a key object came from,
- * else the current request, else the process.
+ * The lease that the current attempt has of a key, if it has one: the attempt that a key object came from, else
+ * that of the current request, else that of the process.
  *
  * @param {string} table
  * @param {string} name the key's text
@@ -228,7 +209,7 @@ function leaseOfRequest(table, name) {
 }
 
 /**
- * Resolves when no other flow of this process is about to release a key: a client may ask again as
+ * Resolves when no other attempt of this process is about to release a key: a client may ask again as
  * soon as it has its answer, which is before the lease of its failed request has ended. Not for
  * long: who fails a stage and begins again in one transaction still holds the row.
  */

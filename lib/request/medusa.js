@@ -9,6 +9,11 @@ const { answerOf, medusaStageResultOf } = require("./stage-results");
 
 // Mode "medusa": the request semantics of Medusa's own service. Nobody holds a lease.
 
+const REPLAYED = { ...NO_LEASE, began: FINISHED };
+
+/** The keys of requests that were finished when they were asked for. */
+const replayed = new WeakSet();
+
 /**
  * Finds the key of a request, or creates one.
  *
@@ -17,11 +22,16 @@ const { answerOf, medusaStageResultOf } = require("./stage-results");
  */
 async function initialize(context, request) {
   const initializeRequest = [headerText(request.key), requestFrom(request)];
-  return keyFrom(unwrap(await context.place.run({ initializeRequest })));
+  const answer = await context.place.run({ initializeRequest });
+  const key = keyFrom(unwrap(answer));
+  if (answer.outcome === "replayed") {
+    replayed.add(key);
+  }
+  return key;
 }
 
-function leaseOf() {
-  return NO_LEASE;
+function leaseOf(context, key) {
+  return replayed.has(key) ? REPLAYED : NO_LEASE;
 }
 
 /** Medusa's service stores the columns of an answer as any others. */

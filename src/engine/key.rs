@@ -203,7 +203,7 @@ impl Columns {
 
 /// How a work stage ended: what its callback returned.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum StageResult {
     /// The request goes on from this recovery point; nothing else is stored.
     RecoveryPoint(String),
     /// The request is finished with this answer.
@@ -215,7 +215,7 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
+impl StageResult {
     /// The recovery point that it leads to.
     pub fn recovery_point(&self) -> &str {
         match self {
@@ -225,13 +225,13 @@ impl Outcome {
     }
 }
 
-impl From<Outcome> for Columns {
-    fn from(outcome: Outcome) -> Self {
+impl From<StageResult> for Columns {
+    fn from(outcome: StageResult) -> Self {
         match outcome {
-            Outcome::RecoveryPoint(recovery_point) => {
+            StageResult::RecoveryPoint(recovery_point) => {
                 Self { recovery_point: Field::Set(Some(recovery_point)), ..Self::default() }
             }
-            Outcome::Finished { response_code, response_body } => Self {
+            StageResult::Finished { response_code, response_body } => Self {
                 recovery_point: Field::Set(Some(FINISHED.to_owned())),
                 response_code: Field::Set(response_code),
                 response_body: Field::Set(response_body),

@@ -6,8 +6,8 @@
 //! faster than it is given objects one property at a time.
 //!
 //! Nor is there a task of the runtime for each call, which would have to wake the runtime's thread. The
-//! first step of a call is made where it comes from, on JavaScript's thread: it mostly ends in the queue
-//! of the group commit. The calls that one statement has answered go on together, and so do their answers.
+//! first step of a call runs where the call comes from, on JavaScript's thread: it mostly ends in the queue
+//! of the group commit. The calls that one statement has answered resume together, and so do their answers.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,10 +23,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::error::Failure;
+use super::key::KeyRow;
 use super::runtime::runtime;
 use crate::engine::error::Error;
+use crate::engine::protocol::outcome::{Answer, Outcome};
 
-/// A text that is longer takes no more answers: JavaScript's strings have a limit.
+/// A text that is longer takes no more answers: the length of JavaScript's strings is limited.
 const LONGEST: usize = 1 << 20;
 
 /// Where the answers of calls go.
@@ -41,7 +43,7 @@ struct Outbox {
     deliver: Deliver,
     runtime: &'static Runtime,
     environment: Environment,
-    /// Calls that can go on.
+    /// Steps of calls that can run.
     ready: Mutex<Vec<Runnable>>,
 }
 
@@ -50,7 +52,7 @@ struct Outbox {
 pub struct Environment(watch::Receiver<()>);
 
 impl Environment {
-    /// Resolves when it has ended, as that of a worker thread does: what it was asked then is never
+    /// Resolves when it has ended, as that of a worker thread does: what JavaScript was asked by then is never
     /// answered.
     pub async fn ended(mut self) {
         while self.0.changed().await.is_ok() {}
@@ -70,13 +72,14 @@ impl Inbox {
     }
 }
 
-/// Weak: JavaScript sees to it that the process lives as long as it waits for an answer.
+/// Weak: JavaScript keeps the process alive as long as it waits for an answer.
 type Deliver = ThreadsafeFunction<(), (), Vec<String>, Status, false, true>;
 
 #[napi]
 impl Answers {
     /// `deliver` is called with texts, on the JavaScript thread. Each is a JSON list of answers, and
-    /// each of them a list: the call's number, what it resolves to, and the failure if it has failed.
+    /// each of them a list: the call's number, what it resolves to, the failure if it has failed, and what
+    /// became of it where there is more than one possibility.
     #[napi(constructor, catch_unwind)]
     pub fn new(deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
         let texts = Arc::<Mutex<Vec<Vec<u8>>>>::default();
@@ -94,19 +97,37 @@ impl Answers {
 }
 
 impl Answers {
-    /// Answers a call with what the future comes to, which is begun at once: calls queue up in their
-    /// order.
+    /// Answers a call with the future's result. The future is begun at once: calls queue up in their order.
     pub fn answer<F, T>(&self, call: u32, future: F)
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Serialize + Send + 'static,
+    {
+        self.begin(call, async move { Ok(Resolved { value: future.await?, outcome: None }) });
+    }
+
+    /// The same for a call that is answered with a key, and with what became of the call.
+    pub fn answer_key<F>(&self, call: u32, future: F)
+    where
+        F: Future<Output = Result<Answer, Error>> + Send + 'static,
+    {
+        self.begin(call, async move {
+            let Answer { key, outcome } = future.await?;
+            Ok(Resolved { value: KeyRow(key), outcome })
+        });
+    }
+
+    fn begin<F, T>(&self, call: u32, future: F)
+    where
+        F: Future<Output = Result<Resolved<T>, Error>> + Send + 'static,
         T: Serialize + Send + 'static,
     {
         let outbox = Arc::clone(&self.outbox);
         // Boxed, as the task would have room for it twice.
         let future = Box::pin(future);
         let pending = Pending { call, answer: None, outbox: Arc::clone(&outbox) };
-        let go_on = move |step| outbox.go_on(step);
-        let (first, task) = async_task::spawn(async { pending.end(future.await) }, go_on);
+        let schedule = move |step| outbox.schedule(step);
+        let (first, task) = async_task::spawn(async { pending.end(future.await) }, schedule);
         task.detach();
         self.within(|| self.outbox.run([first]));
     }
@@ -116,7 +137,7 @@ impl Answers {
         self.outbox.environment.clone()
     }
 
-    /// Does on this thread what needs the engine's runtime.
+    /// Runs on this thread what needs the engine's runtime.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.outbox.runtime.enter();
         work()
@@ -124,8 +145,8 @@ impl Answers {
 }
 
 impl Outbox {
-    /// Has a call go on soon, together with others.
-    fn go_on(self: &Arc<Self>, step: Runnable) {
+    /// Schedules a step of a call; wake-ups are coalesced.
+    fn schedule(self: &Arc<Self>, step: Runnable) {
         let mut ready = locked(&self.ready);
         ready.push(step);
         if ready.len() == 1 {
@@ -140,18 +161,16 @@ impl Outbox {
 
     fn run(&self, steps: impl IntoIterator<Item = Runnable>) {
         for step in steps {
-            // What panics answers when it is dropped.
+            // A call that panics is answered when it is dropped.
             let _ = catch_unwind(AssertUnwindSafe(|| step.run()));
         }
         if !locked(&self.texts).is_empty() {
-            // Refused only when JavaScript is at its end, and nobody waits any more.
+            // Refused only when the environment has ended, and nobody waits any more.
             let _ = self.deliver.call((), ThreadsafeFunctionCallMode::NonBlocking);
-            // Where JavaScript's thread has been woken on this one's core, it goes first.
-            std::thread::yield_now();
         }
     }
 
-    fn put<T: Serialize>(&self, call: u32, answer: Result<T, Error>) {
+    fn put<T: Serialize>(&self, call: u32, answer: Result<Resolved<T>, Error>) {
         let mut texts = locked(&self.texts);
         if texts.last().is_none_or(|text| text.len() >= LONGEST) {
             texts.push(Vec::new());
@@ -159,9 +178,14 @@ impl Outbox {
         let Some(text) = texts.last_mut() else { return };
         text.push(if text.is_empty() { b'[' } else { b',' });
         let before = text.len();
-        let written = answer.and_then(|value| {
-            serde_json::to_writer(&mut *text, &(call, value))
-                .map_err(|error| lost(&error.to_string()))
+        let written = answer.and_then(|Resolved { value, outcome }| {
+            let written = match outcome {
+                None => serde_json::to_writer(&mut *text, &(call, value)),
+                Some(outcome) => {
+                    serde_json::to_writer(&mut *text, &(call, value, (), outcome.name()))
+                }
+            };
+            written.map_err(|error| lost(&error.to_string()))
         });
         if let Err(error) = written {
             text.truncate(before);
@@ -171,15 +195,22 @@ impl Outbox {
     }
 }
 
-/// A call whose answer goes out when this is dropped, so that there is one whatever happens.
+/// What a call resolves to.
+struct Resolved<T> {
+    value: T,
+    /// What became of the call, where there is more than one possibility.
+    outcome: Option<Outcome>,
+}
+
+/// A call that is answered when this is dropped, so that it is answered whatever happens.
 struct Pending<T: Serialize> {
     call: u32,
-    answer: Option<Result<T, Error>>,
+    answer: Option<Result<Resolved<T>, Error>>,
     outbox: Arc<Outbox>,
 }
 
 impl<T: Serialize> Pending<T> {
-    fn end(mut self, answer: Result<T, Error>) {
+    fn end(mut self, answer: Result<Resolved<T>, Error>) {
         self.answer = Some(answer);
     }
 }

@@ -6,7 +6,6 @@ use serde_json::value::RawValue;
 
 use super::error::Failure;
 use crate::engine::key::{AS_GIVEN, Columns, Field, IdempotencyKey, Text, Timestamp};
-use crate::engine::protocol::stage::Staged;
 use crate::engine::protocol::{operations, request};
 
 /// The places of `request_params` and `response_body` among the columns.
@@ -40,20 +39,6 @@ pub fn client_key(header: Option<String>) -> ClientKey {
     match request::client_key(header.as_deref()) {
         Ok(value) => ClientKey { value, failure: None },
         Err(error) => ClientKey { value: None, failure: Some(error.into()) },
-    }
-}
-
-/// What a stage is answered with.
-#[derive(Serialize)]
-pub struct StageAnswer {
-    key: KeyRow,
-    /// Whether its work was done.
-    ran: bool,
-}
-
-impl From<Staged> for StageAnswer {
-    fn from(Staged { key, ran }: Staged) -> Self {
-        Self { key: KeyRow(key), ran }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The lease of a key, as one flow of its request holds it.
+//! The lease of a key, as one attempt at its request has it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use napi_derive::napi;
 
 use super::answers::Answers;
-use super::service::Service;
 use crate::engine::execution::pool_session::PoolSession;
-use crate::engine::protocol::lease::{self, Beginning};
+use crate::engine::protocol::lease;
 
-/// What one flow of a request knows of its key's lease, for the calls it makes.
+/// What one attempt at a request knows of its key's lease, for the calls that it makes. Which of them use the
+/// lease, and when it may be renewed or released, the engine decides.
 #[napi]
 pub struct Lease {
     lease: Arc<lease::Lease>,
@@ -18,6 +18,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Of an attempt that knows nothing of its key yet. It is renewed and released through `session`.
+    pub fn new(session: PoolSession, duration: Duration) -> Self {
+        Self { lease: Arc::new(lease::Lease::new(duration)), session }
+    }
+
     /// The engine's half.
     pub fn shared(&self) -> Arc<lease::Lease> {
         Arc::clone(&self.lease)
@@ -26,20 +31,13 @@ impl Lease {
 
 #[napi]
 impl Lease {
-    /// A flow that knows nothing of its key yet. A lease holds for so many milliseconds.
-    #[napi(constructor, catch_unwind)]
-    pub fn new(service: &Service, duration: u32) -> Self {
-        let lease = lease::Lease::new(Duration::from_millis(duration.into()));
-        Self { lease: Arc::new(lease), session: service.session.clone() }
-    }
-
-    /// Whether the flow has had the lease and does not know that it has ended.
+    /// Whether the attempt has had the lease and does not know that it has ended.
     #[napi(getter, catch_unwind)]
     pub fn is_held(&self) -> bool {
         self.lease.is_held()
     }
 
-    /// Renews the lease, on a connection of the pool.
+    /// Renews the lease, on a connection of the pool, unless a call uses it.
     #[napi(catch_unwind)]
     pub fn renew(&self, answers: &Answers, call: u32) {
         let (session, lease) = (self.session.clone(), self.shared());
@@ -60,19 +58,13 @@ impl Lease {
         answers.answer(call, async move { lease::expire(&session, &lease).await });
     }
 
-    /// How the flow's request began; nothing, if the flow has not begun it.
-    #[napi(getter, catch_unwind, ts_return_type = "'new' | 'released' | 'interrupted' | undefined")]
-    pub fn beginning(&self) -> Option<&'static str> {
-        self.lease.beginning().map(|beginning| match beginning {
-            Beginning::New => "new",
-            Beginning::Released => "released",
-            Beginning::Interrupted => "interrupted",
-        })
-    }
-
-    /// Makes a release that is under way come to its end.
+    /// Waits for the end of the renewal or release that is under way.
     #[napi(catch_unwind)]
-    pub fn interrupt(&self) {
-        self.lease.interrupt();
+    pub fn change_ended(&self, answers: &Answers, call: u32) {
+        let lease = self.shared();
+        answers.answer(call, async move {
+            lease.change_ended().await;
+            Ok(())
+        });
     }
 }

@@ -8,17 +8,17 @@
 //! runtime's thread is caught there, and rejects.
 
 mod answers;
-mod callback;
+mod calls;
 mod connection;
 mod error;
-mod flow;
 mod key;
 mod lease;
 mod operation;
 mod runtime;
 mod service;
-mod session;
-mod stage_manager;
+mod stepped;
+mod transaction_scope;
+mod work;
 
 /// The version that this addon was built as: JavaScript of another version refuses it.
 #[napi_derive::napi]

@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use super::key::{JSON_COLUMNS, columns, without_given};
 use crate::engine::error::Error;
-use crate::engine::key::{IdempotencyKey, Outcome, Text};
+use crate::engine::key::{StageResult, Text};
+use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::{self, Lease};
-use crate::engine::protocol::session::Session;
+use crate::engine::protocol::outcome::Answer;
 use crate::engine::protocol::statement::Request;
 use crate::engine::protocol::{operations, request};
 use crate::engine::sql::selector::Selector;
@@ -26,9 +27,9 @@ pub enum Operation {
     /// one in progress. `key` is as [`super::key::client_key`] reads it; one that is not given is made.
     /// Refuses one whose last attempt was interrupted, if it is to.
     Initialize { key: Option<String>, request: Request, wait: u32, refuse_interrupted: bool },
-    /// Finishes the request of the flow with an answer.
+    /// Finishes the request of the attempt with an answer.
     Finish { key: String, response_code: Text, response_body: Text },
-    /// Ends the flow's lease of a key; without one, a lease that has run out. A lease holds for so many
+    /// Ends the attempt's lease of a key; without one, a lease that has run out. A lease holds for so many
     /// milliseconds.
     Release { key: String, lease_timeout: u32 },
     /// Finds a key.
@@ -52,50 +53,72 @@ impl Operation {
         }
     }
 
-    /// Runs it, as the flow that has the lease.
+    /// Runs it, as the attempt that has the lease.
     ///
     /// # Errors
     /// The operation's, and [`Error::InvalidArgument`] if it needs a lease.
     pub async fn run(
         self,
-        session: &dyn Session,
+        executor: &dyn Executor,
         lease: Option<&Lease>,
-    ) -> Result<IdempotencyKey, Error> {
-        match self {
-            Self::Create { is_new, named, texts } => {
-                let key = operations::create(session, columns(named, texts), is_new).await?;
-                Ok(without_given(key, named))
-            }
-            Self::InitializeRequest { header, request } => {
-                operations::initialize_request(session, header, request).await
-            }
+    ) -> Result<Answer, Error> {
+        let _use = match lease {
+            Some(lease) => Some(lease::enter(executor, lease).await?),
+            None => None,
+        };
+        self.run_with(executor, lease).await
+    }
+
+    // Longer than other functions: a few lines for each operation.
+    async fn run_with(
+        self,
+        executor: &dyn Executor,
+        lease: Option<&Lease>,
+    ) -> Result<Answer, Error> {
+        let key = match self {
             Self::Initialize { key, request, wait, refuse_interrupted } => {
                 let lease = required(lease)?;
                 let wait = Duration::from_millis(wait.into());
-                request::initialize(session, lease, key, request, wait, refuse_interrupted).await
+                return request::initialize(
+                    executor,
+                    lease,
+                    key,
+                    request,
+                    wait,
+                    refuse_interrupted,
+                )
+                .await;
+            }
+            Self::InitializeRequest { header, request } => {
+                return operations::initialize_request(executor, header, request).await;
+            }
+            Self::Create { is_new, named, texts } => {
+                let key = operations::create(executor, columns(named, texts), is_new).await?;
+                without_given(key, named)
             }
             Self::Finish { key, response_code, response_body } => {
-                let answer = Outcome::Finished { response_code, response_body };
-                operations::finish(session, key, answer, required(lease)?).await
+                let answer = StageResult::Finished { response_code, response_body };
+                operations::finish(executor, key, answer, required(lease)?).await?
             }
             Self::Release { key, lease_timeout } => {
                 let duration = Duration::from_millis(lease_timeout.into());
-                lease::release_now(session, key, duration, lease).await
+                lease::release_now(executor, key, duration, lease).await?
             }
-            Self::Retrieve { key } => operations::retrieve(session, key).await,
+            Self::Retrieve { key } => operations::retrieve(executor, key).await?,
             Self::Select { constraints, alternatives } => {
                 let selector = Selector::from_json(constraints, &alternatives)?;
-                operations::select(session, selector).await
+                operations::select(executor, selector).await?
             }
             Self::Lock { key, hold } => {
                 let hold = Duration::from_millis(hold.into());
-                operations::lock(session, key, hold, lease).await
+                operations::lock(executor, key, hold, lease).await?
             }
             Self::Update { key, named, texts } => {
-                let key = operations::update(session, key, columns(named, texts), lease).await?;
-                Ok(without_given(key, named))
+                let key = operations::update(executor, key, columns(named, texts), lease).await?;
+                without_given(key, named)
             }
-        }
+        };
+        Ok(key.into())
     }
 }
 

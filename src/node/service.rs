@@ -3,14 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use napi::bindgen_prelude::ClassInstance;
 use napi_derive::napi;
 
 use super::answers::Answers;
-use super::callback::{self, Work};
+use super::calls::{claimant, read_calls};
 use super::connection::ConnectionParts;
-use super::key::{KeyRow, StageAnswer};
+use super::key::KeyRow;
 use super::lease::Lease;
-use super::session::{Place, Session, turn};
+use super::transaction_scope::TransactionScope;
+use super::work::{self, Work};
 use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
 use crate::engine::execution::in_transaction;
@@ -41,7 +43,7 @@ pub struct Settings {
 #[napi]
 pub struct Service {
     user: Mutex<Option<PoolUser>>,
-    pub(super) session: PoolSession,
+    session: PoolSession,
     group: GroupCommit,
     max_retries: usize,
 }
@@ -68,10 +70,29 @@ impl Service {
         })
     }
 
-    /// The operations on keys, on the connections of the pool.
+    /// Begins operations on keys in their order, on the connections of the pool: see [`super::calls`]. Those
+    /// that begin together share statements.
     #[napi(catch_unwind)]
-    pub fn session(&self) -> Session {
-        Session::new(Place::Pool(self.group.clone()))
+    pub fn begin(
+        &self,
+        answers: &Answers,
+        calls: String,
+        leases: Vec<ClassInstance<'_, Lease>>,
+        long: Vec<Vec<Option<String>>>,
+    ) -> napi::Result<()> {
+        let calls = read_calls(&calls, &leases, long)?;
+        let submission = (calls.len() > 1).then(|| self.group.begin_submission());
+        for call in calls {
+            call.begin(answers, Ok(self.group.clone()));
+        }
+        answers.within(|| drop(submission));
+        Ok(())
+    }
+
+    /// The lease of an attempt that knows nothing of its key yet. It holds for so many milliseconds.
+    #[napi(catch_unwind)]
+    pub fn lease(&self, duration: u32) -> Lease {
+        Lease::new(self.session.clone(), Duration::from_millis(duration.into()))
     }
 
     /// Runs a stage of a key's request in a transaction of its own.
@@ -81,22 +102,22 @@ impl Service {
         answers: &Answers,
         call: u32,
         key: String,
-        work: Work,
+        work: Work<TransactionScope>,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
     ) {
         let session = self.session.clone();
         let max_retries = self.max_retries;
         let work = Arc::new(work);
-        let turn = turn(lease, recovery_point);
+        let claimant = claimant(lease, recovery_point);
         let environment = answers.environment();
-        answers.answer(call, async move {
+        answers.answer_key(call, async move {
             let work = |transaction| {
                 let (work, environment) = (Arc::clone(&work), environment.clone());
-                async move { callback::run(&work, &transaction, environment).await }
+                let scope = TransactionScope::root(&transaction);
+                async move { work::run(&work, scope, environment).await }
             };
-            let staged = in_transaction::run_stage(&session, &key, &turn, max_retries, work);
-            staged.await.map(StageAnswer::from)
+            in_transaction::run_stage(&session, &key, &claimant, max_retries, work).await
         });
     }
 
@@ -109,7 +130,7 @@ impl Service {
         call: u32,
         isolation: Option<String>,
         repeat: bool,
-        work: Work,
+        work: Work<TransactionScope>,
     ) {
         let session = self.session.clone();
         let work = Arc::new(work);
@@ -119,7 +140,8 @@ impl Service {
                 isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
             in_transaction::run(&session, isolation, repeat.into(), |transaction| {
                 let (work, environment) = (Arc::clone(&work), environment.clone());
-                async move { callback::run(&work, &transaction, environment).await.map(drop) }
+                let scope = TransactionScope::root(&transaction);
+                async move { work::run(&work, scope, environment).await.map(drop) }
             })
             .await
         });

@@ -3,15 +3,15 @@
 //! Three callers send one request. Each of their handlers does its work once, in one step that the engine
 //! does not see, and then finishes the key. A client may hang up at any time, while its handler goes on; a
 //! process may crash, or stall for longer than the lease and come back; a handler may outlive `maxDuration`.
-//! What the engine concludes from a row is the engine's own: [`request::judge`] and [`Holding`].
+//! What the engine concludes from a row is the engine's own: [`request::state_of`] and [`LeaseKnowledge`].
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use medusa_idempotency_key::engine::key::{FINISHED, IdempotencyKey, STARTED};
-use medusa_idempotency_key::engine::protocol::lease::{Beginning, Holding};
-use medusa_idempotency_key::engine::protocol::request::{self, Verdict};
+use medusa_idempotency_key::engine::protocol::lease::{Beginning, LeaseKnowledge};
+use medusa_idempotency_key::engine::protocol::request::{self, RequestState};
 use medusa_idempotency_key::engine::protocol::statement::{Place, Row, Token};
 
 const CALLERS: usize = 3;
@@ -173,8 +173,8 @@ impl Caller {
     /// What the engine lets it finish by; only the holder may.
     fn may_finish(&self, row: Stored) -> bool {
         let own = if self.holds { row.token() } else { Token("00".to_owned()) };
-        let holding = Holding { tokens: vec![own], ..Holding::default() };
-        let Some(fence) = holding.strict_fence(Duration::ZERO) else { return false };
+        let knowledge = LeaseKnowledge { tokens: vec![own], ..LeaseKnowledge::default() };
+        let Some(fence) = knowledge.strict_fence(Duration::ZERO) else { return false };
         let point = fence.recovery_point.as_deref();
         match fence.tokens.contains(&row.token()) {
             true => !row.finished || point == Some(FINISHED),
@@ -284,14 +284,14 @@ impl State {
         };
         let caller = &mut self.callers[who];
         caller.saw_this = true;
-        match request::judge(&row.answered()) {
-            Verdict::Finished => caller.phase = Phase::Done,
-            Verdict::Abandoned(Beginning::Interrupted) if model.refuses => return None,
-            Verdict::Abandoned(Beginning::Interrupted) => {
+        match request::state_of(&row.answered()) {
+            RequestState::Finished => caller.phase = Phase::Done,
+            RequestState::Abandoned(Beginning::Interrupted) if model.refuses => return None,
+            RequestState::Abandoned(Beginning::Interrupted) => {
                 caller.phase = Phase::TakingOver(How::Interrupted);
             }
-            Verdict::Abandoned(_) => caller.phase = Phase::TakingOver(How::Released),
-            Verdict::InProgress => return None,
+            RequestState::Abandoned(_) => caller.phase = Phase::TakingOver(How::Released),
+            RequestState::InProgress => return None,
             other => panic!("{other:?}"),
         }
         Some(())

@@ -10,13 +10,13 @@ use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
 use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
-use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, Outcome};
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult};
 use medusa_idempotency_key::engine::postgres::parts::{Host, Parts};
 use medusa_idempotency_key::engine::postgres::pool_user::PoolUser;
 use medusa_idempotency_key::engine::postgres::target::Target;
+use medusa_idempotency_key::engine::protocol::executor::{Executor, Running};
 use medusa_idempotency_key::engine::protocol::operations;
-use medusa_idempotency_key::engine::protocol::session::{Running, Session};
-use medusa_idempotency_key::engine::protocol::stage::Turn;
+use medusa_idempotency_key::engine::protocol::stage::Claimant;
 use medusa_idempotency_key::engine::protocol::statement::{Row, Statement};
 use medusa_idempotency_key::engine::sql::Sql;
 use sqlx::postgres::PgConnectOptions;
@@ -86,9 +86,10 @@ impl Database {
     pub async fn stage<W, F>(&self, key: &str, work: W) -> Result<IdempotencyKey, Error>
     where
         W: Fn(Arc<Transaction>) -> F,
-        F: Future<Output = Result<Outcome, Error>>,
+        F: Future<Output = Result<StageResult, Error>>,
     {
-        let staged = in_transaction::run_stage(&self.session, key, &Turn::Anybody, 3, work).await;
+        let staged =
+            in_transaction::run_stage(&self.session, key, &Claimant::Anyone, 3, work).await;
         staged.map(|staged| staged.key)
     }
 
@@ -182,8 +183,8 @@ pub fn recovery_point(point: &str) -> Columns {
     Columns { recovery_point: text(point), ..Columns::default() }
 }
 
-pub fn finished(code: &str) -> Outcome {
-    Outcome::Finished { response_code: Some(code.to_owned()), response_body: None }
+pub fn finished(code: &str) -> StageResult {
+    StageResult::Finished { response_code: Some(code.to_owned()), response_body: None }
 }
 
 /// The pool, with a count of the statements that were answered.
@@ -215,7 +216,7 @@ impl CountingSession {
     }
 }
 
-impl Session for CountingSession {
+impl Executor for CountingSession {
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         Box::pin(async move {
             let rows = self.session.run(statement).await;

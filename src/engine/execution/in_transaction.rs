@@ -9,8 +9,9 @@ use backon::{ExponentialBuilder, Retryable as _};
 use crate::engine::error::Error;
 use crate::engine::execution::pool_session::PoolSession;
 use crate::engine::execution::transaction::{ROOT, Transaction};
-use crate::engine::key::Outcome;
-use crate::engine::protocol::stage::{self, Staged, Turn};
+use crate::engine::key::StageResult;
+use crate::engine::protocol::outcome::Answer;
+use crate::engine::protocol::stage::{self, Claimant};
 use crate::engine::sql::Isolation;
 
 /// The first pause before a transaction is repeated; each further one is twice as long, and all of
@@ -101,28 +102,23 @@ impl Failed {
 pub async fn run_stage<W, F>(
     session: &PoolSession,
     key: &str,
-    turn: &Turn,
+    claimant: &Claimant,
     max_retries: usize,
     work: W,
-) -> Result<Staged, Error>
+) -> Result<Answer, Error>
 where
     W: Fn(Arc<Transaction>) -> F,
-    F: Future<Output = Result<Outcome, Error>>,
+    F: Future<Output = Result<StageResult, Error>>,
 {
-    let lease = match turn {
-        Turn::Anybody => None,
-        Turn::Holder(lease, _) => Some((lease, lease.known())),
+    let lease = match claimant {
+        Claimant::Anyone => None,
+        Claimant::LeaseHolder(lease, _) => Some((lease, lease.known())),
     };
     let staged = run(session, Isolation::ReadCommitted, max_retries, |transaction| {
         let work = work(Arc::clone(&transaction));
         async move {
-            // Not before the transaction: while the flow waits for a connection, it is renewed.
-            let _stage = match turn {
-                Turn::Anybody => None,
-                Turn::Holder(lease, _) => Some(lease.stage().await),
-            };
             let scope = transaction.enter(ROOT)?;
-            stage::run(&scope, key, turn, work).await
+            stage::run(&scope, key, claimant, work).await
         }
     })
     .await;

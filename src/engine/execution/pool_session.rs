@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::postgres::pool::Pool;
 use crate::engine::postgres::rows::read;
-use crate::engine::protocol::session::{Running, Session};
+use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::Sql;
 
@@ -17,7 +17,7 @@ pub struct PoolSession {
     pub sql: Arc<Sql>,
 }
 
-impl Session for PoolSession {
+impl Executor for PoolSession {
     fn commits_each(&self) -> bool {
         true
     }

@@ -22,7 +22,7 @@ use crate::engine::postgres::pool::Pool;
 use crate::engine::postgres::query;
 use crate::engine::postgres::rows::read;
 use crate::engine::postgres::value::{Parameter, Rows};
-use crate::engine::protocol::session::{Running, Session};
+use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::{Isolation, Sql};
 
@@ -236,7 +236,7 @@ impl Use {
     }
 }
 
-impl Session for Use {
+impl Executor for Use {
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         Box::pin(async move {
             let key = statement.key().map(str::to_owned);

@@ -6,9 +6,10 @@ use ulid::{ULID_LEN, Ulid};
 use uuid::Uuid;
 
 use crate::engine::error::Error;
-use crate::engine::key::{Columns, FINISHED, Field, IdempotencyKey, Outcome, Text};
+use crate::engine::key::{Columns, FINISHED, Field, IdempotencyKey, StageResult, Text};
+use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::Lease;
-use crate::engine::protocol::session::Session;
+use crate::engine::protocol::outcome::{Answer, Outcome};
 use crate::engine::protocol::statement::{LeaseChange, Request, Row, Statement};
 use crate::engine::sql::selector::Selector;
 
@@ -18,7 +19,7 @@ use crate::engine::sql::selector::Selector;
 /// # Errors
 /// [`Error::Database`] with SQLSTATE `23505` when the key exists.
 pub async fn create(
-    session: &dyn Session,
+    executor: &dyn Executor,
     columns: Columns,
     is_new: bool,
 ) -> Result<IdempotencyKey, Error> {
@@ -28,19 +29,19 @@ pub async fn create(
         true => Statement::CreateNew(columns),
         false => Statement::Create(columns),
     };
-    only(session.run(statement).await?).ok_or_else(no_row)
+    only(executor.run(statement).await?).ok_or_else(no_row)
 }
 
 /// Finds the key of a request, or inserts a new one: Medusa's semantics, where a key that is not
 /// known is replaced by a generated one.
 ///
 /// # Errors
-/// As the session's.
+/// As the executor's.
 pub async fn initialize_request(
-    session: &dyn Session,
+    executor: &dyn Executor,
     header_key: Text,
     request: Request,
-) -> Result<IdempotencyKey, Error> {
+) -> Result<Answer, Error> {
     let columns = identified(Columns {
         request_method: Field::Set(request.method),
         request_params: Field::Set(request.params),
@@ -51,15 +52,17 @@ pub async fn initialize_request(
         Some(key) => Statement::FindOrCreate { key, columns },
         None => Statement::CreateNew(columns),
     };
-    only(session.run(statement).await?).ok_or_else(no_row)
+    let key = only(executor.run(statement).await?).ok_or_else(no_row)?;
+    let outcome = (key.recovery_point == FINISHED).then_some(Outcome::Replayed);
+    Ok(Answer { key, outcome })
 }
 
 /// Finds a key.
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub async fn retrieve(session: &dyn Session, key: String) -> Result<IdempotencyKey, Error> {
-    let rows = session.run(Statement::Find(key.clone())).await?;
+pub async fn retrieve(executor: &dyn Executor, key: String) -> Result<IdempotencyKey, Error> {
+    let rows = executor.run(Statement::Find(key.clone())).await?;
     only(rows).ok_or(Error::NotFound(key))
 }
 
@@ -67,33 +70,33 @@ pub async fn retrieve(session: &dyn Session, key: String) -> Result<IdempotencyK
 ///
 /// # Errors
 /// [`Error::NoneSelected`] and [`Error::SeveralSelected`].
-pub async fn select(session: &dyn Session, selector: Selector) -> Result<IdempotencyKey, Error> {
+pub async fn select(executor: &dyn Executor, selector: Selector) -> Result<IdempotencyKey, Error> {
     let constraints = selector.constraints.clone();
-    let rows = session.run(Statement::Select(selector)).await?;
+    let rows = executor.run(Statement::Select(selector)).await?;
     if rows.len() > 1 {
         return Err(Error::SeveralSelected(constraints));
     }
     only(rows).ok_or(Error::NoneSelected(constraints))
 }
 
-/// Locks a key for `hold`, on the database's clock. Of any number of callers one wins. A flow that
+/// Locks a key for `hold`, on the database's clock. Of any number of callers one wins. An attempt that
 /// gives its lease may lock the key of the request that it has just begun, once.
 ///
 /// # Errors
 /// [`Error::Locked`] for those that do not, [`Error::NotFound`].
 pub async fn lock(
-    session: &dyn Session,
+    executor: &dyn Executor,
     key: String,
     hold: Duration,
     lease: Option<&Lease>,
 ) -> Result<IdempotencyKey, Error> {
     let own = lease.and_then(Lease::fresh_token);
     let statement = Statement::Lock { key: key.clone(), hold, own };
-    match session.run(statement).await?.into_iter().next() {
+    match executor.run(statement).await?.into_iter().next() {
         Some(row) if row.won => {
             if let Some(lease) = lease {
                 lease.wrote(&row);
-                if session.commits_each() {
+                if executor.commits_each() {
                     lease.settled();
                 }
             }
@@ -104,13 +107,13 @@ pub async fn lock(
     }
 }
 
-/// Changes columns of a key. A flow that gives its lease renews it, ends it by finishing the request,
+/// Changes columns of a key. An attempt that gives its lease renews it, ends it by finishing the request,
 /// and is fenced off once another has taken it over.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::LeaseLost`].
 pub async fn update(
-    session: &dyn Session,
+    executor: &dyn Executor,
     key: String,
     columns: Columns,
     lease: Option<&Lease>,
@@ -121,29 +124,29 @@ pub async fn update(
     let writes = change != LeaseChange::Keep || columns != Columns::default();
     let statement =
         Statement::Update { key: key.clone(), lease: change, columns, place: None, fence };
-    let Some(row) = session.run(statement).await?.into_iter().next() else {
-        let known = fenced && !session.run(Statement::Find(key.clone())).await?.is_empty();
+    let Some(row) = executor.run(statement).await?.into_iter().next() else {
+        let known = fenced && !executor.run(Statement::Find(key.clone())).await?.is_empty();
         return Err(if known { Error::LeaseLost(key) } else { Error::NotFound(key) });
     };
     if let Some(lease) = lease.filter(|_| fenced && writes) {
-        wrote(session, lease, &row);
+        wrote(executor, lease, &row);
     }
     Ok(row.key)
 }
 
-/// Finishes the request of a flow with an answer. Only the holder of its lease may, and only once.
+/// Finishes the request of an attempt with an answer. Only the holder of its lease may, and only once.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Finished`] and [`Error::Released`] when the flow has ended its request
+/// [`Error::NotFound`]; [`Error::Finished`] and [`Error::Released`] when the attempt has ended its request
 /// already, [`Error::LeaseLost`] when another has taken it over.
 pub async fn finish(
-    session: &dyn Session,
+    executor: &dyn Executor,
     key: String,
-    answer: Outcome,
+    answer: StageResult,
     lease: &Lease,
 ) -> Result<IdempotencyKey, Error> {
     let known = lease.known();
-    if session.commits_each() && known.is_released() {
+    if executor.commits_each() && known.is_released() {
         return Err(Error::Released(key));
     }
     let Some(fence) = known.strict_fence(lease.duration()) else {
@@ -156,21 +159,21 @@ pub async fn finish(
         place: None,
         fence: Some(fence),
     };
-    if let Some(row) = session.run(statement).await?.into_iter().next() {
-        wrote(session, lease, &row);
+    if let Some(row) = executor.run(statement).await?.into_iter().next() {
+        wrote(executor, lease, &row);
         return Ok(row.key);
     }
-    match session.run(Statement::Find(key.clone())).await?.into_iter().next() {
+    match executor.run(Statement::Find(key.clone())).await?.into_iter().next() {
         Some(row) if row.is_finished() && lease.is_finished() => Err(Error::Finished(key)),
         Some(_) => Err(Error::LeaseLost(key)),
         None => Err(Error::NotFound(key)),
     }
 }
 
-/// Notes what a flow has written.
-fn wrote(session: &dyn Session, lease: &Lease, row: &Row) {
+/// Notes what an attempt has written.
+fn wrote(executor: &dyn Executor, lease: &Lease, row: &Row) {
     lease.wrote(row);
-    if session.commits_each() {
+    if executor.commits_each() {
         lease.settled();
         if lease.is_finished() {
             lease.ended();
@@ -178,7 +181,7 @@ fn wrote(session: &dyn Session, lease: &Lease, row: &Row) {
     }
 }
 
-/// What an update does to the lease of the flow that makes it.
+/// What an update does to the lease of the attempt that makes it.
 fn change_by(lease: &Lease, columns: &Columns, holds: bool) -> LeaseChange {
     match &columns.recovery_point {
         Field::Set(Some(point)) if holds || point == FINISHED => LeaseChange::on_reaching(point),
@@ -191,15 +194,15 @@ fn change_by(lease: &Lease, columns: &Columns, holds: bool) -> LeaseChange {
 /// out.
 ///
 /// # Errors
-/// As the session's.
+/// As the executor's.
 pub async fn stalled(
-    session: &dyn Session,
+    executor: &dyn Executor,
     interrupted: bool,
     older_than: Duration,
     lease: Duration,
     limit: u32,
 ) -> Result<Vec<IdempotencyKey>, Error> {
-    let rows = session.run(Statement::Stalled { interrupted, older_than, lease, limit }).await?;
+    let rows = executor.run(Statement::Stalled { interrupted, older_than, lease, limit }).await?;
     Ok(rows.into_iter().map(|row| row.key).collect())
 }
 

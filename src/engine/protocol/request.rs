@@ -1,4 +1,4 @@
-//! Requests with a key: is it the same request, and whose turn is it?
+//! Requests with a key: is it the same request, and who may work on it?
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use sfv::{BareItem, Item, Parser};
 use tokio::time::Instant;
 
 use crate::engine::error::Error;
-use crate::engine::key::{IdempotencyKey, STARTED};
+use crate::engine::key::STARTED;
+use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::{Beginning, Lease, Standing};
 use crate::engine::protocol::operations::{new_id, new_key};
-use crate::engine::protocol::session::Session;
+use crate::engine::protocol::outcome::{Answer, Outcome};
 use crate::engine::protocol::statement::{NewRequest, Request, Row, Statement};
 
 /// The longest key that a client may choose, in characters.
@@ -53,74 +54,97 @@ fn unquoted(header: &str) -> Result<String, Error> {
 /// Begins the request of a key, or finds what has become of it: a finished one is answered as it is;
 /// one that nobody works on any more is taken over. Waits up to `wait` for one in progress.
 ///
-/// `lease` is the flow's that asks. A key that is not given is generated. With `refuse_interrupted` a request
+/// `lease` is that of the attempt. A key that is not given is generated. With `refuse_interrupted` a request
 /// is not taken over whose last attempt was interrupted before it reached any recovery point.
 ///
 /// # Errors
 /// [`Error::Reused`] when the key is another request's, [`Error::InUse`] when the request is in
 /// progress, [`Error::Interrupted`] when it is not to be taken over.
 pub async fn initialize(
-    session: &dyn Session,
+    executor: &dyn Executor,
     lease: &Lease,
     key: Option<String>,
     request: Request,
     wait: Duration,
     refuse_interrupted: bool,
-) -> Result<IdempotencyKey, Error> {
+) -> Result<Answer, Error> {
     let new = NewRequest {
         id: new_id(),
         key: key.unwrap_or_else(new_key),
         request,
         lease: lease.duration(),
     };
-    let mut waiting = Waiting::up_to(wait);
+    let mut budget = WaitBudget::up_to(wait);
     loop {
-        let row = only(session.run(Statement::Initialize(new.clone())).await?);
+        let row = only(executor.run(Statement::Initialize(new.clone())).await?);
         if let Some(row) = row {
-            match judge(&row) {
-                Verdict::Reused => return Err(Error::Reused(new.key)),
-                Verdict::Begun => return Ok(begun(session, lease, row, Beginning::New)),
-                Verdict::Finished => {
-                    lease.saw(&row);
-                    return Ok(row.key);
-                }
-                Verdict::Abandoned(Beginning::Interrupted)
-                    if refuse_interrupted && row.key.recovery_point == STARTED =>
-                {
-                    return Err(Error::Interrupted(new.key));
-                }
-                Verdict::Abandoned(beginning) => {
-                    let take_over = Statement::TakeOver { new: new.clone(), seen: row.token };
-                    if let Some(row) = only(session.run(take_over).await?) {
-                        return Ok(begun(session, lease, row, beginning));
-                    }
-                }
-                // Begun by this very flow.
-                Verdict::InProgress if lease.known().standing(&row) == Standing::Holder => {
-                    lease.saw(&row);
-                    return Ok(row.key);
-                }
-                Verdict::InProgress => waiting.spend_looks(),
+            let state = state_of(&row);
+            if let Some(answer) =
+                answer(executor, lease, &new, state, row, refuse_interrupted).await?
+            {
+                return Ok(answer);
+            }
+            if state == RequestState::InProgress {
+                budget.spend_looks();
             }
         }
-        if !waiting.pause().await {
+        if !budget.pause().await {
             return Err(Error::InUse(new.key));
         }
     }
 }
 
+/// The answer to an attempt that has found a request in this state; `None` where it has to look again.
+async fn answer(
+    executor: &dyn Executor,
+    lease: &Lease,
+    new: &NewRequest,
+    state: RequestState,
+    row: Row,
+    refuse_interrupted: bool,
+) -> Result<Option<Answer>, Error> {
+    let beginning = match state {
+        RequestState::Reused => return Err(Error::Reused(new.key.clone())),
+        RequestState::Begun => {
+            return Ok(Some(begun(executor, lease, row, Beginning::New)));
+        }
+        RequestState::Finished => {
+            lease.saw(&row);
+            return Ok(Some(Answer::new(row.key, Outcome::Replayed)));
+        }
+        RequestState::InProgress if lease.known().standing(&row) == Standing::Holder => {
+            lease.saw(&row);
+            return Ok(Some(Answer::new(row.key, Outcome::Held)));
+        }
+        RequestState::InProgress => return Ok(None),
+        RequestState::Abandoned(beginning) => beginning,
+    };
+    let is_interrupted = beginning == Beginning::Interrupted;
+    if is_interrupted && refuse_interrupted && row.key.recovery_point == STARTED {
+        return Err(Error::Interrupted(new.key.clone()));
+    }
+    let take_over = Statement::TakeOver { new: new.clone(), seen: row.token };
+    let taken_over = only(executor.run(take_over).await?);
+    Ok(taken_over.map(|row| begun(executor, lease, row, beginning)))
+}
+
 /// Notes the lease of a request that has begun, or was taken over.
-fn begun(session: &dyn Session, lease: &Lease, row: Row, beginning: Beginning) -> IdempotencyKey {
+fn begun(executor: &dyn Executor, lease: &Lease, row: Row, beginning: Beginning) -> Answer {
     lease.began(&row, beginning);
-    if session.commits_each() {
+    if executor.commits_each() {
         lease.settled();
     }
-    row.key
+    let outcome = match beginning {
+        Beginning::New => Outcome::Begun,
+        Beginning::Released => Outcome::TakenOverReleased,
+        Beginning::Interrupted => Outcome::TakenOverInterrupted,
+    };
+    Answer::new(row.key, outcome)
 }
 
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RequestState {
     /// Its key is another request's.
     Reused,
     /// It is new, and begins.
@@ -133,28 +157,28 @@ pub enum Verdict {
     InProgress,
 }
 
-/// Judges a request by the row that [`Statement::Initialize`] answers.
-pub fn judge(row: &Row) -> Verdict {
+/// The state of a request, by the row that [`Statement::Initialize`] answers.
+pub fn state_of(row: &Row) -> RequestState {
     match row {
-        Row { same: false, .. } => Verdict::Reused,
-        Row { won: true, .. } => Verdict::Begun,
-        row if row.is_finished() => Verdict::Finished,
+        Row { same: false, .. } => RequestState::Reused,
+        Row { won: true, .. } => RequestState::Begun,
+        row if row.is_finished() => RequestState::Finished,
         Row { live: false, token, .. } if token.is_without_lease() => {
-            Verdict::Abandoned(Beginning::Released)
+            RequestState::Abandoned(Beginning::Released)
         }
-        Row { live: false, .. } => Verdict::Abandoned(Beginning::Interrupted),
-        Row { .. } => Verdict::InProgress,
+        Row { live: false, .. } => RequestState::Abandoned(Beginning::Interrupted),
+        Row { .. } => RequestState::InProgress,
     }
 }
 
 /// How long a request waits for the one in progress.
-struct Waiting {
+struct WaitBudget {
     looks: usize,
     until: Instant,
     pause: Duration,
 }
 
-impl Waiting {
+impl WaitBudget {
     fn up_to(wait: Duration) -> Self {
         Self { looks: LOOKS, until: Instant::now() + wait, pause: SHORTEST_PAUSE }
     }

@@ -34,7 +34,7 @@ pub use self::limits::Limits;
 use self::queue::Queue;
 use crate::engine::execution::pool_session::PoolSession;
 use crate::engine::postgres::pool::Pool;
-use crate::engine::protocol::session::{Running, Session};
+use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch::{self as batch_sql, Kind};
 
@@ -89,7 +89,7 @@ impl GroupCommit {
     }
 }
 
-impl Session for GroupCommit {
+impl Executor for GroupCommit {
     fn commits_each(&self) -> bool {
         true
     }

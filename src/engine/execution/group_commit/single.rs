@@ -12,7 +12,7 @@ use super::queued_statement::Answer;
 use super::{Group, PATIENCE};
 use crate::engine::error::Error;
 use crate::engine::postgres::parts::LOCK_TIMEOUT;
-use crate::engine::protocol::session::Session as _;
+use crate::engine::protocol::executor::Executor as _;
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch::Kind;
 

@@ -1,22 +1,25 @@
-//! The transaction that a stage hands to JavaScript.
+//! The engine's own transactions, as JavaScript uses them.
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
 
-use napi::bindgen_prelude::{Either4, Null, Uint8Array};
+use napi::bindgen_prelude::{ClassInstance, Either4, Null, Uint8Array};
 use napi_derive::napi;
 use serde::Serialize;
 
 use super::answers::Answers;
-use super::session::{Place, Session};
+use super::calls::{claimant, read_calls};
+use super::lease::Lease;
+use super::work::{self, Work};
 use crate::engine::error::Error;
 use crate::engine::execution::transaction::{ROOT, Transaction, Use};
 use crate::engine::postgres::value::{Parameter, Rows};
+use crate::engine::protocol::stage;
 
 /// A scope of a transaction: the transaction itself, or a savepoint in it.
 #[napi]
-pub struct StageManager {
-    // Weak: the stage alone decides how long the transaction lives.
+pub struct TransactionScope {
+    // Weak: the stage owns the transaction, and a scope that JavaScript keeps does not keep it open.
     transaction: Weak<Transaction>,
     scope: usize,
 }
@@ -39,7 +42,7 @@ struct RowsAnswer {
     rows: Vec<Vec<Option<String>>>,
 }
 
-impl StageManager {
+impl TransactionScope {
     /// The whole transaction.
     pub fn root(transaction: &Arc<Transaction>) -> Self {
         Self { transaction: Arc::downgrade(transaction), scope: ROOT }
@@ -52,7 +55,7 @@ impl StageManager {
 }
 
 #[napi]
-impl StageManager {
+impl TransactionScope {
     /// Whether the scope takes calls.
     #[napi(getter, catch_unwind)]
     pub fn is_active(&self) -> bool {
@@ -60,10 +63,42 @@ impl StageManager {
         transaction.is_some_and(|transaction| transaction.is_active(self.scope))
     }
 
-    /// The operations on keys, in this scope.
+    /// Begins operations on keys in this scope, in their order: see [`super::calls`].
     #[napi(catch_unwind)]
-    pub fn session(&self) -> Session {
-        Session::new(Place::Transaction(self.transaction.clone(), self.scope))
+    pub fn begin(
+        &self,
+        answers: &Answers,
+        calls: String,
+        leases: Vec<ClassInstance<'_, Lease>>,
+        long: Vec<Vec<Option<String>>>,
+    ) -> napi::Result<()> {
+        for call in read_calls(&calls, &leases, long)? {
+            call.begin(answers, self.enter());
+        }
+        Ok(())
+    }
+
+    /// Runs a stage of a key's request in this scope.
+    #[napi(catch_unwind)]
+    pub fn work_stage(
+        &self,
+        answers: &Answers,
+        call: u32,
+        key: String,
+        work: Work<TransactionScope>,
+        lease: Option<&Lease>,
+        recovery_point: Option<String>,
+    ) {
+        let transaction = self.transaction.clone();
+        let claimant = claimant(lease, recovery_point);
+        let executor = self.enter();
+        let environment = answers.environment();
+        answers.answer_key(call, async move {
+            let executor = executor?;
+            let scope = Self { transaction, scope: ROOT };
+            let work = work::run(&work, scope, environment);
+            stage::run(&executor, &key, &claimant, work).await
+        });
     }
 
     /// Runs a statement of the user's.
@@ -91,7 +126,7 @@ impl StageManager {
         answers.answer(call, async move { entered?.savepoint().await });
     }
 
-    /// The manager of a scope that [`Self::savepoint`] opened.
+    /// The scope of this number, which [`Self::savepoint`] opened.
     #[napi(catch_unwind)]
     pub fn nested(&self, scope: u32) -> Self {
         Self { transaction: self.transaction.clone(), scope: scope as usize }

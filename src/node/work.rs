@@ -1,24 +1,23 @@
 //! Work that JavaScript does inside a transaction.
 
-use std::sync::Arc;
-
 use napi::Status;
-use napi::bindgen_prelude::Promise;
+use napi::bindgen_prelude::{JsValuesTupleIntoVec, Promise};
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
+use serde::Deserialize;
 
 use super::answers::Environment;
-use super::stage_manager::StageManager;
 use crate::engine::error::Error;
-use crate::engine::execution::transaction::Transaction;
-use crate::engine::key::Outcome;
+use crate::engine::key::StageResult;
 
-/// A JavaScript function that does work with a transaction. It is one of `lib/`, which wraps the
+/// A JavaScript function that does work with a transaction `T`. It is one of `lib/`, which wraps the
 /// user's: it always returns a promise, and that never rejects.
-pub type Work = ThreadsafeFunction<StageManager, Promise<WorkDone>, StageManager, Status, false>;
+pub type Work<T> = ThreadsafeFunction<T, Promise<WorkDone>, T, Status, false>;
 
 /// How the work ended. What a failed user's function threw stays in JavaScript.
 #[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkDone {
     /// Whether the work failed.
     pub failed: bool,
@@ -36,13 +35,13 @@ pub struct WorkDone {
 ///
 /// # Errors
 /// [`Error::Work`] when it failed, or when its JavaScript thread ended before it did.
-pub async fn run(
-    work: &Work,
-    transaction: &Arc<Transaction>,
+pub async fn run<T: JsValuesTupleIntoVec + Send + 'static>(
+    work: &Work<T>,
+    transaction: T,
     environment: Environment,
-) -> Result<Outcome, Error> {
+) -> Result<StageResult, Error> {
     let done = async {
-        let promise = work.call_async_catch(StageManager::root(transaction)).await?;
+        let promise = work.call_async_catch(transaction).await?;
         promise.await
     };
     tokio::select! {
@@ -65,13 +64,13 @@ impl WorkDone {
     }
 }
 
-impl From<WorkDone> for Result<Outcome, Error> {
+impl From<WorkDone> for Result<StageResult, Error> {
     fn from(done: WorkDone) -> Self {
         match done {
             WorkDone { failed: true, code, .. } => Err(Error::Work { code }),
-            WorkDone { recovery_point: Some(point), .. } => Ok(Outcome::RecoveryPoint(point)),
+            WorkDone { recovery_point: Some(point), .. } => Ok(StageResult::RecoveryPoint(point)),
             WorkDone { response_code, response_body, .. } => {
-                Ok(Outcome::Finished { response_code, response_body })
+                Ok(StageResult::Finished { response_code, response_body })
             }
         }
     }

@@ -1,0 +1,38 @@
+//! What runs statements.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::engine::error::Error;
+use crate::engine::protocol::lease::Lease;
+use crate::engine::protocol::statement::{Row, Statement};
+
+/// What an executor's methods return: a future that any thread may drive.
+pub type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// Runs statements, one round trip each: on the pool, in a transaction of the engine's, or in one of the
+/// caller's. The operations know nothing more of it.
+pub trait Executor: Send + Sync {
+    /// Runs one statement and returns its rows.
+    ///
+    /// # Errors
+    /// [`Error::Database`] as the server says it, [`Error::Connection`] when the server cannot be
+    /// reached or was lost, [`Error::UnexpectedState`] when the transaction has ended.
+    fn run(&self, statement: Statement) -> Running<'_, Vec<Row>>;
+
+    /// Whether each statement is committed when it is answered. Otherwise a transaction may still undo it.
+    fn commits_each(&self) -> bool {
+        false
+    }
+
+    /// Waits for the end of the change of a lease that is under way: see [`Lease::try_enter`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    fn wait_for_change<'a>(&'a self, lease: &'a Lease) -> Running<'a, ()> {
+        Box::pin(async {
+            lease.change_ended().await;
+            Ok(())
+        })
+    }
+}
