@@ -433,6 +433,17 @@ describe("the connection of single statements", () => {
     expect((await inSchema.retrieve("in the schema")).recovery_point).toBe("finished");
   });
 
+  test("has the schema of the option, whatever the DataSource's is", async () => {
+    await database.service({ schema: "warehouse" }).migrate();
+    const source = await open({ url: database.url, schema: "nowhere" });
+    const inSchema = serviceOf(source, { schema: "warehouse" });
+    const { idempotency_key: key } = await source.transaction((manager) =>
+      inSchema.withTransaction(manager).create({}),
+    );
+    expect((await inSchema.retrieve(key)).idempotency_key).toBe(key);
+    expect(await rejection(service.retrieve(key))).toMatchObject(notFound);
+  });
+
   test("asks a password function for each connection", async () => {
     const parts = new URL(database.url);
     const password = jest.fn(async () => "secret");

@@ -10,7 +10,7 @@ const MAX_MILLISECONDS = 2 ** 31 - 1;
 
 const MODES = ["exactly-once", "medusa"];
 
-/** Each refuses what is wrong, and may answer the value in another form. */
+/** Each function throws for a wrong value, and may return the value in another form. */
 const CHECKS = {
   mode: oneOf(MODES),
   databaseUrl,
@@ -45,11 +45,11 @@ const DEFAULTS = {
   retention: undefined,
 };
 
-/** Services are constructed all the time, mostly with the same options. */
+/** Settings by their options: services are constructed for each request, mostly with the same object. */
 const checked = new WeakMap();
 
 /**
- * The settings of a service, from its second constructor argument.
+ * Reads the settings of a service from its constructor's second argument.
  *
  * @param {unknown} options
  * @param {unknown} container the first argument, for those who gave the options there
@@ -70,7 +70,7 @@ function settingsFrom(options, container) {
   return settings;
 }
 
-/** What Medusa passes to a project's own services where a plugin's get their options. */
+/** Medusa passes its config to a project's own services where a plugin's services receive their options. */
 function isConfigModule(options) {
   return "projectConfig" in options;
 }
@@ -89,7 +89,7 @@ function check(options) {
   return settings;
 }
 
-/** `new IdempotencyKeyService({ databaseUrl })` looks right, but the container comes first. */
+/** Detects `new IdempotencyKeyService({ databaseUrl })`: the container comes first. */
 function refuseOptionsInPlaceOfContainer(container) {
   const isPlain =
     typeof container === "object" &&

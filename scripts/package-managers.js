@@ -16,6 +16,14 @@ const TOOLS = {
 const NPM_OPTIONS = ["--ignore-scripts", "--no-audit", "--no-fund"];
 const IS_WINDOWS = process.platform === "win32";
 const NPM = IS_WINDOWS ? "npm.cmd" : "npm";
+const pnpm = (tools, hoisting) => {
+  const cli = path.join(tools, "pnpm/bin/pnpm.cjs");
+  const options = ["--ignore-scripts", "--no-frozen-lockfile", hoisting];
+  return {
+    install: [process.execPath, cli, "install", "--config.node-linker=isolated", ...options],
+    test: [process.execPath, cli, "test"],
+  };
+};
 const yarn = (tools, linker) => {
   const cli = path.join(tools, "@yarnpkg/cli-dist/bin/yarn.js");
   return {
@@ -38,15 +46,10 @@ const yarn = (tools, linker) => {
 
 const MANAGERS = {
   npm: () => ({ install: [NPM, "install", ...NPM_OPTIONS], test: [NPM, "test"] }),
-  pnpm: (tools) => {
-    const cli = path.join(tools, "pnpm/bin/pnpm.cjs");
-    // Isolated, and nothing hoisted: a package finds only what it depends on.
-    const options = ["--ignore-scripts", "--no-frozen-lockfile", "--config.hoist=false"];
-    return {
-      install: [process.execPath, cli, "install", "--config.node-linker=isolated", ...options],
-      test: [process.execPath, cli, "test"],
-    };
-  },
+  // Nothing hoisted: a package finds only what it depends on.
+  pnpm: (tools) => pnpm(tools, "--config.hoist=false"),
+  // As it is by default: a package finds all that is installed, the project only what it depends on.
+  "pnpm-hoist": (tools) => pnpm(tools, "--config.hoist=true"),
   "yarn-node-modules": (tools) => yarn(tools, "node-modules"),
   "yarn-pnp": (tools) => yarn(tools, "pnp"),
   bun: (tools) => {

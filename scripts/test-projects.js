@@ -21,17 +21,24 @@ const { tarballsFor } = require("./tarballs");
 
 const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
-/** Projects whose other files are an example's, which depends on this repository's folder. */
-const EXAMPLES = { "medusa-v1": path.join(ROOT, "examples/medusa-v1") };
+const EXAMPLE = path.join(ROOT, "examples/medusa-v1");
+/** Projects that are copies of the example with files of their own. */
+const MEDUSA_PROJECTS = ["medusa-v1", "medusa-v1-alone", "medusa-v1-strict"];
+/** Projects that have another's files beside their own. */
+const BASE_OF = { "medusa-v1-strict": "medusa-v1", "next-webpack": "next" };
+/** Does not have this package: whether what fails is Medusa's own. */
+const WITHOUT_PACKAGE = "medusa-v1-alone";
 const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
 /** With which package managers, where that is not all of Node's. */
 const MANAGERS_OF = {
   commonjs: Object.keys(MANAGERS),
   esm: Object.keys(MANAGERS),
-  // Medusa v1 finds its own migrations only in a flat node_modules.
-  "medusa-v1": ["npm", "yarn-node-modules"],
+  "medusa-v1": ["npm", "pnpm-hoist", "yarn-node-modules"],
+  "medusa-v1-alone": ["yarn-pnp"],
+  "medusa-v1-strict": ["pnpm"],
   // Turbopack does not know Plug'n'Play.
   next: OF_NODE.filter((manager) => manager !== "yarn-pnp"),
+  "next-webpack": ["yarn-pnp"],
   "package-checks": ["npm"],
 };
 const SETTINGS = { max_connections: 300, fsync: "off" };
@@ -128,10 +135,7 @@ async function openDatabase() {
 async function testProject(project, name, { work, tools, registry, databaseUrl }) {
   const folder = path.join(work, `${project}-${name}`);
   const manager = MANAGERS[name](tools);
-  if (EXAMPLES[project]) {
-    copyExample(EXAMPLES[project], folder);
-  }
-  fs.cpSync(path.join(PROJECTS, project), folder, { recursive: true });
+  copyProject(project, folder);
   manager.prepare?.(folder);
   const env = { ...userEnvironment(work, registry), ...manager.env?.(registry) };
   await run(manager.install, folder, env);
@@ -139,14 +143,28 @@ async function testProject(project, name, { work, tools, registry, databaseUrl }
   fs.rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 
-/** What git has of an example, which here depends on the package as it is published. */
-function copyExample(example, folder) {
-  const options = { cwd: example, encoding: "utf8" };
-  for (const file of execFileSync("git", ["ls-files"], options).trim().split("\n")) {
-    fs.cpSync(path.join(example, file), path.join(folder, file));
+function copyProject(project, folder) {
+  if (MEDUSA_PROJECTS.includes(project)) {
+    copyExample(folder);
+    dependOnPublished(folder, project === WITHOUT_PACKAGE ? undefined : VERSION);
   }
+  for (const each of [BASE_OF[project], project].filter(Boolean)) {
+    fs.cpSync(path.join(PROJECTS, each), folder, { recursive: true });
+  }
+}
+
+/** What git has of it: not what is installed or built there. */
+function copyExample(folder) {
+  const options = { cwd: EXAMPLE, encoding: "utf8" };
+  for (const file of execFileSync("git", ["ls-files"], options).trim().split("\n")) {
+    fs.cpSync(path.join(EXAMPLE, file), path.join(folder, file));
+  }
+}
+
+/** Instead of on this repository's folder. */
+function dependOnPublished(folder, version) {
   change(path.join(folder, "package.json"), (manifest) => {
-    manifest.dependencies[NAME] = VERSION;
+    manifest.dependencies[NAME] = version;
     manifest.scripts.test = "tsc && node test.js";
   });
   change(path.join(folder, "package-lock.json"), ({ packages }) => {

@@ -3,10 +3,10 @@
 const fs = require("node:fs");
 const tls = require("node:tls");
 
-/** In `sslrootcert`: those that the operating system trusts. */
+/** The value of `sslrootcert` for the authorities that the operating system trusts. */
 const SYSTEM = "system";
 
-/** Where Linux distributions keep them, for a Node that does not read them itself. */
+/** Where Linux distributions keep those authorities, for versions of Node that cannot list them. */
 const SYSTEM_BUNDLES = [
   "/etc/ssl/certs/ca-certificates.crt",
   "/etc/pki/tls/certs/ca-bundle.crt",
@@ -32,7 +32,7 @@ function nodeAuthorities() {
   return [...tls.rootCertificates, ...extraAuthorities()];
 }
 
-/** As Node itself: a file that cannot be read is nothing to fail for. */
+/** As in Node itself, a file that cannot be read is ignored. */
 function extraAuthorities() {
   const file = process.env.NODE_EXTRA_CA_CERTS;
   try {

@@ -5,16 +5,15 @@ const { medusaError } = require("../errors/errors");
 const { tlsOf } = require("./tls");
 const { fieldsOf } = require("./url");
 
-/** By settings that are the same object for many services. */
+/** Connections by the settings that they were made of, which many services share. */
 const ofSettings = new WeakMap();
-/** Tells password functions apart, which have no value to compare: */
+/** A number for each password function: functions have no value to compare. */
 const functionNumbers = new WeakMap();
-/** those of this copy of the package, and those of other copies and threads of the process. */
+/** Tells the functions of this copy of the package from those of other copies and threads of the process. */
 const COPY = randomUUID();
 
 /**
- * How the database of a service is reached: what its options say, else what its container says, else the
- * environment.
+ * Finds how the database of a service is reached: by its options, else its container, else the environment.
  *
  * @param {{ databaseUrl?: string, schema?: string }} options of the service
  * @param {() => { source: string, settings: { connection: object, schema?: string } } | undefined} fromContainer
@@ -42,7 +41,7 @@ function connectionOf({ databaseUrl, schema }, fromContainer) {
 
 const OPTION = "medusa-idempotency-key: databaseUrl";
 
-/** Refuses what is no URL of a database; the message does not repeat it, as it may hold a password. */
+/** Throws for what is no URL of a database. The message does not repeat it: it may contain a password. */
 function checkUrl(url) {
   connectionOfUrl(OPTION, url);
 }
@@ -51,7 +50,7 @@ function connectionOfUrl(name, url) {
   return named(name, () => fromPg({ connectionString: url }));
 }
 
-/** Says where a setting that is refused comes from. */
+/** Prefixes the message about a refused setting with where the setting comes from. */
 function named(source, read) {
   try {
     return read();
@@ -73,7 +72,7 @@ function connectionOfSettings({ source, settings }) {
   return withSchema(connection, settings.schema);
 }
 
-/** As `pg` takes its settings, where what the URL says comes last. */
+/** Reads settings as `pg` does: those in the URL override the others. */
 function fromPg({ connectionString, ...settings }) {
   const fields = {
     ...settings,
@@ -131,7 +130,7 @@ function sslOfEnvironment() {
   }
 }
 
-/** A digest, as it is a key of the process's pools for good, and the password is in it. */
+/** What identifies a connection among the process's pools: a digest, since it contains the password. */
 function identityOf(connection) {
   const text = JSON.stringify(connection, (_, value) =>
     typeof value === "function" ? `function ${COPY} ${numberOf(value)}` : value,

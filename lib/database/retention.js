@@ -3,19 +3,19 @@
 const { ask } = require("../bridge/calls");
 const { errorFrom } = require("../errors/errors");
 
-/** Milliseconds between two rounds: often enough that a round is short, seldom enough to be cheap. */
+/** Milliseconds between two rounds: frequent rounds are short, rare ones cost little. */
 const MOST_OFTEN = 60_000;
 const LEAST_OFTEN = 3_600_000;
 const ROUNDS_PER_RETENTION = 10;
-/** About how many keys are deleted at a time. */
+/** About how many keys one statement deletes. */
 const BATCH = 1000;
 
-/** Through which native service each table is pruned. One of a process is enough for a table. */
+/** The native service that prunes each table: one per process is enough for a table. */
 const pruned = new Map();
 
 /**
- * Prunes a table in the background, as long as a service of the process uses the native one's pool:
- * services come and go with requests.
+ * Prunes a table in the background as long as the native service's pool is open: JavaScript services come and go
+ * with requests, but share that pool.
  *
  * @param {string} table
  * @param {object} native service

@@ -4,7 +4,7 @@ const { createPrivateKey } = require("node:crypto");
 const { isIP } = require("node:net");
 const { trustedAuthorities } = require("./authorities");
 
-/** TypeORM's and `pg`'s `ssl`, which are options of Node's `tls.connect()`: those that are honoured. */
+/** Which of Node's `tls.connect()` options are honoured in the `ssl` of `pg` and TypeORM. */
 const HONOURED = [
   "rejectUnauthorized",
   "ca",
@@ -14,24 +14,24 @@ const HONOURED = [
   "servername",
   "checkServerIdentity",
   "minVersion",
-  // Of the URL or of a driver of the project's, which says the same with it.
+  // From a URL or from another driver; they repeat what is known already.
   "sslmode",
   "mode",
   "require",
   "host",
   "port",
-  // What comes with every connection of Node's is of no account here.
+  // Options of Node's sockets, which have no meaning here.
   "enableTrace",
   "keepAlive",
   "timeout",
 ];
 
-/** Versions that the engine's TLS has at least. */
+/** Values of minVersion that allow no version older than the engine's TLS does. */
 const OLDER_THAN_OURS = ["TLSv1", "TLSv1.1", "TLSv1.2"];
 
 /**
- * How a connection is encrypted, from `ssl` in all the forms that `pg` takes: on, off, or options. An option
- * that cannot be honoured is thrown as an Error with its name.
+ * Reads how a connection is encrypted, from `ssl` in all the forms that `pg` takes: on, off, or options. Throws an
+ * Error that names an option which cannot be honoured.
  *
  * @param {unknown} ssl
  * @param {string} host that is connected to
@@ -53,7 +53,7 @@ function tlsOf(ssl, host) {
   return { ...verified(mode, pem(ssl.ca)), ...client };
 }
 
-/** As in Node, an authority that is given counts instead of those that are trusted else. */
+/** As in Node, authorities that are given replace those that are trusted by default. */
 function verified(mode, ca = trustedAuthorities()) {
   return { mode, ca };
 }
@@ -70,7 +70,7 @@ function requireHonoured(ssl, host) {
 function isHonoured(name, value, host) {
   switch (name) {
     case "servername":
-      // `pg` itself puts the host in its place, unless that is an address.
+      // `pg` sets it to the host itself, unless that is an address.
       return value === host || isIP(host) === 0;
     case "checkServerIdentity":
       return acceptsEverything(value);
@@ -91,7 +91,7 @@ function acceptsEverything(check) {
   );
 }
 
-/** A key that is protected by a passphrase is opened here: the engine takes none. */
+/** Decrypts a key that has a passphrase: the engine takes none. */
 function keyOf({ key, passphrase }) {
   const text = pem(key);
   if (text === undefined || !passphrase) {

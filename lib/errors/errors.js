@@ -1,6 +1,7 @@
 "use strict";
 
 const { withStatus, withStatusOfSqlState, withStatusOfType } = require("./http-errors");
+const { ERRORS, NO_TABLE_HINT } = require("./table");
 
 // Errors are made here and nowhere else, so that they are Errors of the caller's realm: under Jest
 // what native code makes is of another one, and `instanceof Error` fails.
@@ -55,30 +56,36 @@ const DETAILS = [
 
 /** An error of the database, with the properties TypeORM's QueryFailedError has of it. */
 function databaseError(failure) {
-  const error = branded(new Error(failure.message));
+  const error = branded(new Error(failure.reason));
   error.name = "QueryFailedError";
   error.code = failure.code;
   for (const name of DETAILS) {
     error[name] = failure[name];
   }
+  if (failure.lacksTable) {
+    error.hint = NO_TABLE_HINT;
+  }
   return withStatusOfSqlState(error);
 }
 
-/** Makes an Error of a failure that came through the door as data. */
+/**
+ * Makes an Error of a failure that came through the door as data.
+ *
+ * @param {import("./table").Failure} failure
+ */
 function errorFrom(failure) {
-  switch (failure.kind) {
-    case "medusa":
-      return medusaError(failure.type, failure.message, failure.code);
-    case "database":
-      return databaseError(failure);
-    case "connection":
-      return withStatus(
-        Object.assign(branded(new Error(failure.message)), { code: failure.code }),
-        503,
-      );
-    default:
-      return withStatus(branded(new Error(failure.message)), 500);
+  if (failure.kind === "database") {
+    return databaseError(failure);
   }
+  const { type, code, status, message } = ERRORS[failure.kind];
+  if (type) {
+    return withStatus(medusaError(type, message(failure), code), status);
+  }
+  const error = branded(new Error(message(failure)));
+  if (failure.target) {
+    error.code = failure.code;
+  }
+  return withStatus(error, status);
 }
 
 /** What a native call resolves to, or its failure as an Error thrown. */

@@ -6,16 +6,12 @@
 /** Seconds after which a client may ask again: a request in progress is mostly done by then. */
 const RETRY_AFTER = "1";
 
+/** Of the errors that this package makes in JavaScript; `table.js` has those of the engine. */
 const OF_TYPES = {
   not_found: 404,
   conflict: 409,
   duplicate_error: 422,
   invalid_data: 400,
-};
-
-/** Codes that say more than the type of their error: nothing is wrong with the call, but it cannot be served. */
-const OF_CODES = {
-  stages_exhausted: 503,
 };
 
 /** By class or by code, where the class says too little: https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -59,9 +55,9 @@ function withStatus(error, status) {
   return error;
 }
 
-/** @param {{ type: string, code?: string }} error a MedusaError */
+/** @param {{ type: string }} error a MedusaError */
 function withStatusOfType(error) {
-  return withStatus(error, OF_CODES[error.code] ?? OF_TYPES[error.type] ?? 500);
+  return withStatus(error, OF_TYPES[error.type] ?? 500);
 }
 
 /** @param {Error & { code?: string }} error of the database, or of the driver that asked it */

@@ -6,23 +6,23 @@ const { ask } = require("../bridge/calls");
 const { medusaError, unwrap } = require("../errors/errors");
 const { parameterFrom } = require("../values/parameters");
 
-/** The levels PostgreSQL knows, for those who pass one to a savepoint. */
+/** The isolation levels that PostgreSQL knows. */
 const ISOLATION_LEVELS = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
 /**
- * What marks a manager, for every copy of this package in the process: after `jest.resetModules()` there
- * is another one. Copies that have loaded the same addon can use each other's managers; the addon of
- * another installation would take the native handle for one of its own.
+ * Marks a manager for every copy of this package in the process: `jest.resetModules()` makes another copy. Copies
+ * that have loaded the same addon can use each other's managers. The addon of another installation must not receive
+ * the native half, which it would take for its own.
  */
 const BRAND = Symbol.for("medusa-idempotency-key.TransactionManager");
 const IMAGE = imageId();
 
-/** The transaction of a stage, as its callback receives it. */
+/** A transaction of the engine's, as the callback of a stage receives it. */
 class TransactionManager {
   #native;
   #queryRunner;
 
-  /** Stages make managers; there is no use in making one by hand. */
+  /** Called by stages and phases only. */
   constructor(native) {
     if (typeof native?.savepoint !== "function") {
       throw medusaError(
@@ -40,13 +40,13 @@ class TransactionManager {
     return brandOf(value)?.image === IMAGE;
   }
 
-  /** Whether a value is a manager of another installation of this package, which is of no use here. */
+  /** Whether a value is a manager of another installation of this package. */
   static isForeign(value) {
     const brand = brandOf(value);
     return brand !== undefined && brand.image !== IMAGE;
   }
 
-  /** The native scope of a manager's transaction. Not for users. */
+  /** Internal: the native scope of a manager's transaction. */
   static scopeOf(manager) {
     return brandOf(manager).native;
   }
@@ -80,7 +80,7 @@ class TransactionManager {
     try {
       result = await work(new TransactionManager(native));
     } catch (error) {
-      // What the work failed with is what the caller wants to know.
+      // The work's own error is thrown, whatever the rollback fails with.
       await ask((to) => native.rollBack(...to));
       throw error;
     }
@@ -105,19 +105,19 @@ function queryRunnerOf(native) {
   };
 }
 
-/** PostgreSQL has no isolation for savepoints: as in TypeORM, a valid level changes nothing. */
+/** Savepoints have no isolation level of their own: as in TypeORM, a valid one has no effect. */
 function checkIsolation(isolation) {
   if (!ISOLATION_LEVELS.includes(String(isolation).toUpperCase())) {
     throw medusaError("invalid_argument", `"${isolation}" is no isolation level`);
   }
 }
 
-/** Rows as `pg` gives them: the same parsers, and those that a project has set in their place. */
+/** Rows as `pg` returns them, with its parsers or those that a project has set in their place. */
 function rowsFrom({ names, types: oids, rows }) {
   const parsers = oids.map((oid) => types.getTypeParser(oid, "text"));
   return rows.map((texts) => {
     const values = texts.map((text, index) => parsed(text, parsers[index]));
-    // Defined one by one, so that a column may be called __proto__.
+    // fromEntries() defines properties, so that a column may be called __proto__.
     return Object.fromEntries(values.map((value, index) => [names[index], value]));
   });
 }

@@ -88,12 +88,13 @@ class Context {
     return new Database(this.settings, connection, warnerOf(container));
   }
 
-  /** Whose connections a service uses: a manager of another database means other connections. */
+  /** Whose connections a service uses: a manager of another DataSource means other connections. */
   #owner() {
     const { transactionManager_, activeManager_ } = this.#service;
+    const dataSource = transactionManager_ && dataSourceOf(activeManager_);
     const origin = this.#origin;
-    const isSame = dataSourceOf(activeManager_) === dataSourceOf(origin.#service.activeManager_);
-    return transactionManager_ && !isSame ? this : origin;
+    const isElsewhere = dataSource && dataSource !== dataSourceOf(origin.#service.activeManager_);
+    return isElsewhere ? this : origin;
   }
 }
 

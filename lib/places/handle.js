@@ -44,7 +44,9 @@ class HandleTransaction {
 
   async phase(work, options) {
     const { library, handle } = this.#target;
-    this.#requireOpen();
+    if (!library.isOpen(handle)) {
+      throw transactionEnded();
+    }
     const rollBack = async () => {
       if (library.isOpen(handle)) {
         await library.rollBack(handle);
@@ -55,15 +57,7 @@ class HandleTransaction {
 
   #operations() {
     const { library, handle } = this.#target;
-    this.#requireOpen();
     return operationsOn(this.#context.settings.schema ?? library.schemaOf(handle));
-  }
-
-  #requireOpen() {
-    const { library, handle } = this.#target;
-    if (!library.isOpen(handle)) {
-      throw transactionEnded();
-    }
   }
 }
 

@@ -12,11 +12,13 @@ const nobodies = new WeakMap();
 function newLease(context) {
   const database = context.database();
   const { leaseTimeout: duration, maxDuration } = context.settings;
+  // Not the database itself, which a lease would keep alive.
+  const { tell } = database;
   return new Lease(nativeLease(context, database), {
     duration,
     maxDuration,
     table: database.table,
-    overdue: (route) => warnOverdue(database.tell, route),
+    overdue: (route) => warnOverdue(tell, route),
   });
 }
 

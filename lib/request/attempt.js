@@ -16,7 +16,7 @@ class Attempt {
   #began;
 
   /**
-   * Services make attempts; there is no use in making one by hand.
+   * Called by services only.
    *
    * @param {import("../places/context").Context} context of the service
    * @param {object} key as the request was begun with
@@ -78,7 +78,7 @@ async function begin(context, request) {
   return new Attempt(context, key, context.semantics.leaseOf(context, key, newLease));
 }
 
-/** The attempt that has been made with a key, if the caller knows of one. */
+/** The attempt that a key object came from or that the current request has made, if any. */
 function attemptOf(context, key) {
   const lease = context.semantics.leaseOf(context, key, () => undefined);
   return lease && new Attempt(context, key, lease);

@@ -4,8 +4,8 @@ const { createHash } = require("node:crypto");
 const stringify = require("safe-stable-stringify");
 
 /**
- * What tells a request from others beyond its route: SHA-256 over method, path and body, where the
- * order of an object's properties makes no difference.
+ * A digest that tells requests of one route apart: SHA-256 over method, path and body. The order of an object's
+ * properties makes no difference.
  *
  * @param {string} method
  * @param {string} path

@@ -1,11 +1,11 @@
 "use strict";
 
-/** The routes that were warned of, and how many are remembered: paths may have anything in them. */
+/** The routes that were warned about. Bounded, since paths may contain anything. */
 const warnedOf = new Set();
 const REMEMBERED = 1000;
 
 /**
- * Warns, once for each route, that a request was kept alive for as long as it may be and has not ended.
+ * Warns, once for each route, that a request has not ended although its lease was renewed for `maxDuration`.
  *
  * @param {(message: string) => void} tell
  * @param {{ shown: string, name: string }} route method and path of the request, and what its route is called

@@ -7,13 +7,13 @@ const { routeOf, whenDestroyed, whenEnded } = require("./responses");
 
 const storage = new AsyncLocalStorage();
 
-/** The HTTP request that calls are made for: its identity, and the leases that it holds. */
+/** The HTTP request in which calls are made: its identity, and the leases that it holds. */
 class RequestContext {
-  /** By table and key. */
+  /** By table, then by key. */
   leases = new Map();
   #request;
   #fingerprint;
-  /** The leases that are kept alive, each until when. */
+  /** The leases that are kept alive, and until when. */
   #kept = new Map();
   #ended = false;
 
@@ -21,19 +21,19 @@ class RequestContext {
     this.#request = request;
   }
 
-  /** Taken when it is first asked for: the body is parsed by then. */
+  /** Computed on first use: the body has been parsed by then. */
   get fingerprint() {
     this.#fingerprint ??= fingerprintOf(this.#request.method, this.path, this.#request.body);
     return this.#fingerprint;
   }
 
-  /** The whole path, where routers see only a part; without its query. */
+  /** The whole path without its query; routers see only a part of it. */
   get path() {
     const { url, originalUrl = url } = this.#request;
     return originalUrl.split("?", 1)[0];
   }
 
-  /** Method and path for people, and what is the same for all requests of a route. */
+  /** `shown`: method and path, for messages; `name`: the same for all requests of a route. */
   get route() {
     const { method } = this.#request;
     return {
@@ -53,14 +53,14 @@ class RequestContext {
     lease.keepAliveUntil(this.#kept.get(lease), this.route);
   }
 
-  /** The handler has ended its response, if the connection that it has destroyed is its own. */
+  /** Ends the request if the connection that its handler has destroyed is its own. */
   endOn(socket) {
     if (socket === this.#request.socket) {
       this.end();
     }
   }
 
-  /** Releases what is not finished, so that a failed request can be tried again at once. */
+  /** Releases the leases that are still held, so that a failed request can be tried again at once. */
   end() {
     this.#ended = true;
     for (const lease of this.#kept.keys()) {
@@ -70,7 +70,7 @@ class RequestContext {
   }
 }
 
-/** The request that is being answered, where the middleware knows of it. */
+/** The request that the middleware has seen in this asynchronous context, if any. */
 function currentRequest() {
   return storage.getStore();
 }

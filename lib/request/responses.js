@@ -1,14 +1,14 @@
 "use strict";
 
-// When a handler has ended its response. That a connection closes says nothing of it: the client has gone, and
+// Detects that a handler has ended its response. A closed connection does not tell: the client may have gone while
 // the handler goes on with its work.
 
-/** The connections that are watched: each has many requests. */
+/** The connections that are watched already: many requests share one. */
 const watched = new WeakSet();
 
 /**
- * Calls back once a handler has ended its response, also on a connection that is gone: it called `end()`, or it
- * broke the response off, as a stream does whose source fails.
+ * Calls `ended` once a handler has ended its response, even if the connection is gone: it called `end()`, or it
+ * destroyed the response, as a stream does when its source fails.
  *
  * @param {import("node:http").ServerResponse} res
  * @param {() => void} ended
@@ -23,14 +23,14 @@ function whenEnded(res, ended) {
 }
 
 /**
- * Calls back when the code of a handler destroys its connection, as Express' own error handler does with an
- * answer that has begun. Node destroys connections too: with an error, or when the client has closed its side.
+ * Calls `destroyed` when a handler destroys its connection, as Express' own error handler does once a response has
+ * begun. Node destroys connections too: with an error, or when the client has closed its side.
  *
  * @param {import("node:http").IncomingMessage} req
  * @param {(socket: object) => void} destroyed called in the asynchronous context of whoever did it
  */
 function whenDestroyed({ socket, httpVersionMajor }, destroyed) {
-  // HTTP/2 lets nobody touch the connection that its requests share.
+  // With HTTP/2 requests share a connection, which Node does not let handlers destroy.
   if (!socket || httpVersionMajor > 1 || watched.has(socket)) {
     return;
   }
@@ -46,7 +46,7 @@ function whenDestroyed({ socket, httpVersionMajor }, destroyed) {
   };
 }
 
-/** Has a function called after a method, unless that throws. */
+/** Wraps a method so that a function is called after it, unless it throws. */
 function after(object, method, then) {
   const original = object[method];
   object[method] = function (...given) {
@@ -56,7 +56,7 @@ function after(object, method, then) {
   };
 }
 
-/** The route of a request as it was declared, where a router has found one. */
+/** The route of a request as it was declared, if a router has matched one. */
 function routeOf({ baseUrl = "", route }) {
   return typeof route?.path === "string" ? baseUrl + route.path : undefined;
 }

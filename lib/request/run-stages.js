@@ -12,7 +12,7 @@ const SIGNATURE = "runStages(request, stages)";
 const REQUEST = ["key", "method", "params", "path", "body"];
 
 /**
- * What a request is to be told from others by.
+ * Reads the description of a request, by which it is told from others.
  *
  * @param {string} signature of the method that it is given to, for the message
  * @param {unknown} request
@@ -24,7 +24,7 @@ function requestOf(signature, request) {
   return { key, method, params, path, fingerprint };
 }
 
-/** Refuses what are no stages before any work is done. */
+/** Checks the stages before any work is done. */
 function checkStages(stages) {
   if (typeof stages !== "object" || stages === null || Array.isArray(stages)) {
     throw medusaError("invalid_argument", `${SIGNATURE}: stages is an object of functions`);
@@ -34,7 +34,7 @@ function checkStages(stages) {
   }
 }
 
-/** The function of a recovery point. */
+/** The function that goes on from a recovery point. */
 function stageAt(stages, point) {
   if (!Object.hasOwn(stages, point)) {
     throw medusaError(
@@ -47,7 +47,7 @@ function stageAt(stages, point) {
   return stages[point];
 }
 
-/** A stage that leads where there is another, or to the end; else what it did is undone. */
+/** Wraps a stage so that it is rolled back if it leads to a recovery point that has no stage. */
 function checkedStage(stages, key, attempt) {
   const stage = stageAt(stages, key.recovery_point);
   return async (manager) => {
@@ -67,7 +67,7 @@ function checkedStage(stages, key, attempt) {
  * @param {Record<string, Function>} stages
  */
 async function runStages(context, request, stages) {
-  // Its stages tell how far it has come, so that it can go on whatever has interrupted it.
+  // An interrupted request is always retried: its recovery point tells which stages are done.
   const key = await context.semantics.initialize(context, request, "retry");
   const lease = context.semantics.leaseOf(context, key, newLease);
   lease.keepAlive();

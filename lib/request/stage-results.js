@@ -8,7 +8,7 @@ const ANSWER = ["response_code", "response_body"];
 const RESULT = ["recovery_point", ...ANSWER];
 const RETURNS = "the callback of workStage has to return";
 
-/** What other libraries call the same. */
+/** Names that other libraries use for the same properties. */
 const SYNONYMS = {
   status: "response_code",
   statusCode: "response_code",
@@ -18,7 +18,7 @@ const SYNONYMS = {
   next: "recovery_point",
 };
 
-/** The status of an answer that has a body and names none. */
+/** The status of an answer that has a body but no response_code. */
 const OK = 200;
 const LEAST_STATUS = 100;
 const LARGEST_STATUS = 599;
@@ -112,7 +112,7 @@ function misnomer(unknown, names) {
     : `${JSON.stringify(unknown)} is none of them`;
 }
 
-/** Of any realm: a Jest test has an Object of its own. */
+/** Works across realms: a Jest test has an Object of its own. */
 function isPlain(value) {
   const prototype = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
@@ -134,7 +134,7 @@ function requireStatus(status) {
   }
 }
 
-/** A number as it is; of anything else its type alone, as it may be a request's content. */
+/** Shows a number as it is, but only the type of anything else: it may be a request's content. */
 function shown(value) {
   return typeof value === "number" ? String(value) : `a value of type ${typeof value}`;
 }

@@ -3,8 +3,8 @@
 const { medusaError } = require("../errors/errors");
 
 /**
- * The text of a key: given as it is, or as the object that a method has resolved to. Half of a surrogate
- * pair becomes what it becomes in UTF-8.
+ * The text of a key, which is given as text or as the object that a method has resolved to. A lone surrogate is
+ * replaced as UTF-8 encoders do.
  */
 function keyText(key) {
   if (key === undefined || key === null) {
@@ -35,7 +35,7 @@ function headerText(header) {
   return header.toWellFormed();
 }
 
-/** Where a key stood that was given as an object; nothing is known of a string. */
+/** The recovery point of a key that was given as an object. */
 function recoveryPointOf(key) {
   const point = typeof key === "object" ? key.recovery_point : undefined;
   return typeof point === "string" ? point : undefined;
@@ -50,7 +50,7 @@ function requireFunction(signature, value) {
   }
 }
 
-/** The options of a method that takes some; unknown ones are refused, as they would do nothing. */
+/** Reads a method's options. Unknown ones are refused: they would have no effect. */
 function namedArguments(signature, given, names) {
   const options = given ?? {};
   if (typeof options !== "object" || Array.isArray(options)) {

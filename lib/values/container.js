@@ -1,8 +1,8 @@
 "use strict";
 
 /**
- * What a container has under a name, if anything. To ask is the only way to find out: awilix' cradle
- * throws for names that it does not know, and says of every name that it is not `in` it.
+ * The value that a container has registered under a name, if any. An awilix cradle throws for unknown names, and
+ * `in` is false for all of them.
  */
 function registered(container, name) {
   try {
@@ -12,14 +12,14 @@ function registered(container, name) {
   }
 }
 
-/** Medusa's config: a project's own services get it in place of options. */
+/** Medusa's config, which a project's own services receive instead of options. */
 function projectConfigOf(container, options) {
   return options?.projectConfig ?? registered(container, "configModule")?.projectConfig;
 }
 
 /**
- * Warns whoever runs the backend, through a container's logger or else as Node does. It keeps nothing else of the
- * container, which ends with its request.
+ * Returns a function that warns through a container's logger, or else as Node does. It keeps no reference to the
+ * container, which lives only as long as its request.
  *
  * @returns {(message: string) => void}
  */

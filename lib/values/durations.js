@@ -3,10 +3,10 @@
 const { inspect } = require("node:util");
 const ms = require("ms");
 
-/** No duration that anybody writes is longer. */
+/** The most characters of a duration that is given as text. */
 const LONGEST = 100;
 
-/** A thousand years: PostgreSQL's times reach back not much more than six thousand. */
+/** A thousand years: PostgreSQL's timestamps reach back some six thousand. */
 const LONGEST_TIME = ms("1000y");
 
 /**
@@ -24,7 +24,7 @@ function millisecondsFrom(value, refuse) {
   return Math.round(milliseconds);
 }
 
-/** `ms` throws for what it does not take for text at all. */
+/** Checks the length first: `ms` throws for text that is empty or too long. */
 function fromText(text) {
   return text.length > 0 && text.length <= LONGEST ? ms(text) : undefined;
 }

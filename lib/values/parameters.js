@@ -4,8 +4,8 @@ const { isDate } = require("node:util").types;
 const { localTime } = require("./times");
 
 /**
- * A parameter of a statement, as `pg` would send it: text, bytes or null. Only an array is given in
- * two readings, since the server alone knows whether it is to be JSON or an array.
+ * A parameter of a statement, as `pg` would send it: text, bytes or null. An array is passed in two forms, since
+ * only the server knows whether its type is json or an array.
  *
  * @param {unknown} value
  */
@@ -25,7 +25,7 @@ function parameterFrom(value) {
   return textOf(value);
 }
 
-/** What `pg` hands to an object's toPostgres() to turn its parts into text with. */
+/** The function that `pg` passes to an object's toPostgres(), which converts its parts. */
 function prepared(value) {
   return Array.isArray(value) ? literalOf(value) : textOf(value);
 }
@@ -37,11 +37,11 @@ function textOf(value) {
   if (typeof value !== "object") {
     return String(value);
   }
-  // `null` for what has no JSON, such as an object whose toJSON() answers undefined.
+  // `null` for what has no JSON, such as an object whose toJSON() returns undefined.
   return JSON.stringify(value) ?? null;
 }
 
-/** As JSON, or undefined for what JSON cannot hold; an array of BigInt is no JSON but an int8[]. */
+/** An array as JSON; undefined where it has none, as an array of BigInt, which can only be an int8[]. */
 function jsonOf(list) {
   try {
     return JSON.stringify(list);
@@ -50,7 +50,7 @@ function jsonOf(list) {
   }
 }
 
-/** PostgreSQL's array literal. */
+/** An array as a literal of PostgreSQL's. */
 function literalOf(list) {
   return `{${list.map(elementOf).join(",")}}`;
 }

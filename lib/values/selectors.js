@@ -4,7 +4,7 @@ const { isDate } = require("node:util").types;
 const { medusaError } = require("../errors/errors");
 const { COLUMNS, JSON_COLUMNS, textFor } = require("./keys");
 
-/** Medusa's operators, by the engine's names and with the pattern that some of them build. */
+/** Medusa's operators as the engine's; some of them build a pattern. */
 const OPERATORS = {
   lt: (column, value) => compare("lessThan", column, value),
   gt: (column, value) => compare("moreThan", column, value),
@@ -15,7 +15,7 @@ const OPERATORS = {
   ends_with: (column, value) => compare("ilike", column, `%${value}`),
 };
 
-/** TypeORM's operators that compare with one value and have the engine's names already. */
+/** TypeORM's operators that take one value and have the same name in the engine. */
 const COMPARISONS = new Set([
   "equal",
   "lessThan",
@@ -31,7 +31,7 @@ const COMPARISONS = new Set([
 const PATTERNS = new Set(["like", "ilike"]);
 
 /**
- * What a selector means: the alternatives, each a list of conditions, for the engine.
+ * Translates a selector for the engine: alternatives, each a list of conditions.
  *
  * @param {object | object[]} selector
  */
@@ -49,7 +49,7 @@ function alternativesOf(selector) {
 
 function predicateOf(column, value) {
   if (!COLUMNS.includes(column)) {
-    // The engine refuses it by name; what is asked of it does not matter.
+    // The engine refuses an unknown column by its name, whatever the predicate.
     return { operator: "isNull" };
   }
   if (value === null) {
@@ -86,7 +86,7 @@ function fromObject(column, value) {
 
 const FIND_OPERATORS = new Set([Symbol.for("FindOperator"), Symbol.for("EqualOperator")]);
 
-/** Across realms and copies of TypeORM, as TypeORM itself tells them. */
+/** Works across realms and copies of TypeORM, as TypeORM's own check does. */
 function isFindOperator(value) {
   return typeof value === "object" && FIND_OPERATORS.has(value["@instanceof"]);
 }

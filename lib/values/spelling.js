@@ -1,13 +1,13 @@
 "use strict";
 
-/** Names that are shorter differ from each other by too little. */
+/** Shorter names are too similar to each other. */
 const SHORTEST = 8;
-/** Letters that may be missing, wrong or too many. */
+/** How many letters may be missing, wrong or superfluous. */
 const SLIPS = 2;
 
 /**
- * The name that was meant by one that is not known, if there is one near: another way to write it
- * (`recoveryPoint`, `recovery-point`), or one with a slip or two (`responce_code`).
+ * The known name that an unknown one is likely to mean, if any: it is written differently (`recoveryPoint`,
+ * `recovery-point`), or has a typing error or two (`responce_code`).
  *
  * @param {string} given
  * @param {readonly string[]} names
@@ -27,7 +27,7 @@ function letters(name) {
   return name.replace(/[^a-zA-Z0-9]/g, "").toLowerCase();
 }
 
-/** How many letters have to be inserted, deleted or changed to make one word of another (Levenshtein). */
+/** The Levenshtein distance: how many letters have to be inserted, deleted or changed. */
 function distance(from, to) {
   if (Math.abs(from.length - to.length) > SLIPS) {
     return Infinity;

@@ -1,12 +1,12 @@
 "use strict";
 
 /**
- * A Date in local time with its offset, like `2024-05-06T09:08:07.006+02:00`: right for timestamptz,
- * and for timestamp and date the wall clock that is read back.
+ * A Date in local time with its offset, like `2024-05-06T09:08:07.006+02:00`: exact as a timestamptz; as a timestamp
+ * or date it is the local time, which `pg` reads back as such.
  */
 function localTime(date) {
   if (Number.isNaN(date.getTime())) {
-    // "Invalid Date", which PostgreSQL refuses as it should.
+    // "Invalid Date", which PostgreSQL refuses.
     return String(date);
   }
   const year = date.getFullYear();
@@ -20,14 +20,14 @@ function localTime(date) {
   return `${day}T${time}${zoneOf(date)}${year < 1 ? " BC" : ""}`;
 }
 
-/** A Date in UTC, exact for times whose zone had an offset of seconds too. */
+/** A Date in UTC: exact even where the local zone's offset once had seconds. */
 function utcTime(date) {
   if (Number.isNaN(date.getTime())) {
     return String(date);
   }
   const iso = date.toISOString();
   const year = date.getUTCFullYear();
-  // ISO writes years of more or fewer than four digits with a sign and six of them.
+  // In ISO format years before 0 and after 9999 have a sign and six digits.
   const afterYear = iso.slice(/^[+-]/.test(iso) ? 7 : 4);
   return `${pad(year < 1 ? 1 - year : year, 4)}${afterYear}${year < 1 ? " BC" : ""}`;
 }

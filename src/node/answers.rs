@@ -223,13 +223,7 @@ impl<T: Serialize> Drop for Pending<T> {
 }
 
 fn lost(reason: &str) -> Error {
-    Error::UnexpectedState {
-        code: "call_lost",
-        message: format!(
-            "the call {reason}, so whether it did anything is unknown: this is a fault of \
-             medusa-idempotency-key"
-        ),
-    }
+    Error::CallLost(reason.to_owned())
 }
 
 fn ended(texts: Vec<Vec<u8>>) -> Vec<String> {

@@ -10,7 +10,8 @@ use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
 use crate::engine::error::Error;
-use crate::engine::postgres::target::{Host, Parts, PasswordSource, Target, Tls, Verify};
+use crate::engine::postgres::parts::{Host, Parts, PasswordSource, Tls, Verify};
+use crate::engine::postgres::target::Target;
 
 /// The settings of a connection, one by one.
 #[napi(object, object_to_js = false)]

@@ -81,11 +81,11 @@ impl Service {
         long: Vec<Vec<Option<String>>>,
     ) -> napi::Result<()> {
         let calls = read_calls(&calls, &leases, long)?;
-        let hold = (calls.len() > 1).then(|| self.group.hold());
+        let submission = (calls.len() > 1).then(|| self.group.begin_submission());
         for call in calls {
             call.begin(answers, Ok(self.group.clone()));
         }
-        answers.within(|| drop(hold));
+        answers.within(|| drop(submission));
         Ok(())
     }
 

@@ -1,15 +1,17 @@
 "use strict";
 
-// In a copy of examples/medusa-v1 that depends on the published package: the backend starts, completes
-// a cart, and answers a retry with the same order.
+// In a copy of examples/medusa-v1 that depends on the published package: `medusa migrations run` makes
+// the tables, the backend starts, completes a cart, and answers a retry with the same order.
 
 const assert = require("node:assert/strict");
 const { randomUUID } = require("node:crypto");
 const { startBackendProcess } = require("./backend");
-const { createShopDatabase, dropShopDatabase } = require("./prepare");
+const { createShopDatabase, dropShopDatabase, dropTemplate } = require("./prepare");
 const shop = require("./shop");
 
 async function main() {
+  // Another package manager's Medusa may have made it.
+  await dropTemplate(process.env.DATABASE_URL);
   const databaseUrl = await createShopDatabase(process.env.DATABASE_URL);
   try {
     const backend = await startBackendProcess({ databaseUrl });

@@ -1,4 +1,5 @@
-// Starts the standalone build in a folder of its own, as in a container's image, and orders twice.
+// Starts what was built and orders twice: a standalone build in a folder of its own, as in a container's
+// image, else by `next start`.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -8,8 +9,10 @@ import { createServer } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { createIdempotency } from "medusa-idempotency-key";
 
+const STANDALONE = ".next/standalone";
 const START_TIMEOUT = 30_000;
 
 async function freePort() {
@@ -41,15 +44,20 @@ async function order(url) {
   return [response.status, await response.text()];
 }
 
+function start(port) {
+  const env = { ...process.env, PORT: String(port), HOSTNAME: "127.0.0.1" };
+  if (!fs.existsSync(STANDALONE)) {
+    const next = fileURLToPath(import.meta.resolve("next/dist/bin/next"));
+    return spawn(process.execPath, [next, "start", "-H", "127.0.0.1"], { env, stdio: "inherit" });
+  }
+  fs.cpSync(STANDALONE, folder, { recursive: true, verbatimSymlinks: true });
+  return spawn(process.execPath, ["server.js"], { cwd: folder, env, stdio: "inherit" });
+}
+
 const folder = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), "standalone-"));
-fs.cpSync(".next/standalone", folder, { recursive: true, verbatimSymlinks: true });
 await createIdempotency({ databaseUrl: process.env.DATABASE_URL }).migrate();
 const port = await freePort();
-const server = spawn(process.execPath, ["server.js"], {
-  cwd: folder,
-  env: { ...process.env, PORT: String(port), HOSTNAME: "127.0.0.1" },
-  stdio: "inherit",
-});
+const server = start(port);
 try {
   const url = `http://127.0.0.1:${port}`;
   await untilAnswering(url, server);

@@ -34,27 +34,7 @@ where
     W: Fn(Arc<Transaction>) -> F,
     F: Future<Output = Result<T, Error>>,
 {
-    let once = || async {
-        let sql = Arc::clone(&session.sql);
-        let transaction = Transaction::begin(&session.pool, sql, isolation).await;
-        let transaction = transaction.map_err(Failed::for_good)?;
-        let result = match work(Arc::clone(&transaction)).await {
-            Ok(result) => transaction.commit().await.map(|()| result),
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(result) => Ok(result),
-            Err(error) => {
-                // The first error is the one to report; a connection that is lost rolls back.
-                let _ = transaction.roll_back().await;
-                Err(Failed {
-                    repeat: error.is_serialization_failure(),
-                    stale: transaction.is_stale().await,
-                    error,
-                })
-            }
-        }
-    };
+    let once = || try_once(session, isolation, &work);
     let tries = || {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(SHORTEST_PAUSE)
@@ -71,6 +51,35 @@ where
         }
     }
     tries().await.map_err(|failed| failed.error)
+}
+
+async fn try_once<T, W, F>(
+    session: &PoolSession,
+    isolation: Isolation,
+    work: &W,
+) -> Result<T, Failed>
+where
+    W: Fn(Arc<Transaction>) -> F,
+    F: Future<Output = Result<T, Error>>,
+{
+    let transaction = Transaction::begin(&session.pool, Arc::clone(&session.sql), isolation).await;
+    let transaction = transaction.map_err(Failed::for_good)?;
+    let result = match work(Arc::clone(&transaction)).await {
+        Ok(result) => transaction.commit().await.map(|()| result),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(result) => Ok(result),
+        Err(error) => {
+            // The first error is the one to report; a connection that is lost rolls back.
+            let _ = transaction.roll_back().await;
+            Err(Failed {
+                repeat: error.is_serialization_failure(),
+                stale: transaction.is_stale().await,
+                error,
+            })
+        }
+    }
 }
 
 /// Why one try failed, and whether another may succeed.

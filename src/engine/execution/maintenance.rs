@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use crate::engine::error::Error;
 use crate::engine::execution::pool_session::PoolSession;
 use crate::engine::key::Text;
+use crate::engine::postgres::errors::from_driver;
 use crate::engine::sql::Query;
 
 /// About as many keys as fit in one page of the table.
@@ -69,6 +70,6 @@ impl PoolSession {
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
         let value = rows.first().map_or(Err(sqlx::Error::RowNotFound), |row| row.try_get(0));
-        value.map_err(|error| Error::from_sqlx(error, self.pool.target()))
+        value.map_err(|error| from_driver(error, self.pool.target()))
     }
 }

@@ -5,6 +5,7 @@ pub mod group_commit;
 pub mod in_transaction;
 mod maintenance;
 pub mod pool_session;
+mod scopes;
 pub mod stepped;
 pub mod transaction;
 mod transaction_control;

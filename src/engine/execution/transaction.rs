@@ -2,18 +2,20 @@
 //!
 //! A transaction is made of *scopes*: the transaction itself, number 0, and one for each savepoint
 //! opened in it. Whoever uses the transaction *enters* a scope first, at the moment of the call:
-//! that fixes the call's turn on the connection, makes the scope's end wait for it, and is refused
+//! that fixes the call's place in the queue for the connection, makes the scope's end wait for it, and is refused
 //! once the scope has ended.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::error::Error;
+pub use crate::engine::execution::scopes::ROOT;
+use crate::engine::execution::scopes::{Scopes, State};
 use crate::engine::execution::transaction_control::refuse_transaction_control;
 use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::pool::Pool;
@@ -24,36 +26,13 @@ use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::{Isolation, Sql};
 
-type Turn = OwnedMutexGuard<Connection>;
-
 /// A transaction on a connection of the pool. Dropped before it was ended, it rolls back.
 pub struct Transaction {
     connection: Arc<tokio::sync::Mutex<Connection>>,
     sql: Arc<Sql>,
-    scopes: Mutex<Vec<Scope>>,
-    use_ended: Notify,
+    scopes: Scopes,
     /// A statement has failed: the server may have aborted the transaction.
     statement_failed: AtomicBool,
-}
-
-/// The scope of a transaction that is the transaction itself.
-pub const ROOT: usize = 0;
-
-struct Scope {
-    state: State,
-    /// Calls under way.
-    uses: usize,
-    /// A savepoint is a call under way in the scope that it was opened in.
-    parent: Option<usize>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Open,
-    /// Waits for the calls under way, takes no new ones.
-    Ending,
-    Committed,
-    RolledBack,
 }
 
 impl Transaction {
@@ -72,8 +51,7 @@ impl Transaction {
         Ok(Arc::new(Self {
             connection: Arc::new(tokio::sync::Mutex::new(connection)),
             sql,
-            scopes: Mutex::new(vec![Scope::open(None)]),
-            use_ended: Notify::new(),
+            scopes: Scopes::new(),
             statement_failed: AtomicBool::new(false),
         }))
     }
@@ -81,30 +59,25 @@ impl Transaction {
     /// Enters a scope, for one call.
     ///
     /// # Errors
-    /// [`Error::UnexpectedState`] when the scope has ended.
+    /// [`Error::TransactionEnded`] when the scope has ended.
     pub fn enter(self: &Arc<Self>, scope: usize) -> Result<Use, Error> {
-        let mut scopes = self.scopes();
-        match scopes.get_mut(scope) {
-            Some(scope) if scope.state == State::Open => scope.uses += 1,
-            _ => return Err(Error::transaction_ended()),
-        }
-        drop(scopes);
-        Ok(Use { turn: Mutex::new(Some(self.queue_up())), transaction: Arc::clone(self), scope })
+        self.scopes.begin_use(scope)?;
+        Ok(Use { place: Mutex::new(Some(self.queue_up())), transaction: Arc::clone(self), scope })
     }
 
     /// Whether a scope takes calls.
     pub fn is_active(&self, scope: usize) -> bool {
-        self.state(scope) == State::Open
+        self.scopes.state(scope) == State::Open
     }
 
     /// Commits, once the calls under way have ended.
     ///
     /// # Errors
-    /// [`Error::UnexpectedState`] when the work rolled back itself; [`Error::Database`] when the
+    /// [`Error::RolledBack`] when the work rolled back itself; [`Error::Database`] when the
     /// server had aborted the transaction or refuses to commit; [`Error::Connection`] with code
     /// `08007` when the connection is lost, so that the outcome is unknown.
     pub async fn commit(&self) -> Result<(), Error> {
-        self.end_scope(ROOT).await?;
+        self.scopes.end(ROOT).await?;
         let mut connection = self.connection.lock().await;
         if self.statement_failed.load(Ordering::SeqCst) {
             // PostgreSQL answers the COMMIT of an aborted transaction with success and rolls back.
@@ -113,7 +86,7 @@ impl Transaction {
         }
         connection.control("COMMIT").await.map_err(Error::at_commit)?;
         connection.in_transaction = false;
-        self.set_state(ROOT, State::Committed);
+        self.scopes.set_state(ROOT, State::Committed);
         Ok(())
     }
 
@@ -122,10 +95,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::Connection`]: the server rolls back by itself then.
     pub async fn roll_back(&self) -> Result<(), Error> {
-        for scope in self.scopes().iter_mut() {
-            scope.state = State::RolledBack;
-        }
-        self.use_ended.notify_waiters();
+        self.scopes.roll_back();
         let mut connection = self.connection.lock().await;
         if !connection.in_transaction {
             return Ok(());
@@ -139,65 +109,41 @@ impl Transaction {
     /// Ends a savepoint's scope and keeps its effects, or undoes them.
     ///
     /// # Errors
-    /// [`Error::UnexpectedState`] when the scope has ended, or when a savepoint opened after this
-    /// one is still open: two that overlap without one lying in the other cannot be told apart by
-    /// the server, so the whole transaction is rolled back.
+    /// [`Error::RolledBack`] or [`Error::TransactionEnded`] when the scope has ended;
+    /// [`Error::OverlappingSavepoints`] when a savepoint opened after this one is still open: two that
+    /// overlap without one lying in the other cannot be told apart by the server, so the whole
+    /// transaction is rolled back.
     pub async fn end_savepoint(self: &Arc<Self>, scope: usize, keep: bool) -> Result<(), Error> {
         if keep {
-            self.end_scope(scope).await?;
+            self.scopes.end(scope).await?;
         } else if !self.is_active(scope) {
             return Ok(());
         } else {
-            self.set_state(scope, State::RolledBack);
+            self.scopes.set_state(scope, State::RolledBack);
         }
         let mut connection = self.connection.lock().await;
-        if self.state(ROOT) == State::RolledBack {
-            return Err(Error::transaction_ended());
+        if self.scopes.state(ROOT) == State::RolledBack {
+            return Err(Error::TransactionEnded);
         }
-        if self.has_open_savepoint_after(scope) {
+        if self.scopes.has_open_after(scope) {
             drop(connection);
             self.roll_back().await?;
-            return Err(overlapping_savepoints());
+            return Err(Error::OverlappingSavepoints);
         }
-        let ended = if keep {
-            let kept = connection.control(&release(scope)).await;
-            // A savepoint that cannot be kept is undone, so that what surrounds it can go on.
-            match self.noted(kept) {
-                Err(error) => undo(&mut connection, scope).await.and(Err(error)),
-                kept => kept,
-            }
-        } else {
-            undo(&mut connection, scope).await
+        let ended = match keep {
+            true => self.keep(&mut connection, scope).await,
+            false => undo(&mut connection, scope).await,
         };
-        self.set_state(scope, if keep { State::Committed } else { State::RolledBack });
-        let parent = self.scopes().get(scope).and_then(|scope| scope.parent);
-        if let Some(parent) = parent {
-            self.leave(parent);
-        }
+        self.scopes.close(scope, if keep { State::Committed } else { State::RolledBack });
         self.noted(ended)
     }
 
-    async fn end_scope(&self, scope: usize) -> Result<(), Error> {
-        if self.state(scope) != State::Open {
-            return Err(Error::UnexpectedState {
-                code: "transaction_ended",
-                message: "the transaction was rolled back inside its own callback: \
-                          nothing was committed"
-                    .to_owned(),
-            });
-        }
-        self.set_state(scope, State::Ending);
-        loop {
-            let mut ended = std::pin::pin!(self.use_ended.notified());
-            ended.as_mut().enable();
-            match self.scopes().get(scope) {
-                Some(scope) if scope.state == State::RolledBack => {
-                    return Err(Error::transaction_ended());
-                }
-                Some(scope) if scope.uses > 0 => {}
-                _ => return Ok(()),
-            }
-            ended.await;
+    /// Keeps the effects of a savepoint. One that cannot be kept is undone, so that what surrounds it
+    /// can go on.
+    async fn keep(&self, connection: &mut Connection, scope: usize) -> Result<(), Error> {
+        match self.noted(connection.control(&release(scope)).await) {
+            Err(error) => undo(connection, scope).await.and(Err(error)),
+            kept => kept,
         }
     }
 
@@ -207,28 +153,14 @@ impl Transaction {
         self.connection.lock().await.stale
     }
 
-    fn has_open_savepoint_after(&self, scope: usize) -> bool {
-        let scopes = self.scopes();
-        let mut later = scopes.iter().skip(scope + 1);
-        later.any(|scope| matches!(scope.state, State::Open | State::Ending))
-    }
-
     /// Takes a place in the queue for the connection, first come, first served.
-    fn queue_up(&self) -> Waiting {
-        let mut turn: Waiting = Box::pin(Arc::clone(&self.connection).lock_owned());
+    fn queue_up(&self) -> QueuePlace {
+        let mut place: QueuePlace = Box::pin(Arc::clone(&self.connection).lock_owned());
         // A place is taken by asking for it: the first poll.
-        match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match place.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(taken) => Box::pin(std::future::ready(taken)),
-            Poll::Pending => turn,
+            Poll::Pending => place,
         }
-    }
-
-    /// Ends a call in a scope.
-    fn leave(&self, scope: usize) {
-        if let Some(scope) = self.scopes().get_mut(scope) {
-            scope.uses -= 1;
-        }
-        self.use_ended.notify_waiters();
     }
 
     fn noted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
@@ -236,27 +168,6 @@ impl Transaction {
             self.statement_failed.store(true, Ordering::SeqCst);
         }
         result
-    }
-
-    fn state(&self, scope: usize) -> State {
-        let scopes = self.scopes();
-        scopes.get(scope).map_or(State::RolledBack, |scope| scope.state)
-    }
-
-    fn set_state(&self, scope: usize, state: State) {
-        if let Some(scope) = self.scopes().get_mut(scope) {
-            scope.state = state;
-        }
-    }
-
-    fn scopes(&self) -> MutexGuard<'_, Vec<Scope>> {
-        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Scope {
-    fn open(parent: Option<usize>) -> Self {
-        Self { state: State::Open, uses: 0, parent }
     }
 }
 
@@ -274,34 +185,26 @@ async fn undo(connection: &mut Connection, scope: usize) -> Result<(), Error> {
     connection.control(&undo).await
 }
 
-fn overlapping_savepoints() -> Error {
-    Error::UnexpectedState {
-        code: "overlapping_savepoints",
-        message: "two nested transactions of one manager overlapped, so the whole transaction was \
-                  rolled back: await one before the next begins"
-            .to_owned(),
-    }
-}
-
-type Waiting = Pin<Box<dyn Future<Output = Turn> + Send>>;
+/// A place in the queue for the connection.
+type QueuePlace = Pin<Box<dyn Future<Output = OwnedMutexGuard<Connection>> + Send>>;
 
 /// A call under way in a scope of a transaction.
 pub struct Use {
     transaction: Arc<Transaction>,
     scope: usize,
     /// The call's place in the queue; a call of several statements queues up again for each.
-    turn: Mutex<Option<Waiting>>,
+    place: Mutex<Option<QueuePlace>>,
 }
 
 impl Use {
     /// Runs a statement of the caller's own.
     ///
     /// # Errors
-    /// [`Error::Database`]; [`Error::InvalidArgument`] for a statement that would end the
+    /// [`Error::Database`]; [`Error::TransactionControl`] for a statement that would end the
     /// transaction behind its back.
     pub async fn query(self, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
         refuse_transaction_control(&sql)?;
-        let mut connection = self.turn().await?;
+        let mut connection = self.connection().await?;
         let result = query::run(&mut connection, sql, parameters).await;
         self.transaction.noted(result)
     }
@@ -311,29 +214,24 @@ impl Use {
     /// # Errors
     /// [`Error::Database`] when the server has aborted the transaction.
     pub async fn savepoint(self) -> Result<usize, Error> {
-        let mut connection = self.turn().await?;
+        let mut connection = self.connection().await?;
         let transaction = Arc::clone(&self.transaction);
         // The connection is ours until the scope is there, so nobody takes the same number.
-        let scope = transaction.scopes().len();
+        let scope = transaction.scopes.next();
         let opened = connection.control(&savepoint(scope)).await;
         transaction.noted(opened)?;
-        let mut scopes = transaction.scopes();
-        match scopes.get_mut(self.scope) {
-            Some(parent) if parent.state != State::RolledBack => parent.uses += 1,
-            // It was rolled back while the savepoint was on its way, and will take it along.
-            _ => return Err(Error::transaction_ended()),
-        }
-        scopes.push(Scope::open(Some(self.scope)));
+        // If its parent was rolled back meanwhile, the savepoint went with it.
+        transaction.scopes.open(self.scope)?;
         Ok(scope)
     }
 
-    async fn turn(&self) -> Result<Turn, Error> {
-        let waiting = self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let waiting = waiting.unwrap_or_else(|| self.transaction.queue_up());
-        let connection = waiting.await;
-        match self.transaction.state(self.scope) {
+    async fn connection(&self) -> Result<OwnedMutexGuard<Connection>, Error> {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let place = place.unwrap_or_else(|| self.transaction.queue_up());
+        let connection = place.await;
+        match self.transaction.scopes.state(self.scope) {
             State::Open | State::Ending => Ok(connection),
-            State::Committed | State::RolledBack => Err(Error::transaction_ended()),
+            State::Committed | State::RolledBack => Err(Error::TransactionEnded),
         }
     }
 }
@@ -343,7 +241,7 @@ impl Executor for Use {
         Box::pin(async move {
             let key = statement.key().map(str::to_owned);
             let query = self.transaction.sql.write(statement);
-            let mut connection = self.turn().await?;
+            let mut connection = self.connection().await?;
             let rows = self.transaction.noted(connection.fetch(query).await);
             read(&rows.map_err(|error| error.of_statement(key.as_deref()))?, connection.target())
         })
@@ -352,6 +250,6 @@ impl Executor for Use {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        self.transaction.leave(self.scope);
+        self.transaction.scopes.end_use(self.scope);
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::error::Error;
 /// would tear the work from the key's new state, or spoil its connection for others.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] that names what to use instead.
+/// [`Error::TransactionControl`].
 pub fn refuse_transaction_control(sql: &str) -> Result<(), Error> {
     let mut words = Words { rest: sql };
     let first = words.next().unwrap_or_default();
@@ -20,10 +20,7 @@ pub fn refuse_transaction_control(sql: &str) -> Result<(), Error> {
         _ => false,
     };
     if refused {
-        return Err(Error::InvalidArgument(format!(
-            "{first} is not for a statement inside a stage: throw to roll back, return to commit, \
-             use manager.transaction(work) for a savepoint"
-        )));
+        return Err(Error::TransactionControl(first));
     }
     Ok(())
 }

@@ -10,14 +10,15 @@ use sqlx::{Arguments as _, AssertSqlSafe, Either};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use crate::engine::error::{Error, is_stale_statement, leaves_connection_usable};
+use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connector::Connector;
+use crate::engine::postgres::errors::{from_driver, is_stale_statement, leaves_connection_usable};
 use crate::engine::postgres::pool_use::PoolUse;
 use crate::engine::postgres::target::Target;
 use crate::engine::sql::Query;
 
 /// How long a statement of the engine's waits for its answer. Longer than
-/// [`LOCK_TIMEOUT`](super::target::LOCK_TIMEOUT), so that the server's own answer comes first.
+/// [`LOCK_TIMEOUT`](super::parts::LOCK_TIMEOUT), so that the server's own answer comes first.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection taken from the pool. It goes back only when it is known to be clean: one whose
@@ -72,7 +73,7 @@ impl Connection {
         let object = self.object.as_mut().filter(|_| usable);
         let Some(object) = object else {
             let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into());
-            return Err(Error::from_sqlx(lost, &self.target));
+            return Err(from_driver(lost, &self.target));
         };
         self.exchanging = true;
         Ok(object)
@@ -86,7 +87,7 @@ impl Connection {
         self.exchanging = false;
         result.map_err(|error| {
             self.broken |= !leaves_connection_usable(&error);
-            Error::from_sqlx(error, self.target())
+            from_driver(error, self.target())
         })
     }
 
@@ -186,8 +187,7 @@ impl Connection {
 
     /// The server did not answer. What was asked of it may have happened.
     fn unanswered(&self) -> Error {
-        let what = "no answer in 30 s, so whether the statement ran is unknown,";
-        Error::timed_out(what, self.target())
+        Error::timed_out(self.target(), ConnectionProblem::NoAnswer)
     }
 }
 

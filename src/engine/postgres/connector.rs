@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
-use crate::engine::error::Error;
+use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::target::Target;
 
 /// How long a connection may take to open.
@@ -29,7 +29,7 @@ impl managed::Manager for Connector {
     async fn create(&self) -> Result<PgConnection, Error> {
         timeout(CONNECT_TIMEOUT, self.target.connect())
             .await
-            .map_err(|_| Error::timed_out("no connection within 10 s", &self.target))?
+            .map_err(|_| Error::timed_out(&self.target, ConnectionProblem::NotOpened))?
     }
 
     async fn recycle(

@@ -2,6 +2,8 @@
 
 pub mod connection;
 mod connector;
+pub mod errors;
+pub mod parts;
 pub mod pool;
 mod pool_use;
 pub mod pool_user;

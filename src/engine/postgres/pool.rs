@@ -11,9 +11,10 @@ use sqlx::Connection as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::engine::error::Error;
+use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::connector::{CONNECT_TIMEOUT, Connector};
+use crate::engine::postgres::errors::ended;
 use crate::engine::postgres::pool_use::Uses;
 use crate::engine::postgres::target::Target;
 
@@ -72,7 +73,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::Connection`] when the server cannot be reached or no connection becomes free in
-    /// 30 s; [`Error::UnexpectedState`] when the pool was closed.
+    /// 30 s; [`Error::Closed`] when the pool was closed.
     pub async fn connection(self: &Arc<Self>) -> Result<Connection, Error> {
         self.connection_with(None).await
     }
@@ -80,12 +81,12 @@ impl Pool {
     /// A connection for a stage, once fewer than `maxConnections` stages are running.
     ///
     /// # Errors
-    /// As [`Self::connection`], and [`Error::UnexpectedState`] when no stage ends in 30 s.
+    /// As [`Self::connection`], and [`Error::StagesExhausted`] when no stage ends in 30 s.
     pub async fn stage_connection(self: &Arc<Self>) -> Result<Connection, Error> {
         let permit = timeout(ACQUIRE_TIMEOUT, Arc::clone(&self.stages).acquire_owned())
             .await
             .map_err(|_| self.stages_exhausted())?
-            .map_err(|_| Error::closed())?;
+            .map_err(|_| Error::Closed)?;
         self.connection_with(Some(permit)).await
     }
 
@@ -96,36 +97,32 @@ impl Pool {
         let pool_use = self.uses.begin();
         let object = timeout(ACQUIRE_TIMEOUT, self.connections.get())
             .await
-            .map_err(|_| Error::timed_out("no connection became free in 30 s", &self.target))?
+            .map_err(|_| Error::timed_out(&self.target, ConnectionProblem::NoneFree))?
             .map_err(|error| match error {
                 PoolError::Backend(error) => error,
-                PoolError::Closed => Error::closed(),
-                other => Error::timed_out(&other.to_string(), &self.target),
+                PoolError::Closed => Error::Closed,
+                other => ended("ETIMEDOUT", &self.target, &other.to_string()),
             })?;
         Ok(Connection::new(object, Arc::clone(&self.target), stage, pool_use))
     }
 
-    /// The place of a stage, if one is free, for a statement that may take as long as one: it leaves
-    /// the last connection to the others.
+    /// The place of a stage, for a statement that may take as long as one, so that the last connection
+    /// is left to the others. None if that would leave less than half of the places to stages.
     pub fn try_stage(&self) -> Option<OwnedSemaphorePermit> {
+        if self.stages.available_permits() * 2 <= self.max_stages {
+            return None;
+        }
         Arc::clone(&self.stages).try_acquire_owned().ok()
     }
 
     fn stages_exhausted(&self) -> Error {
-        Error::UnexpectedState {
-            code: "stages_exhausted",
-            message: format!(
-                "no stage could start in 30 s: {} stages are running on {}. Raise maxConnections; \
-                 inside a stage's callback, use service.withTransaction(manager)",
-                self.max_stages, self.target
-            ),
-        }
+        Error::StagesExhausted { running: self.max_stages, target: self.target.to_string() }
     }
 
     /// Closes the pool and waits for the calls that still run on it.
     ///
     /// # Errors
-    /// [`Error::UnexpectedState`] when a call still runs after 30 s; the pool is closed all the same.
+    /// [`Error::CloseTimedOut`] when a call still runs after 30 s; the pool is closed all the same.
     pub async fn close(&self) -> Result<(), Error> {
         self.stages.close();
         let idle = self.connections.retain(|_, _| false).removed;
@@ -134,9 +131,10 @@ impl Pool {
             // A connection that cannot say goodbye is gone already.
             let _ = timeout(CONNECT_TIMEOUT, connection.close()).await;
         }
-        timeout(CLOSE_TIMEOUT, self.uses.until_none()).await.map_err(|_| Error::UnexpectedState {
-            code: "close_timeout",
-            message: format!("calls on {} still ran 30 s after close()", self.target),
-        })
+        timeout(CLOSE_TIMEOUT, self.uses.until_none()).await.map_err(|_| self.close_timed_out())
+    }
+
+    fn close_timed_out(&self) -> Error {
+        Error::CloseTimedOut { target: self.target.to_string() }
     }
 }

@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 
 use crate::engine::error::Error;
 use crate::engine::key::{ALL, IdempotencyKey, Timestamp};
+use crate::engine::postgres::errors::from_driver;
 use crate::engine::postgres::target::Target;
 use crate::engine::protocol::statement::{Place, Row, Token};
 
@@ -19,7 +20,7 @@ pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
         _ => reader.read(row),
     };
     let rows = rows.iter().map(read).collect::<Result<_, _>>();
-    rows.map_err(|error| Error::from_sqlx(error, target))
+    rows.map_err(|error| from_driver(error, target))
 }
 
 /// How many columns the row of a claim has.

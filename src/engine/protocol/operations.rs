@@ -250,10 +250,5 @@ fn only(rows: Vec<Row>) -> Option<IdempotencyKey> {
 
 /// An INSERT that answers nothing: a trigger or rule of the user's swallowed the row.
 fn no_row() -> Error {
-    Error::UnexpectedState {
-        code: "row_swallowed",
-        message: "the database accepted the idempotency key but stored no row: \
-                  is there a trigger or a rule on the table?"
-            .to_owned(),
-    }
+    Error::RowSwallowed
 }

@@ -8,154 +8,147 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use tokio::time::sleep;
 
-use super::call::{Answer, Call, key};
-use super::queue::{Batch, Flight};
+use super::guards::InFlightSlot;
+use super::queued_statement::{Answer, QueuedStatement, key};
+use super::state::Batch;
 use super::{Group, PATIENCE};
 use crate::engine::error::Error;
 use crate::engine::key::Field;
 use crate::engine::postgres::connection::Connection;
+use crate::engine::postgres::errors::from_driver;
 use crate::engine::postgres::rows::RowReader;
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch::{Array, Kind, answered, arrays};
 
-/// What a batch answers to one of its callers.
+/// What a batch found for one of its statements.
 enum Found {
     Rows(Vec<Row>),
     /// Its key's row is locked.
     RowLocked,
-    /// It is to be told by its own statement.
+    /// Only the single statement can tell.
     Nothing,
 }
 
 impl Group {
-    /// Runs a batch.
-    pub(super) async fn fly(self: Arc<Self>, mut flight: Flight) {
-        flight.begin();
+    /// Runs the next batch.
+    pub(super) async fn run_next(self: Arc<Self>, mut slot: InFlightSlot) {
+        slot.use_it();
         // What arrives while it waits for the connection goes along.
         let connection = self.session.pool.connection().await;
         let Some(mut batch) = self.queue.next_batch() else {
             return;
         };
         match connection {
-            Err(error) => fail(batch.calls, &error),
-            Ok(connection) if is_single(&batch.calls) => {
+            Err(error) => fail(batch.statements, &error),
+            Ok(connection) if is_single(&batch.statements) => {
                 drop(connection);
-                self.queue.goes_alone(batch.kind);
-                if let Some(Call { statement, turn, reply, room, .. }) = batch.calls.pop() {
-                    drop(room);
-                    // A caller that has gone gives the flight back with the answer.
-                    let _ = reply.send(Answer::Alone(statement, turn, Some(flight)));
+                self.queue.ran_single(batch.kind);
+                if let Some(QueuedStatement { statement, permit, reply, .. }) =
+                    batch.statements.pop()
+                {
+                    // A caller that has gone gives the slot back with the answer.
+                    let _ = reply.send(Answer::Single(statement, permit, Some(slot)));
                 }
             }
-            Ok(connection) => self.keep_going(batch, connection, flight).await,
+            Ok(connection) => self.run_batch(batch, connection, slot).await,
         }
     }
 
-    /// Runs a batch. One that takes long gives the flight to the next, if there is a connection for it.
-    async fn keep_going(&self, batch: Batch, connection: Connection, flight: Flight) {
-        let flight = Mutex::new(Some(flight));
-        let land = || drop(flight.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let mut running = pin!(self.run_batch(batch, connection, land));
+    /// Runs a batch. If it takes long, the next one begins meanwhile, if there is a connection for it.
+    async fn run_batch(&self, batch: Batch, connection: Connection, slot: InFlightSlot) {
+        let slot = Mutex::new(Some(slot));
+        let release_slot = || drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut running = pin!(self.run_and_answer(batch, connection, release_slot));
         let _connection = loop {
             tokio::select! {
                 biased;
                 () = &mut running => return,
                 () = sleep(PATIENCE) => {}
             }
-            if let Some(connection) = self.connection_to_wait_on() {
+            if let Some(connection) = self.session.pool.try_stage() {
                 break connection;
             }
         };
-        land();
+        release_slot();
         running.await;
     }
 
-    /// Runs a batch, and calls `land` when its statement is answered. If the server refuses it, runs its
+    /// Runs a batch, and releases its slot when it is answered. If the server refuses it, runs its
     /// halves, and so on.
-    async fn run_batch(&self, mut batch: Batch, connection: Connection, land: impl Fn()) {
+    async fn run_and_answer(
+        &self,
+        mut batch: Batch,
+        connection: Connection,
+        release_slot: impl Fn(),
+    ) {
         // The order of all batches of all processes, so that none of them waits for one that waits
         // for it.
-        batch.calls.sort_by(|a, b| key(&a.statement).cmp(&key(&b.statement)));
-        for call in &mut batch.calls {
-            call.room = None;
-        }
-        let Batch { kind, text, calls } = batch;
+        batch.statements.sort_by(|a, b| key(&a.statement).cmp(&key(&b.statement)));
+        let Batch { kind, text, statements } = batch;
         let mut connection = Some(connection);
-        let mut parts = vec![calls];
-        while let Some(mut calls) = parts.pop() {
-            if is_single(&calls) {
-                calls.into_iter().for_each(alone);
+        let mut parts = vec![statements];
+        while let Some(mut part) = parts.pop() {
+            if is_single(&part) {
+                part.into_iter().for_each(leave_single);
                 continue;
             }
-            let taken = match connection.take() {
-                Some(connection) => Ok(connection),
-                None => self.session.pool.connection().await,
-            };
-            let connection = match taken {
-                Ok(connection) => connection,
-                Err(error) => {
-                    fail(calls, &error);
-                    continue;
-                }
-            };
-            let fetched = self.fetch(kind, &text, &calls, connection).await;
-            if let Ok(rows) = &fetched {
-                let reader = RowReader::new(1, answered(kind));
-                let bytes: usize = rows.iter().map(|row| reader.size(row)).sum();
-                self.queue.answered(kind, bytes, calls.len());
-            }
+            let fetched = self.fetch(kind, &text, &part, connection.take()).await;
             if fetched.is_ok() && parts.is_empty() {
-                land();
-                // The next statement goes, and who waits for less is answered, before these many are.
-                tokio::task::yield_now().await;
+                release_slot();
             }
-            let found = fetched.and_then(|rows| self.found(kind, &rows, &mut calls));
-            match found {
+            match fetched.and_then(|rows| self.found(kind, &rows, &mut part)) {
                 Ok(found) => {
-                    calls.into_iter().zip(found).for_each(|(call, found)| answer(call, found));
+                    part.into_iter().zip(found).for_each(|(one, found)| answer(one, found))
                 }
-                Err(Error::Database(_)) if calls.len() > 1 => {
-                    self.queue.failed(kind, calls.len());
-                    let second = calls.split_off(calls.len() / 2);
-                    parts.extend([second, calls]);
+                Err(Error::Database(_)) if part.len() > 1 => {
+                    self.queue.failed(kind, part.len());
+                    let second = part.split_off(part.len() / 2);
+                    parts.extend([second, part]);
                 }
-                Err(error @ Error::Database(_)) => {
-                    if let Some(call) = calls.pop() {
-                        let error = error.of_statement(call.statement.key());
-                        let _ = call.reply.send(Answer::Done(Err(error)));
-                    }
-                }
-                Err(error) => fail(calls, &error),
+                Err(error) => fail(part, &error),
             }
         }
     }
 
+    /// The rows of a batch, on `connection` or another one.
     async fn fetch(
         &self,
         kind: Kind,
         text: &Arc<str>,
-        calls: &[Call],
-        mut connection: Connection,
+        statements: &[QueuedStatement],
+        connection: Option<Connection>,
     ) -> Result<Vec<PgRow>, Error> {
-        let arguments = arguments(kind, calls)?;
-        loop {
+        let arguments = arguments(kind, statements)?;
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => self.session.pool.connection().await?,
+        };
+        let rows = loop {
             let rows = connection.fetch_with(Arc::clone(text), arguments.clone()).await;
-            if connection.stale {
-                connection = self.session.pool.connection().await?;
-                continue;
+            if !connection.stale {
+                break rows?;
             }
-            return rows;
-        }
+            connection = self.session.pool.connection().await?;
+        };
+        let reader = RowReader::new(1, answered(kind));
+        let bytes: usize = rows.iter().map(|row| reader.size(row)).sum();
+        self.queue.answered(kind, bytes, statements.len());
+        Ok(rows)
     }
 
-    fn found(&self, kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, Error> {
+    fn found(
+        &self,
+        kind: Kind,
+        rows: &[PgRow],
+        statements: &mut [QueuedStatement],
+    ) -> Result<Vec<Found>, Error> {
         let target = self.session.pool.target();
-        found(kind, rows, calls).map_err(|error| Error::from_sqlx(error, target))
+        found(kind, rows, statements).map_err(|error| from_driver(error, target))
     }
 }
 
-fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
-    let statements: Vec<&Statement> = calls.iter().map(|call| &*call.statement).collect();
+fn arguments(kind: Kind, statements: &[QueuedStatement]) -> Result<PgArguments, Error> {
+    let statements: Vec<&Statement> = statements.iter().map(|queued| &*queued.statement).collect();
     let mut arguments = PgArguments::default();
     for array in arrays(kind, &statements) {
         let added = match array {
@@ -167,16 +160,20 @@ fn arguments(kind: Kind, calls: &[Call]) -> Result<PgArguments, Error> {
     Ok(arguments)
 }
 
-fn found(kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, sqlx::Error> {
+fn found(
+    kind: Kind,
+    rows: &[PgRow],
+    statements: &mut [QueuedStatement],
+) -> Result<Vec<Found>, sqlx::Error> {
     let mut reader = RowReader::new(1, answered(kind));
     if matches!(kind, Kind::Create { .. }) {
-        return created(rows, reader, calls);
+        return created(rows, reader, statements);
     }
     let otherwise = || match kind {
         Kind::FindOrCreate { .. } => Found::Nothing,
         _ => Found::Rows(Vec::new()),
     };
-    let mut found: Vec<Found> = calls.iter().map(|_| otherwise()).collect();
+    let mut found: Vec<Found> = statements.iter().map(|_| otherwise()).collect();
     for row in rows {
         let number = row.try_get::<i64, _>(0)?;
         let index = usize::try_from(number - 1).ok();
@@ -194,17 +191,18 @@ fn found(kind: Kind, rows: &[PgRow], calls: &mut [Call]) -> Result<Vec<Found>, s
 fn created(
     rows: &[PgRow],
     mut reader: RowReader,
-    calls: &mut [Call],
+    statements: &mut [QueuedStatement],
 ) -> Result<Vec<Found>, sqlx::Error> {
-    let all = rows.len() == calls.len();
-    let mut found = Vec::with_capacity(calls.len());
+    let all = rows.len() == statements.len();
+    let mut found = Vec::with_capacity(statements.len());
     let mut read = |row| -> Result<(&str, Row), sqlx::Error> {
         Ok((PgRow::try_get(row, 0)?, reader.read(row)?))
     };
     let mut rows = rows.iter().map(&mut read);
     let mut next = rows.next().transpose()?;
-    for call in calls {
-        let (Statement::Create(given) | Statement::CreateNew(given)) = &mut *call.statement else {
+    for queued in statements {
+        let (Statement::Create(given) | Statement::CreateNew(given)) = &mut *queued.statement
+        else {
             found.push(Found::Nothing);
             continue;
         };
@@ -229,48 +227,35 @@ fn created(
     Ok(found)
 }
 
-/// Whether it is a call that goes best as it is.
-fn is_single(calls: &[Call]) -> bool {
-    matches!(calls, [call] if !call.skips)
+/// Whether there is one statement only, which may as well run as a single one.
+fn is_single(statements: &[QueuedStatement]) -> bool {
+    matches!(statements, [queued] if !queued.skips_locked)
 }
 
-/// Answers a call, after its turn has ended.
-fn answer(call: Call, found: Found) {
-    let Call { statement, turn, reply, .. } = call;
+/// Answers a caller, after its permit is given back.
+fn answer(queued: QueuedStatement, found: Found) {
+    let QueuedStatement { statement, permit, reply, .. } = queued;
     // A caller that has gone needs no answer.
     let _ = match found {
         Found::Rows(rows) => {
-            drop(turn);
+            drop(permit);
             reply.send(Answer::Done(Ok(rows)))
         }
-        Found::RowLocked => reply.send(Answer::RowLocked(statement, turn)),
-        Found::Nothing => reply.send(Answer::Alone(statement, turn, None)),
+        Found::RowLocked => reply.send(Answer::RowLocked(statement, permit)),
+        Found::Nothing => reply.send(Answer::Single(statement, permit, None)),
     };
 }
 
-fn alone(call: Call) {
-    let Call { statement, turn, reply, .. } = call;
-    let _ = reply.send(Answer::Alone(statement, turn, None));
+fn leave_single(queued: QueuedStatement) {
+    let QueuedStatement { statement, permit, reply, .. } = queued;
+    let _ = reply.send(Answer::Single(statement, permit, None));
 }
 
-/// Rejects calls with what befell their batch.
-fn fail(calls: Vec<Call>, error: &Error) {
-    for Call { turn, reply, .. } in calls {
-        drop(turn);
-        let _ = reply.send(Answer::Done(Err(repeated(error))));
-    }
-}
-
-fn repeated(error: &Error) -> Error {
-    match error {
-        Error::UnexpectedState { code, message } => {
-            Error::UnexpectedState { code, message: message.clone() }
-        }
-        Error::InvalidArgument(message) => Error::InvalidArgument(message.clone()),
-        Error::InvalidData(message) => Error::InvalidData(message.clone()),
-        other => Error::Connection {
-            code: other.code().unwrap_or("08006").to_owned(),
-            message: other.to_string(),
-        },
+/// Rejects statements with their batch's error.
+fn fail(statements: Vec<QueuedStatement>, error: &Error) {
+    for QueuedStatement { statement, permit, reply, .. } in statements {
+        drop(permit);
+        let error = error.clone().of_statement(statement.key());
+        let _ = reply.send(Answer::Done(Err(error)));
     }
 }
