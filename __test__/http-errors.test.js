@@ -209,7 +209,8 @@ describe("the signature of an error", () => {
         code: "invalid_option",
         status: 500,
       });
-      expect(error.message).toContain(`${name} is of a wrong type`);
+      const problem = name === "port" ? "port that is no number" : `${name} is of a wrong type`;
+      expect(error.message).toContain(problem);
     }
     expect(error.message).not.toContain("4711");
   });

@@ -96,9 +96,8 @@ impl SteppedOperation {
             self.operation = None;
             return Step::Ended(answer);
         }
-        locked(&self.exchange.needed)
-            .take()
-            .unwrap_or_else(|| Step::Ended(Err(Error::OperationStuck)))
+        let needed = locked(&self.exchange.needed).take();
+        needed.unwrap_or(Step::Ended(Err(Error::OperationStuck)))
     }
 }
 

@@ -17,7 +17,7 @@ pub trait Executor: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Database`] as the server says it, [`Error::Connection`] when the server cannot be
-    /// reached or was lost, [`Error::UnexpectedState`] when the transaction has ended.
+    /// reached or was lost, [`Error::TransactionEnded`] or [`Error::Closed`] when it has ended.
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>>;
 
     /// Whether each statement is committed when it is answered. Otherwise a transaction may still undo it.
