@@ -318,3 +318,35 @@ test("a request whose first try was given back this very moment can be tried aga
     await service.initializeRequest(key, "POST", {}, "/");
   }
 });
+
+describe("a trigger that changes what is stored", () => {
+  beforeAll(() =>
+    database.pool.query(`
+      CREATE FUNCTION upper_path() RETURNS trigger LANGUAGE plpgsql AS
+      'BEGIN NEW.request_path := upper(NEW.request_path); RETURN NEW; END';
+      CREATE TRIGGER upper_path BEFORE INSERT OR UPDATE ON idempotency_key
+      FOR EACH ROW EXECUTE FUNCTION upper_path()`),
+  );
+
+  afterAll(() => database.pool.query("DROP FUNCTION upper_path() CASCADE"));
+
+  test("changes the answers of create and update", async () => {
+    const key = await service.create({ request_path: "/path" });
+    expect(key.request_path).toBe("/PATH");
+    const updated = await service.update(key.idempotency_key, { request_path: "/other" });
+    expect(updated.request_path).toBe("/OTHER");
+    expect(await service.retrieve(key.idempotency_key)).toEqual(updated);
+  });
+
+  test("changes the answers of many calls at once", async () => {
+    const paths = Array.from({ length: 20 }, (_, number) => `/path/${number}`);
+    const keys = await Promise.all(paths.map((path) => service.create({ request_path: path })));
+    expect(keys.map((key) => key.request_path)).toEqual(paths.map((path) => path.toUpperCase()));
+    const updates = keys.map((key) =>
+      service.update(key.idempotency_key, { request_path: "/other" }),
+    );
+    for (const updated of await Promise.all(updates)) {
+      expect(updated.request_path).toBe("/OTHER");
+    }
+  });
+});

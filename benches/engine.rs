@@ -11,18 +11,19 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use medusa_idempotency_key::engine::execution::stepped::{Given, Step, SteppedOperation};
-use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult, Timestamp};
+use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult};
 use medusa_idempotency_key::engine::protocol::lease::{Beginning, Lease, LeaseKnowledge};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::outcome::Answer;
 use medusa_idempotency_key::engine::protocol::request;
+use medusa_idempotency_key::engine::protocol::selector::Selector;
 use medusa_idempotency_key::engine::protocol::stage::{self, Claimant};
 use medusa_idempotency_key::engine::protocol::statement::{
-    LeaseChange, NewRequest, Place, Request, Row, Statement, Token,
+    LeaseChange, NewRequest, Request, Row, RowLocation, Statement, Token,
 };
 use medusa_idempotency_key::engine::sql::Sql;
 use medusa_idempotency_key::engine::sql::batch::{self, Kind};
-use medusa_idempotency_key::engine::sql::selector::Selector;
+use medusa_idempotency_key::engine::timestamp::Timestamp;
 
 const KEY: &str = "0b6f6c1e-7a3f-4a63-9d0e-52f1c2a4e8b7";
 const LEASE: Duration = Duration::from_secs(10);
@@ -86,8 +87,8 @@ fn row(number: u8) -> Row {
         response_body: None,
         recovery_point: "started".to_owned(),
     };
-    let place = Place("(0,1)".to_owned());
-    Row { key, place, token: token(number), won: true, live: true, same: true }
+    let location = RowLocation("(0,1)".to_owned());
+    Row { key, location, token: token(number), won: true, live: true, same: true }
 }
 
 /// What an attempt knows after many writes of its own: as much as it ever does.
@@ -112,7 +113,7 @@ fn update(knowledge: Option<&LeaseKnowledge>) -> Statement {
         key: KEY.to_owned(),
         columns: answer().into(),
         lease: LeaseChange::End,
-        place: None,
+        location: None,
         fence: knowledge.and_then(|knowledge| knowledge.fence(LEASE)),
     }
 }
@@ -134,9 +135,9 @@ fn known_texts(criterion: &mut Criterion) {
     writes(criterion, "create", &Statement::Create(new_columns()));
     writes(criterion, "initialize", &Statement::Initialize(new_request()));
     writes(criterion, "find", &Statement::Find(KEY.to_owned()));
-    let claim = |place| Statement::ClaimRow { key: KEY.to_owned(), lease: LEASE, place };
+    let claim = |location| Statement::ClaimRow { key: KEY.to_owned(), lease: LEASE, location };
     writes(criterion, "claim_row", &claim(None));
-    writes(criterion, "claim_row_at", &claim(Some(row(0).place)));
+    writes(criterion, "claim_row_at", &claim(Some(row(0).location)));
 }
 
 /// Statements whose text depends on what they are given, and is written for each call.

@@ -18,7 +18,7 @@ use medusa_idempotency_key::engine::key::IdempotencyKey;
 use medusa_idempotency_key::engine::protocol::lease::{Beginning, LeaseKnowledge};
 use medusa_idempotency_key::engine::protocol::request;
 use medusa_idempotency_key::engine::protocol::stage::{self, StageDecision};
-use medusa_idempotency_key::engine::protocol::statement::{Place, Row, Token};
+use medusa_idempotency_key::engine::protocol::statement::{Row, RowLocation, Token};
 
 #[path = "model/unstaged.rs"]
 mod unstaged;
@@ -199,7 +199,7 @@ impl Stored {
                 recovery_point: POINTS[self.point].to_owned(),
                 ..IdempotencyKey::default()
             },
-            place: Place(String::new()),
+            location: RowLocation(String::new()),
             token: self.token.clone(),
             won: false,
             live: self.term == Term::Live,

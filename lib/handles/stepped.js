@@ -72,8 +72,8 @@ function answerForEngine({ rows, error }, { library }) {
   return { rows: { count: rows.length, first: rows[0] && decisive(rows[0]) } };
 }
 
-function decisive({ recovery_point, place, token, live, idempotency_key, won, same }) {
-  return { recovery_point, place, token, live, idempotency_key, won, same };
+function decisive({ recovery_point, location, token, live, idempotency_key, won, same }) {
+  return { recovery_point, location, token, live, idempotency_key, won, same };
 }
 
 /** The result of an operation whose last step and last query's answer these are. */

@@ -20,7 +20,7 @@ async function create(context, payload) {
   }
   const operation = { create: [isNew, named, texts] };
   const answer = await context.place.run(operation, undefined, long);
-  return keyFrom(unwrap(answer), payload, texts);
+  return keyFrom(unwrap(answer), payload);
 }
 
 function setKey(payload, key) {
@@ -57,7 +57,7 @@ async function update(context, key, columns) {
   const [named, texts, long] = columnsOf(columns);
   const operation = { update: [keyText(key), named, texts] };
   const lease = leaseOf(context, key, nobodysLease);
-  return runWith(context, lease, { operation, own: columns, texts, long });
+  return runWith(context, lease, { operation, own: columns, long });
 }
 
 /** Ends the lease of a key's request, so that it can be tried again at once. */
@@ -72,10 +72,10 @@ async function finish(context, key, answer, lease) {
 }
 
 /** Runs an operation with a lease, which remembers the key that it resolves to. */
-function runWith(context, lease, { operation, own, texts, long }) {
+function runWith(context, lease, { operation, own, long }) {
   return lease.use(async (native) => {
     const answer = await context.place.run(operation, native, long);
-    return lease.keep(keyFrom(unwrap(answer), own, texts));
+    return lease.keep(keyFrom(unwrap(answer), own));
   });
 }
 

@@ -39,7 +39,7 @@ function finishing(key, answer) {
   answerOf(answer);
   const columns = { recovery_point: FINISHED, ...answer };
   const [named, texts, long] = columnsOf(columns);
-  return { operation: { update: [key, named, texts] }, own: columns, texts, long };
+  return { operation: { update: [key, named, texts] }, own: columns, long };
 }
 
 module.exports = {

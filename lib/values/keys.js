@@ -6,7 +6,7 @@ const { withStatus } = require("../errors/http-errors");
 const { nearest } = require("./spelling");
 const { utcTime } = require("./times");
 
-/** The columns of the table, in the order in which the engine takes them. */
+/** The columns of the table, in the order of `with_columns!` in src/engine/key.rs; a test compares the two. */
 const COLUMNS = [
   "id",
   "idempotency_key",
@@ -148,48 +148,55 @@ function timeFrom(milliseconds) {
  *   `pg` does
  * @param {object} [own] the caller's own JSON values, which the key carries instead of copies:
  *   Medusa's serialisers depend on it
- * @param {(string | null | undefined)[]} [texts] of the columns that the caller has given: the key carries
- *   those, too, and the engine does not repeat them
  */
-function keyFrom(row, own = {}, texts = []) {
-  return Array.isArray(row) ? keyFromList(row, own, texts) : keyFromRow(row, own, texts);
+function keyFrom(row, own = {}) {
+  return Array.isArray(row) ? keyFromList(row, own) : keyFromRow(row, own);
 }
 
-function keyFromRow(row, own, texts) {
-  const { request_params = jsonFrom(row.request_params) } = own;
-  const { response_body = jsonFrom(row.response_body) } = own;
-  const list = [
-    row.id,
-    row.idempotency_key,
-    millisecondsOf(row.created_at),
-    millisecondsOf(row.locked_at),
-    row.request_method,
-    undefined,
-    row.request_path,
-    row.response_code,
-    undefined,
-    row.recovery_point,
-  ];
-  return keyFromList(list, { request_params, response_body }, texts);
-}
-
-function keyFromList(row, { request_params = row[5], response_body = row[8] }, texts) {
+/** @param {unknown[]} row in the order of {@link COLUMNS} */
+function keyFromList(row, own) {
+  const [
+    id,
+    idempotency_key,
+    created_at,
+    locked_at,
+    request_method,
+    stored_params,
+    request_path,
+    response_code,
+    stored_body,
+    recovery_point,
+  ] = row;
+  const { request_params = stored_params, response_body = stored_body } = own;
   return {
-    id: given(texts[0], row[0]),
-    idempotency_key: given(texts[1], row[1]),
-    created_at: timeFrom(row[2]),
-    locked_at: timeFrom(row[3]),
-    request_method: given(texts[4], row[4]),
+    id,
+    idempotency_key,
+    created_at: timeFrom(created_at),
+    locked_at: timeFrom(locked_at),
+    request_method,
     request_params,
-    request_path: given(texts[6], row[6]),
-    response_code: row[7],
+    request_path,
+    response_code,
     response_body,
-    recovery_point: given(texts[9], row[9]),
+    recovery_point,
   };
 }
 
-function given(text, stored) {
-  return text === undefined ? stored : text;
+function keyFromRow(row, own) {
+  const { request_params = jsonFrom(row.request_params) } = own;
+  const { response_body = jsonFrom(row.response_body) } = own;
+  return {
+    id: row.id,
+    idempotency_key: row.idempotency_key,
+    created_at: timeFrom(millisecondsOf(row.created_at)),
+    locked_at: timeFrom(millisecondsOf(row.locked_at)),
+    request_method: row.request_method,
+    request_params,
+    request_path: row.request_path,
+    response_code: row.response_code,
+    response_body,
+    recovery_point: row.recovery_point,
+  };
 }
 
 /** A Date; a number where it is infinite; text where a project has set a parser of its own. */

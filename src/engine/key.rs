@@ -3,88 +3,194 @@
 //! Everything that is written travels as the text PostgreSQL reads: the statement casts it to its
 //! column's type, so that the server judges it and its SQLSTATE is the one users know.
 
+use crate::engine::timestamp::Timestamp;
+
 /// Text for a column, or `None` for SQL `NULL`.
 pub type Text = Option<String>;
 
-/// One row of the table `idempotency_key`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct IdempotencyKey {
-    /// `ikey_` and a ULID.
-    pub id: String,
-    /// What the client repeats; unique.
-    pub idempotency_key: String,
-    /// When the row was inserted.
-    pub created_at: Timestamp,
-    /// When the key was locked last.
-    pub locked_at: Option<Timestamp>,
-    /// HTTP method of the request.
-    pub request_method: Text,
-    /// Route parameters of the request, as JSON text.
-    pub request_params: Text,
-    /// Path of the request.
-    pub request_path: Text,
-    /// HTTP status of the stored answer.
-    pub response_code: Option<i32>,
-    /// Body of the stored answer, as JSON text.
-    pub response_body: Text,
-    /// How far the request has come: `started` at first, `finished` at last.
-    pub recovery_point: String,
+/// The one table of columns. All that lists them follows from it: here the record, what is written to it and
+/// sets of columns; elsewhere the SQL, the reader of rows, and how a key crosses to JavaScript. A column is its name
+/// in [`Column`], its field, the field's type, its SQL type, and its [`Crossing`].
+macro_rules! with_columns {
+    ($use:ident) => {
+        $use! {
+            /// `ikey_` and a ULID.
+            Id id: String, "text", Plain;
+            /// What the client repeats; unique.
+            IdempotencyKey idempotency_key: String, "text", Plain;
+            /// When the row was inserted.
+            CreatedAt created_at: Timestamp, "timestamptz", Time;
+            /// When the key was locked last.
+            LockedAt locked_at: Option<Timestamp>, "timestamptz", Time;
+            /// HTTP method of the request.
+            RequestMethod request_method: Text, "text", Plain;
+            /// Route parameters of the request, as JSON text.
+            RequestParams request_params: Text, "jsonb", Json;
+            /// Path of the request.
+            RequestPath request_path: Text, "text", Plain;
+            /// HTTP status of the stored answer.
+            ResponseCode response_code: Option<i32>, "int", Plain;
+            /// Body of the stored answer, as JSON text.
+            ResponseBody response_body: Text, "jsonb", Json;
+            /// How far the request has come: `started` at first, `finished` at last.
+            RecoveryPoint recovery_point: String, "text", Plain;
+        }
+    };
 }
+pub(crate) use with_columns;
 
-/// The bits of all columns, in the order of the table's.
-pub const ALL: u16 = (1 << 10) - 1;
+macro_rules! record {
+    ($($(#[$doc:meta])* $column:ident $field:ident: $type:ty, $sql:literal, $crossing:ident;)*) => {
+        /// One row of the table `idempotency_key`.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct IdempotencyKey {
+            $($(#[$doc])* pub $field: $type,)*
+        }
 
-/// The bit of the key itself.
-pub const IDEMPOTENCY_KEY: u16 = 1 << 1;
+        /// A column of the table; they are in the table's order.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Column {
+            $($(#[$doc])* $column,)*
+        }
 
-/// The bits of the columns that are stored as they are given: the server makes times and numbers of the
-/// others.
-pub const AS_GIVEN: u16 = ALL & !(1 << 2 | 1 << 3 | 1 << 7);
+        impl Column {
+            /// All of them.
+            pub const ALL: [Self; Column::COUNT] = [$(Self::$column),*];
+            /// How many there are.
+            pub const COUNT: usize = [$(stringify!($column)),*].len();
 
-impl IdempotencyKey {
-    /// Takes what is stored as it is given.
-    pub fn take_given(&mut self, columns: &mut Columns) {
-        let given = [
-            (&mut self.request_method, &mut columns.request_method),
-            (&mut self.request_params, &mut columns.request_params),
-            (&mut self.request_path, &mut columns.request_path),
-            (&mut self.response_body, &mut columns.response_body),
-        ];
-        for (text, field) in given {
-            if let Field::Set(value) = field {
-                *text = value.take();
+            /// The column's name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$column => stringify!($field),)*
+                }
+            }
+
+            /// The SQL type that text for it is cast to.
+            pub const fn sql_type(self) -> &'static str {
+                match self {
+                    $(Self::$column => $sql,)*
+                }
+            }
+
+            /// How its value crosses to JavaScript.
+            pub const fn crossing(self) -> Crossing {
+                match self {
+                    $(Self::$column => Crossing::$crossing,)*
+                }
             }
         }
-        let given = [
-            (&mut self.id, &mut columns.id),
-            (&mut self.idempotency_key, &mut columns.idempotency_key),
-            (&mut self.recovery_point, &mut columns.recovery_point),
+
+        /// The columns a caller gives for a key: all of a new one, or those an update changes.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Columns {
+            $($(#[$doc])* pub $field: Field,)*
+        }
+
+        impl Columns {
+            /// What is given for a column.
+            pub fn get(&self, column: Column) -> &Field {
+                match column {
+                    $(Column::$column => &self.$field,)*
+                }
+            }
+
+            /// What is given for a column, to be changed or taken.
+            pub fn get_mut(&mut self, column: Column) -> &mut Field {
+                match column {
+                    $(Column::$column => &mut self.$field,)*
+                }
+            }
+        }
+    };
+}
+with_columns!(record);
+
+impl IdempotencyKey {
+    /// Takes the JSON that was given for it: a batch does not answer it, as it may be long.
+    pub fn take_json(&mut self, given: &mut Columns) {
+        let json = [
+            (&mut self.request_params, &mut given.request_params),
+            (&mut self.response_body, &mut given.response_body),
         ];
-        for (text, field) in given {
-            if let Field::Set(Some(value)) = field {
-                *text = std::mem::take(value);
+        for (text, field) in json {
+            if let Field::Set(value) = field {
+                *text = value.take();
             }
         }
     }
 }
 
-/// A point in time, in microseconds since 2000-01-01 UTC, which is how PostgreSQL keeps it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(pub i64);
+/// How the value of a column crosses to JavaScript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crossing {
+    /// As text, or as a number.
+    Plain,
+    /// As the JSON that it is.
+    Json,
+    /// As milliseconds since 1970.
+    Time,
+}
 
-impl Timestamp {
-    /// Milliseconds from 1970-01-01 to 2000-01-01.
-    const EPOCH: f64 = 946_684_800_000.0;
+impl Column {
+    /// The column of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|column| column.name() == name)
+    }
 
-    /// Milliseconds since 1970-01-01 UTC, as a JavaScript `Date` counts; PostgreSQL's `infinity`
-    /// and `-infinity` stay infinite.
-    #[allow(clippy::cast_precision_loss)] // microseconds of any date that a Date can hold fit
-    pub fn milliseconds(self) -> f64 {
-        match self.0 {
-            i64::MAX => f64::INFINITY,
-            i64::MIN => f64::NEG_INFINITY,
-            microseconds => (microseconds.div_euclid(1000)) as f64 + Self::EPOCH,
-        }
+    /// Whether its values are JSON.
+    pub fn is_json(self) -> bool {
+        self.crossing() == Crossing::Json
+    }
+
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// Some of the columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ColumnSet(u16);
+
+impl ColumnSet {
+    /// All columns.
+    pub const ALL: Self = Self((1 << Column::COUNT) - 1);
+
+    /// Those whose bits are set, the first column's the lowest.
+    pub fn from_bits(bits: u32) -> Self {
+        Column::ALL.into_iter().filter(|column| bits & u32::from(column.bit()) != 0).collect()
+    }
+
+    /// Whether a column is among them.
+    pub const fn contains(self, column: Column) -> bool {
+        self.0 & column.bit() != 0
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The columns before another one in the table's order.
+    #[must_use]
+    pub const fn before(self, column: Column) -> Self {
+        Self(self.0 & (column.bit() - 1))
+    }
+
+    /// How many there are.
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// They, in the table's order.
+    pub fn iter(self) -> impl Iterator<Item = Column> + Clone {
+        Column::ALL.into_iter().filter(move |column| self.contains(*column))
+    }
+}
+
+impl FromIterator<Column> for ColumnSet {
+    fn from_iter<I: IntoIterator<Item = Column>>(columns: I) -> Self {
+        Self(columns.into_iter().fold(0, |bits, column| bits | column.bit()))
     }
 }
 
@@ -116,88 +222,10 @@ impl Field {
     }
 }
 
-/// The columns a caller gives for a key: all of a new one, or those an update changes.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[allow(missing_docs)] // the columns of `IdempotencyKey`
-pub struct Columns {
-    pub id: Field,
-    pub idempotency_key: Field,
-    pub created_at: Field,
-    pub locked_at: Field,
-    pub request_method: Field,
-    pub request_params: Field,
-    pub request_path: Field,
-    pub response_code: Field,
-    pub response_body: Field,
-    pub recovery_point: Field,
-}
-
 impl Columns {
-    /// From the fields in the order of the table's columns.
-    pub fn from_order(fields: [Field; 10]) -> Self {
-        let [
-            id,
-            idempotency_key,
-            created_at,
-            locked_at,
-            request_method,
-            request_params,
-            request_path,
-            response_code,
-            response_body,
-            recovery_point,
-        ] = fields;
-        Self {
-            id,
-            idempotency_key,
-            created_at,
-            locked_at,
-            request_method,
-            request_params,
-            request_path,
-            response_code,
-            response_body,
-            recovery_point,
-        }
-    }
-
-    /// A bit for each column that is set, in the order of the table's.
-    pub fn named(&self) -> u16 {
-        let fields = self.by_order().into_iter().enumerate();
-        let named = fields.filter(|(_, field)| **field != Field::Absent);
-        named.fold(0, |columns, (index, _)| columns | 1 << index)
-    }
-
-    /// The fields in the order of the table's columns, borrowed.
-    pub fn by_order(&self) -> [&Field; 10] {
-        [
-            &self.id,
-            &self.idempotency_key,
-            &self.created_at,
-            &self.locked_at,
-            &self.request_method,
-            &self.request_params,
-            &self.request_path,
-            &self.response_code,
-            &self.response_body,
-            &self.recovery_point,
-        ]
-    }
-
-    /// The fields in the order of the table's columns.
-    pub fn in_order(self) -> [Field; 10] {
-        [
-            self.id,
-            self.idempotency_key,
-            self.created_at,
-            self.locked_at,
-            self.request_method,
-            self.request_params,
-            self.request_path,
-            self.response_code,
-            self.response_body,
-            self.recovery_point,
-        ]
+    /// Those that are given.
+    pub fn named(&self) -> ColumnSet {
+        Column::ALL.into_iter().filter(|column| *self.get(*column) != Field::Absent).collect()
     }
 }
 
@@ -246,17 +274,3 @@ pub const STARTED: &str = "started";
 
 /// The recovery point of a key whose request has its answer.
 pub const FINISHED: &str = "finished";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timestamps_count_like_a_javascript_date() {
-        assert_eq!(Timestamp(0).milliseconds(), 946_684_800_000.0);
-        assert_eq!(Timestamp(1_500).milliseconds(), 946_684_800_001.0);
-        assert_eq!(Timestamp(-1).milliseconds(), 946_684_799_999.0);
-        assert_eq!(Timestamp(i64::MAX).milliseconds(), f64::INFINITY);
-        assert_eq!(Timestamp(i64::MIN).milliseconds(), f64::NEG_INFINITY);
-    }
-}

@@ -2,7 +2,7 @@
 //!
 //! Its rooms, from the bottom; each uses only those before it:
 //!
-//! - [`key`], [`error`]: the record of a key, and what can go wrong;
+//! - [`timestamp`], [`key`], [`error`]: the record of a key, and what can go wrong;
 //! - [`protocol`]: what has to happen to a key, without SQL and without a driver;
 //! - [`sql`]: how the protocol's statements are written;
 //! - [`postgres`]: connections, and what crosses them;
@@ -14,3 +14,4 @@ pub mod key;
 pub mod postgres;
 pub mod protocol;
 pub mod sql;
+pub mod timestamp;

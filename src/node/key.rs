@@ -1,23 +1,35 @@
 //! Keys as they cross the door.
 
 use napi_derive::napi;
+use serde::ser::SerializeTuple as _;
 use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
 use super::error::Failure;
-use crate::engine::key::{AS_GIVEN, Columns, Field, IdempotencyKey, Text, Timestamp};
+use crate::engine::key::{Column, ColumnSet, Columns, Field, IdempotencyKey, Text, with_columns};
 use crate::engine::protocol::{operations, request};
+use crate::engine::timestamp::Timestamp;
 
-/// The places of `request_params` and `response_body` among the columns.
-pub const JSON_COLUMNS: [usize; 2] = [5, 8];
+/// The text of each column, none for SQL `NULL`, in the order of the table's.
+pub type Texts = [Text; Column::COUNT];
 
-/// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and the
-/// texts of all, none for SQL `NULL`.
-pub fn columns(named: u32, mut texts: [Text; 10]) -> Columns {
-    Columns::from_order(std::array::from_fn(|index| match named & (1 << index) {
-        0 => Field::Absent,
-        _ => Field::Set(texts[index].take()),
-    }))
+/// The columns that JavaScript gives: a bit for each that it names, in the order of the table's, and the texts
+/// of all.
+pub fn columns(named: u32, texts: Texts) -> Columns {
+    let named = ColumnSet::from_bits(named);
+    let mut columns = Columns::default();
+    for (column, text) in
+        Column::ALL.into_iter().zip(texts).filter(|(column, _)| named.contains(*column))
+    {
+        *columns.get_mut(column) = Field::Set(text);
+    }
+    columns
+}
+
+/// The columns that JavaScript names by bits, so that its list can be compared with this one.
+#[napi(catch_unwind)]
+pub fn column_names() -> Vec<&'static str> {
+    Column::ALL.map(Column::name).to_vec()
 }
 
 /// A key for the calls that a stage makes to others.
@@ -46,40 +58,52 @@ pub fn client_key(header: Option<String>) -> ClientKey {
 /// milliseconds since 1970.
 pub struct KeyRow(pub IdempotencyKey);
 
-impl Serialize for KeyRow {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let key = &self.0;
-        let columns = (
-            &key.id,
-            &key.idempotency_key,
-            Time(key.created_at),
-            key.locked_at.map(Time),
-            &key.request_method,
-            json(&key.request_params)?,
-            &key.request_path,
-            key.response_code,
-            json(&key.response_body)?,
-            &key.recovery_point,
-        );
-        columns.serialize(serializer)
-    }
+/// Writes the columns of a key in their order, each as it crosses.
+macro_rules! serialize_key {
+    ($($(#[$doc:meta])* $column:ident $field:ident: $type:ty, $sql:literal, $crossing:ident;)*) => {
+        impl Serialize for KeyRow {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut list = serializer.serialize_tuple(Column::COUNT)?;
+                $(list.serialize_element(&crossing!($crossing, &self.0.$field))?;)*
+                list.end()
+            }
+        }
+    };
 }
+
+macro_rules! crossing {
+    (Plain, $value:expr) => {
+        $value
+    };
+    (Json, $value:expr) => {
+        json($value)?
+    };
+    (Time, $value:expr) => {
+        Time::of(*$value)
+    };
+}
+with_columns!(serialize_key);
 
 /// JSON text as it is.
 fn json<E: ser::Error>(text: &Text) -> Result<Option<&RawValue>, E> {
     text.as_deref().map(raw).transpose()
 }
 
-struct Time(Timestamp);
+/// Milliseconds since 1970; JSON has no infinity, but numbers that are read as such.
+struct Time(Option<f64>);
+
+impl Time {
+    fn of(time: impl Copy + Into<Option<Timestamp>>) -> Self {
+        Self(time.into().map(Timestamp::milliseconds))
+    }
+}
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let milliseconds = self.0.milliseconds();
-        // JSON has no infinity, but numbers that are read as such.
-        match milliseconds {
-            f64::INFINITY => raw("1e999")?.serialize(serializer),
-            f64::NEG_INFINITY => raw("-1e999")?.serialize(serializer),
-            _ => milliseconds.serialize(serializer),
+        match self.0 {
+            Some(f64::INFINITY) => raw("1e999")?.serialize(serializer),
+            Some(f64::NEG_INFINITY) => raw("-1e999")?.serialize(serializer),
+            milliseconds => milliseconds.serialize(serializer),
         }
     }
 }
@@ -88,21 +112,17 @@ fn raw<E: ser::Error>(text: &str) -> Result<&RawValue, E> {
     serde_json::from_str(text).map_err(E::custom)
 }
 
-/// A key as JavaScript needs it that has given some of its columns: it has what is stored as it was given.
-pub fn without_given(mut key: IdempotencyKey, named: u32) -> IdempotencyKey {
-    let is_given = |column: u32| named & u32::from(AS_GIVEN) & (1 << column) != 0;
-    let texts = [(0, &mut key.id), (1, &mut key.idempotency_key), (9, &mut key.recovery_point)];
-    for (_, text) in texts.into_iter().filter(|(column, _)| is_given(*column)) {
-        text.clear();
-    }
-    let texts = [
-        (4, &mut key.request_method),
-        (5, &mut key.request_params),
-        (6, &mut key.request_path),
-        (8, &mut key.response_body),
+/// A key without the JSON that JavaScript has given for it: its caller gets the very values that it gave.
+pub fn without_own_json(mut key: IdempotencyKey, named: u32) -> IdempotencyKey {
+    let named = ColumnSet::from_bits(named);
+    let json = [
+        (Column::RequestParams, &mut key.request_params),
+        (Column::ResponseBody, &mut key.response_body),
     ];
-    for (_, text) in texts.into_iter().filter(|(column, _)| is_given(*column)) {
-        *text = None;
+    for (column, text) in json {
+        if named.contains(column) {
+            *text = None;
+        }
     }
     key
 }

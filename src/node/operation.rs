@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::key::{JSON_COLUMNS, columns, without_given};
+use super::key::{Texts, columns, without_own_json};
 use crate::engine::error::Error;
-use crate::engine::key::{StageResult, Text};
+use crate::engine::key::{Column, StageResult, Text};
 use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::{self, Lease};
 use crate::engine::protocol::outcome::Answer;
+use crate::engine::protocol::selector::Selector;
 use crate::engine::protocol::statement::Request;
 use crate::engine::protocol::{operations, request};
-use crate::engine::sql::selector::Selector;
 
 /// An operation, which crosses the door as JSON: one text costs less than many values. What it is given may
 /// be a list in this order.
@@ -20,7 +20,7 @@ use crate::engine::sql::selector::Selector;
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Operation {
     /// Inserts a key, which is new if it was made for this. The columns are as [`columns`] takes them.
-    Create { is_new: bool, named: u32, texts: [Text; 10] },
+    Create { is_new: bool, named: u32, texts: Texts },
     /// Finds the key of a request or inserts a new one, with Medusa's semantics.
     InitializeRequest { header: Option<String>, request: Request },
     /// Begins the request of a key, takes it over, or finds its answer. Waits so many milliseconds for
@@ -40,15 +40,16 @@ pub enum Operation {
     /// Locks a key for so many milliseconds.
     Lock { key: String, hold: u32 },
     /// Changes columns of a key.
-    Update { key: String, named: u32, texts: [Text; 10] },
+    Update { key: String, named: u32, texts: Texts },
 }
 
 impl Operation {
     /// Completes it with JSON that was too long for another JSON: the parameters and the body.
     pub fn take_long(&mut self, long: &mut [Option<String>]) {
         if let Self::Create { texts, .. } | Self::Update { texts, .. } = self {
-            for (column, text) in JSON_COLUMNS.into_iter().zip(long) {
-                texts[column] = text.take();
+            let json = Column::ALL.into_iter().filter(|column| column.is_json());
+            for (column, text) in json.zip(long) {
+                texts[column as usize] = text.take();
             }
         }
     }
@@ -94,7 +95,7 @@ impl Operation {
             }
             Self::Create { is_new, named, texts } => {
                 let key = operations::create(executor, columns(named, texts), is_new).await?;
-                without_given(key, named)
+                without_own_json(key, named)
             }
             Self::Finish { key, response_code, response_body } => {
                 let answer = StageResult::Finished { response_code, response_body };
@@ -115,7 +116,7 @@ impl Operation {
             }
             Self::Update { key, named, texts } => {
                 let key = operations::update(executor, key, columns(named, texts), lease).await?;
-                without_given(key, named)
+                without_own_json(key, named)
             }
         };
         Ok(key.into())

@@ -16,7 +16,7 @@ use crate::engine::error::Error;
 use crate::engine::execution::stepped::{Given, Step, SteppedExecutor, SteppedOperation};
 use crate::engine::protocol::outcome::Answer;
 use crate::engine::protocol::stage;
-use crate::engine::protocol::statement::{Place, Row, Token};
+use crate::engine::protocol::statement::{Row, RowLocation, Token};
 use crate::engine::sql::{Query, Sql};
 
 /// The operations on the table of a schema, in transactions that JavaScript holds.
@@ -167,7 +167,7 @@ enum GivenJson {
 #[derive(Clone, Deserialize)]
 struct DecisiveColumns {
     recovery_point: String,
-    place: String,
+    location: String,
     token: String,
     live: Option<bool>,
     idempotency_key: Option<String>,
@@ -191,8 +191,8 @@ impl GivenJson {
 impl From<DecisiveColumns> for Row {
     fn from(columns: DecisiveColumns) -> Self {
         let live = columns.live.unwrap_or(false);
-        let (place, token) = (Place(columns.place), Token(columns.token));
-        let mut row = Self::claimed(columns.recovery_point, place, token, live);
+        let (location, token) = (RowLocation(columns.location), Token(columns.token));
+        let mut row = Self::claimed(columns.recovery_point, location, token, live);
         row.key.idempotency_key = columns.idempotency_key.unwrap_or_default();
         row.won = columns.won.unwrap_or(true);
         row.same = columns.same.unwrap_or(true);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use medusa_idempotency_key::engine::key::{FINISHED, IdempotencyKey, STARTED};
 use medusa_idempotency_key::engine::protocol::lease::{Beginning, LeaseKnowledge};
 use medusa_idempotency_key::engine::protocol::request::{self, RequestState};
-use medusa_idempotency_key::engine::protocol::statement::{Place, Row, Token};
+use medusa_idempotency_key::engine::protocol::statement::{Row, RowLocation, Token};
 
 const CALLERS: usize = 3;
 
@@ -156,7 +156,7 @@ impl Stored {
         let recovery_point = if self.finished { FINISHED } else { STARTED }.to_owned();
         Row {
             key: IdempotencyKey { recovery_point, ..IdempotencyKey::default() },
-            place: Place(String::new()),
+            location: RowLocation(String::new()),
             token: self.token(),
             won: false,
             live: self.term == Term::Live,

@@ -1,5 +1,6 @@
 //! What a service does to the table as a whole: creates it, asks what it has, prunes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -59,7 +60,11 @@ impl PoolSession {
         Ok(deleted)
     }
 
-    async fn fetch(&self, text: String, parameters: Vec<Text>) -> Result<Vec<PgRow>, Error> {
+    async fn fetch(
+        &self,
+        text: impl Into<Arc<str>>,
+        parameters: Vec<Text>,
+    ) -> Result<Vec<PgRow>, Error> {
         let mut connection = self.pool.connection().await?;
         let query = Query { text: text.into(), parameters };
         connection.fetch(query).await.map_err(|error| error.of_statement(None))

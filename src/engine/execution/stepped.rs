@@ -155,11 +155,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::key::{IdempotencyKey, Timestamp};
+    use crate::engine::key::IdempotencyKey;
     use crate::engine::protocol::lease;
     use crate::engine::protocol::outcome::Outcome;
     use crate::engine::protocol::stage::{self, Claimant};
-    use crate::engine::protocol::statement::{Place, Token};
+    use crate::engine::protocol::statement::{RowLocation, Token};
+    use crate::engine::timestamp::Timestamp;
 
     fn row() -> Row {
         let key = IdempotencyKey {
@@ -174,8 +175,8 @@ mod tests {
             response_body: None,
             recovery_point: "started".to_owned(),
         };
-        let place = Place("(0,1)".to_owned());
-        Row { key, place, token: Token("x1".to_owned()), won: true, live: false, same: true }
+        let location = RowLocation("(0,1)".to_owned());
+        Row { key, location, token: Token("x1".to_owned()), won: true, live: false, same: true }
     }
 
     fn stage(claimant: Claimant) -> SteppedOperation {

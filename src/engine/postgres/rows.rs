@@ -4,17 +4,18 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use crate::engine::error::Error;
-use crate::engine::key::{ALL, IdempotencyKey, Timestamp};
+use crate::engine::key::{Column, ColumnSet, IdempotencyKey, with_columns};
 use crate::engine::postgres::errors::from_driver;
 use crate::engine::postgres::target::Target;
-use crate::engine::protocol::statement::{Place, Row, Token};
+use crate::engine::protocol::statement::{Row, RowLocation, Token};
+use crate::engine::timestamp::Timestamp;
 
 /// Reads the rows of a statement written by [`Sql`](crate::engine::sql::Sql).
 ///
 /// # Errors
 /// [`Error::Connection`] when the table's columns have other types than Medusa's.
 pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
-    let mut reader = RowReader::new(0, ALL);
+    let mut reader = RowReader::new(0, ColumnSet::ALL);
     let read = |row: &PgRow| match row.len() {
         CLAIMED => read_claim(row),
         _ => reader.read(row),
@@ -27,24 +28,31 @@ pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
 const CLAIMED: usize = 4;
 
 fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
-    let (place, token) = (Place(row.try_get(1)?), Token(row.try_get(2)?));
-    Ok(Row::claimed(row.try_get(0)?, place, token, row.try_get(3)?))
+    let (location, token) = (RowLocation(row.try_get("location")?), Token(row.try_get("token")?));
+    Ok(Row::claimed(row.try_get("recovery_point")?, location, token, row.try_get("live")?))
 }
-
-/// The place of `response_body` among the table's columns.
-const RESPONSE_BODY: u32 = 8;
 
 /// Reads rows of a result. They are of the same types, so those of the first row alone are checked.
 pub struct RowReader {
     first: usize,
-    columns: u16,
+    columns: ColumnSet,
     checked: bool,
 }
 
+/// Reads the columns of a key, each into its field.
+macro_rules! read_key {
+    ($($(#[$doc:meta])* $column:ident $field:ident: $type:ty, $sql:literal, $crossing:ident;)*) => {
+        fn read_key(reader: &RowReader, row: &PgRow) -> Result<IdempotencyKey, sqlx::Error> {
+            Ok(IdempotencyKey { $($field: reader.of_key(row, Column::$column)?,)* })
+        }
+    };
+}
+with_columns!(read_key);
+
 impl RowReader {
-    /// For a result whose columns before `first` are something else, and then those of a key whose bits
-    /// are set, in the order of the table's.
-    pub fn new(first: usize, columns: u16) -> Self {
+    /// For a result whose columns before `first` are something else, and then those of a key that are given,
+    /// in the order of the table's.
+    pub fn new(first: usize, columns: ColumnSet) -> Self {
         Self { first, columns, checked: false }
     }
 
@@ -53,22 +61,11 @@ impl RowReader {
     /// # Errors
     /// Those of the columns' types.
     pub fn read(&mut self, row: &PgRow) -> Result<Row, sqlx::Error> {
-        let mut read = Row::from(IdempotencyKey {
-            id: self.of_key(row, 0)?,
-            idempotency_key: self.of_key(row, 1)?,
-            created_at: self.of_key(row, 2)?,
-            locked_at: self.of_key(row, 3)?,
-            request_method: self.of_key(row, 4)?,
-            request_params: self.of_key(row, 5)?,
-            request_path: self.of_key(row, 6)?,
-            response_code: self.of_key(row, 7)?,
-            response_body: self.of_key(row, 8)?,
-            recovery_point: self.of_key(row, 9)?,
-        });
-        let after = self.place(10);
+        let mut read = Row::from(read_key(self, row)?);
+        let after = self.first + self.columns.len();
         let others = row.len() - after;
         if others > 0 {
-            read.place = Place(self.get(row, after)?);
+            read.location = RowLocation(self.get(row, after)?);
             read.token = Token(self.get(row, after + 1)?);
         }
         if others > 2 {
@@ -82,36 +79,36 @@ impl RowReader {
 
     /// About how many bytes a row has: bodies are what may be large.
     pub fn size(&self, row: &PgRow) -> usize {
-        match self.columns & (1 << RESPONSE_BODY) {
-            0 => 0,
-            _ => row
-                .try_get_raw(self.place(RESPONSE_BODY))
+        match self.columns.contains(Column::ResponseBody) {
+            false => 0,
+            true => row
+                .try_get_raw(self.index_of(Column::ResponseBody))
                 .map_or(0, |body| body.as_bytes().map_or(0, <[u8]>::len)),
         }
     }
 
-    fn of_key<'r, T>(&self, row: &'r PgRow, column: u32) -> Result<T, sqlx::Error>
+    fn of_key<'r, T>(&self, row: &'r PgRow, column: Column) -> Result<T, sqlx::Error>
     where
         T: Default + sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        match self.columns & (1 << column) {
-            0 => Ok(T::default()),
-            _ => self.get(row, self.place(column)),
+        match self.columns.contains(column) {
+            false => Ok(T::default()),
+            true => self.get(row, self.index_of(column)),
         }
     }
 
-    /// The place in the result of the key's column, or of what comes after so many of them.
-    fn place(&self, column: u32) -> usize {
-        self.first + (self.columns & ((1 << column) - 1)).count_ones() as usize
+    /// Where in the result a column of the key is.
+    fn index_of(&self, column: Column) -> usize {
+        self.first + self.columns.before(column).len()
     }
 
-    fn get<'r, T>(&self, row: &'r PgRow, place: usize) -> Result<T, sqlx::Error>
+    fn get<'r, T>(&self, row: &'r PgRow, index: usize) -> Result<T, sqlx::Error>
     where
         T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
         match self.checked {
-            true => row.try_get_unchecked(place),
-            false => row.try_get(place),
+            true => row.try_get_unchecked(index),
+            false => row.try_get(index),
         }
     }
 }

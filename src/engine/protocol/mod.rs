@@ -8,5 +8,6 @@ pub mod lease;
 pub mod operations;
 pub mod outcome;
 pub mod request;
+pub mod selector;
 pub mod stage;
 pub mod statement;

@@ -10,8 +10,8 @@ use crate::engine::key::{Columns, FINISHED, Field, IdempotencyKey, StageResult, 
 use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::Lease;
 use crate::engine::protocol::outcome::{Answer, Outcome};
+use crate::engine::protocol::selector::Selector;
 use crate::engine::protocol::statement::{LeaseChange, Request, Row, Statement};
-use crate::engine::sql::selector::Selector;
 
 /// Inserts a key. One that is not given is generated, as is the id. `is_new` says that one that is
 /// given was generated for this.
@@ -123,7 +123,7 @@ pub async fn update(
     let change = lease.map_or(LeaseChange::Keep, |lease| change_by(lease, &columns, fenced));
     let writes = change != LeaseChange::Keep || columns != Columns::default();
     let statement =
-        Statement::Update { key: key.clone(), lease: change, columns, place: None, fence };
+        Statement::Update { key: key.clone(), lease: change, columns, location: None, fence };
     let Some(row) = executor.run(statement).await?.into_iter().next() else {
         let known = fenced && !executor.run(Statement::Find(key.clone())).await?.is_empty();
         return Err(if known { Error::LeaseLost(key) } else { Error::NotFound(key) });
@@ -156,7 +156,7 @@ pub async fn finish(
         key: key.clone(),
         lease: LeaseChange::End,
         columns: answer.into(),
-        place: None,
+        location: None,
         fence: Some(fence),
     };
     if let Some(row) = executor.run(statement).await?.into_iter().next() {

@@ -8,7 +8,7 @@ use crate::engine::key::{Columns, FINISHED, StageResult};
 use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::{self, Lease, LeaseKnowledge, Standing};
 use crate::engine::protocol::outcome::{Answer, Outcome};
-use crate::engine::protocol::statement::{LeaseChange, Place, Row, Statement};
+use crate::engine::protocol::statement::{LeaseChange, Row, RowLocation, Statement};
 
 /// Who wants to run a stage.
 #[derive(Clone)]
@@ -48,13 +48,13 @@ where
         }
         Claimant::LeaseHolder(lease, recovery_point) => {
             let _use = lease::enter(executor, lease).await?;
-            let place = match claim(executor, key, lease, recovery_point.as_deref()).await? {
-                Claim::Granted(place) => place,
+            let location = match claim(executor, key, lease, recovery_point.as_deref()).await? {
+                Claim::Granted(location) => location,
                 Claim::Passed(answer) => return Ok(*answer),
             };
             let result = work.await?;
             let change = LeaseChange::on_reaching(result.recovery_point());
-            let row = record(executor, key, result, change, Some(place)).await?;
+            let row = record(executor, key, result, change, Some(location)).await?;
             lease.wrote(&row);
             Ok(Answer::new(row.key, Outcome::Ran))
         }
@@ -63,7 +63,7 @@ where
 
 enum Claim {
     /// The row is locked, and the attempt may work.
-    Granted(Place),
+    Granted(RowLocation),
     /// There is nothing to be done for the attempt at this recovery point.
     Passed(Box<Answer>),
 }
@@ -88,7 +88,7 @@ async fn claim(
     match decide(&lease.known(), &row, recovery_point) {
         StageDecision::Run => {
             lease.claimed(&row);
-            Ok(Claim::Granted(row.place))
+            Ok(Claim::Granted(row.location))
         }
         StageDecision::Pass => {
             let rows = executor.run(Statement::Find(key.to_owned())).await?;
@@ -140,10 +140,11 @@ async fn claimed_row(
     key: &str,
     lease: &Lease,
 ) -> Result<Option<Row>, Error> {
-    let place = lease.place();
-    let seen = place.is_some();
-    let claim = |place| Statement::ClaimRow { key: key.to_owned(), lease: lease.duration(), place };
-    let row = executor.run(claim(place)).await?.into_iter().next();
+    let location = lease.location();
+    let seen = location.is_some();
+    let claim =
+        |location| Statement::ClaimRow { key: key.to_owned(), lease: lease.duration(), location };
+    let row = executor.run(claim(location)).await?.into_iter().next();
     if row.is_some() || !seen {
         return Ok(row);
     }
@@ -166,18 +167,18 @@ async fn record(
     key: &str,
     result: StageResult,
     lease: LeaseChange,
-    place: Option<Place>,
+    location: Option<RowLocation>,
 ) -> Result<Row, Error> {
     let columns = Columns::from(result);
-    let seen = place.is_some();
-    let update = |place| Statement::Update {
+    let seen = location.is_some();
+    let update = |location| Statement::Update {
         key: key.to_owned(),
         columns: columns.clone(),
         lease,
-        place,
+        location,
         fence: None,
     };
-    let mut rows = executor.run(update(place)).await?;
+    let mut rows = executor.run(update(location)).await?;
     if rows.is_empty() && seen {
         rows = executor.run(update(None)).await?;
     }

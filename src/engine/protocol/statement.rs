@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::engine::key::{Columns, FINISHED, IdempotencyKey, Text};
-use crate::engine::sql::selector::Selector;
+use crate::engine::protocol::selector::Selector;
 
 /// One statement, and one round trip, on the table of idempotency keys.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub enum Statement {
         /// What becomes of the lease, unless the columns say so.
         lease: LeaseChange,
         /// Where to look for the row; anywhere, if it is not given.
-        place: Option<Place>,
+        location: Option<RowLocation>,
         /// Who may do it; anybody, if it is not given.
         fence: Option<Fence>,
     },
@@ -69,7 +69,7 @@ pub enum Statement {
         /// How long a lease holds.
         lease: Duration,
         /// Where to look for the row; anywhere, if it is not given.
-        place: Option<Place>,
+        location: Option<RowLocation>,
     },
     /// Change the lease of an unfinished key, if it is the one that is meant and nobody has locked the
     /// row. Answers its row with [`Row::won`], and in [`Row::live`] whether it is the lease that is meant.
@@ -79,7 +79,7 @@ pub enum Statement {
         /// Which lease is meant.
         which: LeaseOf,
         /// What becomes of the lease.
-        change: LeaseChange,
+        action: LeaseAction,
         /// How long a lease holds.
         lease: Duration,
     },
@@ -146,7 +146,16 @@ pub enum LeaseChange {
     Keep,
     /// It begins anew.
     Renew,
-    /// It ends: the request is finished, or was released.
+    /// It ends: the request is finished.
+    End,
+}
+
+/// What is done to a lease by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseAction {
+    /// It begins anew.
+    Renew,
+    /// It ends: the request is released.
     End,
     /// It has run out at once: whoever has it may still be at work.
     Expire,
@@ -188,7 +197,7 @@ impl Token {
 /// index: an index scan in a SERIALIZABLE transaction leaves predicate locks on the index's pages,
 /// which abort unrelated requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place(pub String);
+pub struct RowLocation(pub String);
 
 /// Who may write: the holder of the lease, or one who knows all that has happened to the key.
 #[derive(Clone, Debug)]
@@ -209,7 +218,7 @@ pub struct Row {
     /// The key.
     pub key: IdempotencyKey,
     /// Where it is; empty where nothing was asked for but the key.
-    pub place: Place,
+    pub location: RowLocation,
     /// What tells its lease from others, or, without one, this version of it; empty where nothing was
     /// asked for but the key.
     pub token: Token,
@@ -228,16 +237,21 @@ impl Row {
     }
 
     /// A row of which no more is known than what a claim is judged by.
-    pub fn claimed(recovery_point: String, place: Place, token: Token, live: bool) -> Self {
+    pub fn claimed(
+        recovery_point: String,
+        location: RowLocation,
+        token: Token,
+        live: bool,
+    ) -> Self {
         let key = IdempotencyKey { recovery_point, ..IdempotencyKey::default() };
-        Self { place, token, live, ..Self::from(key) }
+        Self { location, token, live, ..Self::from(key) }
     }
 }
 
 impl From<IdempotencyKey> for Row {
     /// A row of which no more is known than its key.
     fn from(key: IdempotencyKey) -> Self {
-        let (place, token) = (Place(String::new()), Token(String::new()));
-        Self { key, place, token, won: true, live: false, same: true }
+        let (location, token) = (RowLocation(String::new()), Token(String::new()));
+        Self { key, location, token, won: true, live: false, same: true }
     }
 }

@@ -1,37 +1,34 @@
 //! How the statements of many callers are written as one.
 //!
-//! A batch's values go as arrays of text, one array a column, and are cast as in [`sql`](super): the
-//! server judges each value just as it would judge it alone. The text depends on the kind of the
-//! batch only, never on its size, so that it is prepared once a connection.
+//! A batch's values go as arrays of text, one array a column, and are cast as in a single statement: the
+//! server judges each value as it would judge it alone. The text depends on the kind of the batch only, never on
+//! its size, so that it is prepared once a connection.
 //!
-//! No batch waits for a row that somebody has locked: it skips it, and answers so. What it has to
-//! wait for none the less, such as the end of a transaction that inserts the same key, it waits for
-//! a moment; then it fails and its rows go other ways.
+//! No batch waits for a row that somebody has locked: it skips the row, and answers so. What it has to wait for
+//! none the less, such as the end of a transaction that inserts the same key, it waits for 50 ms; then it
+//! fails and its statements are run apart.
 
-use crate::engine::key::{ALL, AS_GIVEN, Columns, FINISHED, Field, IDEMPOTENCY_KEY};
+use std::sync::Arc;
+
+use crate::engine::key::{Column, ColumnSet, Columns, Field};
 use crate::engine::protocol::statement::{LeaseChange, NewRequest, Statement, Token};
-use crate::engine::sql;
-use crate::engine::sql::selector::COLUMNS;
-use crate::engine::sql::{FINGERPRINT, KEY, LOCKED_AT, ROW, Sql, TOKEN, interval, locked_at};
-
-/// The names of the columns of [`ROW`].
-const NAMES: &str = "id, idempotency_key, created_at, locked_at, request_method, request_params, \
-                     request_path, response_code, response_body, recovery_point, place, token";
+use crate::engine::sql::fragments::{Described, interval, tokens};
+use crate::engine::sql::{Sql, create, find, find_or_create, initialize, lock, take_over, update};
 
 /// What statements have in common that can be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// [`Statement::Create`] or [`Statement::CreateNew`] of the same columns.
     Create {
-        /// A bit a column, in the order of the table's.
-        columns: u16,
+        /// Which columns.
+        columns: ColumnSet,
         /// Whether the keys were made for this.
         is_new: bool,
     },
     /// [`Statement::FindOrCreate`] of the same columns.
     FindOrCreate {
-        /// A bit a column, in the order of the table's.
-        columns: u16,
+        /// Which columns.
+        columns: ColumnSet,
     },
     /// [`Statement::Initialize`], with or without a fingerprint.
     Initialize(bool),
@@ -43,8 +40,8 @@ pub enum Kind {
     Lock,
     /// [`Statement::Update`] of the same columns.
     Update {
-        /// A bit a column, in the order of the table's.
-        columns: u16,
+        /// Which columns.
+        columns: ColumnSet,
         /// What becomes of the lease.
         lease: LeaseChange,
         /// Whether it has a fence.
@@ -74,7 +71,7 @@ impl Kind {
             }
             Statement::Find(_) => Some(Self::Find),
             Statement::Lock { .. } => Some(Self::Lock),
-            Statement::Update { columns, lease, place: None, fence, .. } => {
+            Statement::Update { columns, lease, location: None, fence, .. } => {
                 Some(Self::of_update(columns, *lease, fence.is_some()))
             }
             Statement::Update { .. }
@@ -91,240 +88,69 @@ impl Kind {
             return Self::Single;
         }
         match (columns.named(), lease) {
-            (0, LeaseChange::Keep) => Self::Find,
+            (columns, LeaseChange::Keep) if columns.is_empty() => Self::Find,
             (columns, lease) => Self::Update { columns, lease, fenced },
         }
     }
 }
 
-/// Writes the statement for a batch of a kind. Its rows are those of [`sql`](super) with their number
-/// in the batch before them; the one for new keys has their id, as `RETURNING` knows no such thing. What
-/// only answers a key answers no more of the row.
-pub fn text(sql: &Sql, kind: Kind) -> String {
+/// Writes the statement for a batch of a kind. Its rows are those of the single statements with their number in
+/// the batch before them; see [`create::batch`] for new keys. What only answers a key answers no more of the row.
+pub fn text(sql: &Sql, kind: Kind) -> Arc<str> {
     let table = &sql.table;
     match kind {
-        // To look for conflicts costs a third of the insert.
-        Kind::Create { columns, is_new: true } => create(table, columns, kind, ""),
-        Kind::Create { columns, is_new: false } => {
-            create(table, columns, kind, " ON CONFLICT DO NOTHING")
-        }
-        Kind::FindOrCreate { columns } => find_or_create(table, columns),
-        Kind::Initialize(fingerprint) => initialize(table, fingerprint),
-        Kind::TakeOver(fingerprint) => take_over(table, fingerprint),
+        Kind::Create { columns, is_new } => create::batch(table, columns, is_new),
+        Kind::FindOrCreate { columns } => find_or_create::batch(table, columns),
+        Kind::Initialize(fingerprint) => initialize::batch(table, fingerprint),
+        Kind::TakeOver(fingerprint) => take_over::batch(table, fingerprint),
         // A single statement goes as it is.
-        Kind::Find | Kind::Single => find(table),
-        Kind::Lock => lock(table),
-        Kind::Update { columns, lease, fenced } => update(table, columns, lease, fenced),
+        Kind::Find | Kind::Single => find::batch(table),
+        Kind::Lock => lock::batch(table),
+        Kind::Update { columns, lease, fenced } => update::batch(table, columns, lease, fenced),
     }
 }
 
-fn create(table: &str, columns: u16, kind: Kind, on_conflict: &str) -> String {
-    format!(
-        "INSERT INTO {table} ({names}) SELECT {values} FROM {input} WHERE {PATIENTLY}{on_conflict} \
-         RETURNING id{answered}",
-        names = COLUMNS.map(|(name, _)| name).join(", "),
-        values = new_values(columns),
-        input = input(&names_of_values(columns)),
-        answered = named(answered(kind))
-            .into_iter()
-            .map(|index| match COLUMNS[index] {
-                (name, "jsonb") => format!(", {name}::text"),
-                (name, _) => format!(", {name}"),
-            })
-            .collect::<String>(),
-    )
-}
-
-/// The columns of a key that a batch answers, after the number or the id. New keys come without those
-/// that are stored as they were given, of which nobody needs a copy; but where some may not be inserted, each
-/// is told by its key, too, as a trigger of the user's may have given it another id.
-pub fn answered(kind: Kind) -> u16 {
+/// The columns of a key that a batch answers, after the number or the id.
+pub fn answered(kind: Kind) -> ColumnSet {
     match kind {
-        Kind::Create { columns, is_new: true } => ALL & !(columns & AS_GIVEN),
-        Kind::Create { columns, is_new: false } => ALL & !(columns & AS_GIVEN) | IDEMPOTENCY_KEY,
-        _ => ALL,
+        Kind::Create { columns, .. } => create::answered(columns),
+        _ => ColumnSet::ALL,
     }
-}
-
-fn find_or_create(table: &str, columns: u16) -> String {
-    let mut names = vec!["k"];
-    names.extend(names_of_values(columns));
-    format!(
-        "WITH input AS (SELECT * FROM {input}), \
-         known AS (SELECT input.n, known.* FROM input CROSS JOIN LATERAL (SELECT {ROW} FROM {table} \
-         WHERE idempotency_key = k OFFSET 0) known), \
-         created AS (INSERT INTO {table} ({all}) SELECT {values} FROM input \
-         WHERE {PATIENTLY} AND NOT EXISTS (SELECT FROM known WHERE known.n = input.n) \
-         ON CONFLICT DO NOTHING RETURNING {ROW}) \
-         SELECT * FROM known UNION ALL SELECT n, created.* FROM created JOIN input ON v0 = id",
-        input = input(&names),
-        all = COLUMNS.map(|(name, _)| name).join(", "),
-        values = new_values(columns),
-    )
-}
-
-/// The statement's snapshot does not see what it inserts: those who lose against another row of the
-/// batch are answered with what that row has inserted.
-fn initialize(table: &str, fingerprint: bool) -> String {
-    let mut names = vec!["k", "m", "p", "j", "l", "new_id"];
-    let (column, value) = match fingerprint {
-        true => (format!(", {FINGERPRINT}"), ", f"),
-        false => (String::new(), ""),
-    };
-    names.extend(fingerprint.then_some("f"));
-    format!(
-        "WITH input AS (SELECT * FROM {input}), \
-         created AS (INSERT INTO {table} (idempotency_key, request_method, request_path, \
-         request_params, locked_at, id{column}) SELECT k, m, p, CAST(j AS jsonb), \
-         statement_timestamp(), new_id{value} FROM input WHERE {PATIENTLY} \
-         ON CONFLICT (idempotency_key) DO NOTHING RETURNING {ROW}{column}) \
-         SELECT n, {NAMES}, id = new_id AS won, id = new_id OR {live} AS live, \
-         id = new_id OR ({same_text}) AS same FROM input JOIN created ON idempotency_key = k \
-         UNION ALL SELECT n, found.* FROM input CROSS JOIN LATERAL (SELECT {ROW}, false, {live}, \
-         {same} FROM {table} WHERE idempotency_key = k OFFSET 0) found \
-         WHERE NOT EXISTS (SELECT FROM created WHERE idempotency_key = k)",
-        input = input(&names),
-        live = live("l"),
-        same = same("request_params", fingerprint),
-        same_text = same("CAST(request_params AS jsonb)", fingerprint),
-    )
-}
-
-fn take_over(table: &str, fingerprint: bool) -> String {
-    let mut names = vec!["k", "m", "p", "j", "l", "seen"];
-    names.extend(fingerprint.then_some("f"));
-    format!(
-        "WITH input AS (SELECT * FROM {input}), \
-         {won} SELECT * FROM won",
-        input = input(&names),
-        won = won(
-            table,
-            &format!("recovery_point <> '{FINISHED}' AND NOT {} AND {TOKEN} = seen", live("l")),
-            &same("request_params", fingerprint),
-        ),
-    )
-}
-
-fn lock(table: &str) -> String {
-    format!(
-        "WITH input AS (SELECT * FROM {input}), \
-         {won} SELECT * FROM won UNION ALL SELECT input.n, found.* FROM input \
-         CROSS JOIN LATERAL (SELECT {ROW}, false, true, true FROM {table} \
-         WHERE idempotency_key = k OFFSET 0) found \
-         WHERE n NOT IN (SELECT n FROM won)",
-        input = input(&["k", "l", "own"]),
-        won = won(table, &format!("(NOT {} OR {TOKEN} = own)", live("l")), "true"),
-    )
-}
-
-/// Those of the batch who get the lease of their key, the first who asks for it, if nobody has locked
-/// the key's row and a condition holds.
-fn won(table: &str, condition: &str, same: &str) -> String {
-    format!(
-        "free AS (SELECT n, k, same, row_id FROM input CROSS JOIN LATERAL (SELECT id AS row_id, \
-         {same} AS same FROM {table} WHERE idempotency_key = k AND {condition} \
-         FOR UPDATE SKIP LOCKED) free), \
-         first AS (SELECT DISTINCT ON (row_id) * FROM free ORDER BY row_id, n), \
-         won AS (UPDATE {table} SET locked_at = statement_timestamp() FROM first \
-         WHERE idempotency_key = k AND id = row_id \
-         RETURNING n, {ROW}, true AS won, true AS live, same)"
-    )
-}
-
-fn find(table: &str) -> String {
-    format!(
-        "SELECT n, found.* FROM {input} CROSS JOIN LATERAL \
-         (SELECT {KEY} FROM {table} WHERE idempotency_key = k OFFSET 0) found",
-        input = input(&["k"]),
-    )
-}
-
-// `NOT IN`, as the planner cannot tell how many rows a statement will have written: it would compare
-// each with each.
-
-/// A row that somebody has locked is answered with nothing but its number. One that is not there, or
-/// that the fence keeps the caller from, is not answered.
-fn update(table: &str, columns: u16, lease: LeaseChange, fenced: bool) -> String {
-    let named = named(columns);
-    let mut names = vec!["k"];
-    names.extend(names_of_values(columns));
-    names.extend(fenced.then_some(["tokens", "l", "point"]).into_iter().flatten());
-    let mut assignments: Vec<String> = Vec::new();
-    if columns & LOCKED_AT == 0 && lease != LeaseChange::Keep {
-        assignments.push(format!("locked_at = {}", locked_at(lease)));
-    }
-    assignments.extend(named.iter().map(|&index| {
-        let (name, sql_type) = COLUMNS[index];
-        format!("{name} = CAST({} AS {sql_type})", VALUES[index])
-    }));
-    let fence = match fenced {
-        true => format!(
-            " AND {}",
-            sql::fenced("CAST(tokens AS text[])", "CAST(l AS interval)", "point")
-        ),
-        false => String::new(),
-    };
-    format!(
-        "WITH input AS (SELECT * FROM {input} WHERE {PATIENTLY}), \
-         free AS (SELECT input.*, row_id FROM input CROSS JOIN LATERAL (SELECT id AS row_id \
-         FROM {table} WHERE idempotency_key = k{fence} FOR UPDATE SKIP LOCKED) free), \
-         changed AS (UPDATE {table} SET {assignments} FROM free \
-         WHERE idempotency_key = k AND id = row_id RETURNING n, {ROW}) \
-         SELECT * FROM changed UNION ALL SELECT n, {nothing} FROM input \
-         WHERE n NOT IN (SELECT n FROM changed) \
-         AND EXISTS (SELECT FROM {table} WHERE idempotency_key = k{fence} OFFSET 0)",
-        input = input(&names),
-        assignments = assignments.join(", "),
-        nothing = ["NULL"; 12].join(", "),
-    )
-}
-
-/// True, and from then on the statement waits for another transaction for 50 ms at most.
-const PATIENTLY: &str = "(SELECT set_config('lock_timeout', '50', true)) IS NOT NULL";
-
-/// What the values of the table's columns are called in the input of a batch.
-const VALUES: [&str; 10] = ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
-
-/// The indices of the columns whose bits are set.
-fn named(columns: u16) -> Vec<usize> {
-    (0..COLUMNS.len()).filter(|index| columns & (1 << index) != 0).collect()
-}
-
-fn names_of_values(columns: u16) -> Vec<&'static str> {
-    named(columns).into_iter().map(|index| VALUES[index]).collect()
 }
 
 /// The batch as a table: a column a name, each from its array, and `n`, the number of the row.
-fn input(names: &[&str]) -> String {
+pub fn input(names: &[&str]) -> String {
     let arrays: Vec<String> =
         (1..=names.len()).map(|parameter| format!("CAST(${parameter} AS text[])")).collect();
     format!("unnest({}) WITH ORDINALITY AS input({}, n)", arrays.join(", "), names.join(", "))
 }
 
-/// The values of a new row, with the table's defaults spelt out.
-fn new_values(columns: u16) -> String {
-    let values = COLUMNS.iter().zip(VALUES).enumerate();
-    let values = values.map(|(index, ((name, sql_type), value))| match *name {
-        _ if columns & (1 << index) != 0 => format!("CAST({value} AS {sql_type})"),
-        "created_at" => "now()".to_owned(),
-        "recovery_point" => "'started'".to_owned(),
-        _ => "NULL".to_owned(),
-    });
-    values.collect::<Vec<_>>().join(", ")
+/// What the values of a column are called in the input of a batch.
+pub fn value_name(column: Column) -> &'static str {
+    const NAMES: [&str; Column::COUNT] =
+        ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
+    NAMES[column as usize]
 }
 
-fn live(lease: &str) -> String {
-    sql::live(&format!("CAST({lease} AS interval)"))
+/// What the values of columns are called, in the order of [`arrays`].
+pub fn value_names(columns: ColumnSet) -> Vec<&'static str> {
+    columns.iter().map(value_name).collect()
 }
 
-fn same(request_params: &str, fingerprint: bool) -> String {
-    let mut conditions = vec![
-        "coalesce(request_method = m, true)".to_owned(),
-        "coalesce(request_path = p, true)".to_owned(),
-        format!("coalesce({request_params} = CAST(j AS jsonb), true)"),
-    ];
-    conditions.extend(fingerprint.then(|| format!("coalesce({FINGERPRINT} = f, true)")));
-    conditions.join(" AND ")
+/// What is called so of requests, in the order of [`arrays`].
+pub fn request_names(fingerprint: bool) -> Vec<&'static str> {
+    let names = ["k", "m", "p", "j", "l", "id_or_token"].into_iter();
+    names.chain(fingerprint.then_some("f")).collect()
+}
+
+/// The request of a row of the input.
+pub fn requested(fingerprint: bool) -> Described<'static> {
+    Described {
+        method: "m",
+        path: "p",
+        params: "CAST(j AS jsonb)",
+        fingerprint: fingerprint.then_some("f"),
+    }
 }
 
 /// A column of a batch's input, borrowed from its statements where it can be.
@@ -363,18 +189,18 @@ fn value(field: &Field) -> Option<&str> {
 }
 
 /// The values of the columns that the statements name.
-fn values<'a>(batch: &[&'a Statement], columns: u16) -> Vec<Array<'a>> {
-    let of_column = |index: usize| {
+fn values<'a>(batch: &[&'a Statement], columns: ColumnSet) -> Vec<Array<'a>> {
+    let of_column = |column: Column| {
         let values = batch.iter().map(|statement| match statement {
             Statement::Create(columns)
             | Statement::CreateNew(columns)
             | Statement::FindOrCreate { columns, .. }
-            | Statement::Update { columns, .. } => value(columns.by_order()[index]),
+            | Statement::Update { columns, .. } => value(columns.get(column)),
             _ => None,
         });
         Array::Borrowed(values.collect())
     };
-    named(columns).into_iter().map(of_column).collect()
+    columns.iter().map(of_column).collect()
 }
 
 /// The requests, each with the id that it inserts or the token of the row that it takes over.
@@ -415,7 +241,7 @@ fn of_locks<'a>(batch: &[&'a Statement]) -> Vec<Array<'a>> {
     vec![keys(batch), Array::Owned(holds), Array::Borrowed(own)]
 }
 
-fn of_updates<'a>(batch: &[&'a Statement], columns: u16, fenced: bool) -> Vec<Array<'a>> {
+fn of_updates<'a>(batch: &[&'a Statement], columns: ColumnSet, fenced: bool) -> Vec<Array<'a>> {
     let mut arrays = vec![keys(batch)];
     arrays.extend(values(batch, columns));
     if fenced {
@@ -425,9 +251,9 @@ fn of_updates<'a>(batch: &[&'a Statement], columns: u16, fenced: bool) -> Vec<Ar
                 _ => None,
             })
         };
-        let tokens = fences().map(|fence| Some(sql::array(&fence.tokens)));
+        let held = fences().map(|fence| Some(tokens(&fence.tokens)));
         arrays.extend([
-            Array::Owned(tokens.collect()),
+            Array::Owned(held.collect()),
             Array::Owned(fences().map(|fence| Some(interval(fence.lease))).collect()),
             Array::Borrowed(fences().map(|fence| fence.recovery_point.as_deref()).collect()),
         ]);

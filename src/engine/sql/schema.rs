@@ -1,6 +1,7 @@
 //! The table and its columns.
 
-use crate::engine::sql::{FINGERPRINT, Sql, literal, quoted};
+use crate::engine::sql::Sql;
+use crate::engine::sql::fragments::{FINGERPRINT, literal, quoted};
 
 impl Sql {
     /// A block that creates the unique index, whatever the name of the one that may be there.

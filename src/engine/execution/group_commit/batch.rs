@@ -212,12 +212,8 @@ fn created(
             all || is(&given.id, id) || is(&given.idempotency_key, &row.key.idempotency_key)
         };
         found.push(match next.take_if(is_own) {
-            Some((id, mut row)) => {
-                row.key.take_given(given);
-                // A trigger of the user's may have given it another.
-                if row.key.id != id {
-                    id.clone_into(&mut row.key.id);
-                }
+            Some((_, mut row)) => {
+                row.key.take_json(given);
                 next = rows.next().transpose()?;
                 Found::Rows(vec![row])
             }

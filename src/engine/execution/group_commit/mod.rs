@@ -121,7 +121,7 @@ impl Group {
         })
     }
 
-    fn text(&self, kind: Kind) -> String {
+    fn text(&self, kind: Kind) -> Arc<str> {
         batch_sql::text(&self.session.sql, kind)
     }
 }

@@ -40,7 +40,7 @@ impl Queue {
         self: &Arc<Self>,
         kind: Kind,
         statement: Box<Statement>,
-        text: impl FnOnce() -> String,
+        text: impl FnOnce() -> Arc<str>,
     ) -> Ticket {
         let (queued, answer) = QueuedStatement::new(kind, statement);
         let mut state = self.state();

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::access_mode::AccessMode;
 use super::guards::{InFlightSlot, KeyPermit};
 use crate::engine::error::Error;
-use crate::engine::key::Field;
+use crate::engine::key::{Column, Field};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch::Kind;
 
@@ -95,7 +95,7 @@ fn size(statement: &Statement) -> usize {
         }
         other => return other.key().map_or(0, str::len),
     };
-    let fields = columns.by_order().into_iter();
+    let fields = Column::ALL.into_iter().map(|column| columns.get(column));
     fields
         .map(|field| match field {
             Field::Set(value) => text(value),

@@ -86,9 +86,9 @@ impl State {
     }
 
     /// Adds the queue of a kind that has not been met before.
-    pub fn meet(&mut self, kind: Kind, cap: usize, text: impl FnOnce() -> String) {
+    pub fn meet(&mut self, kind: Kind, cap: usize, text: impl FnOnce() -> Arc<str>) {
         if self.kind(kind).is_none() {
-            self.kinds.push(KindQueue::new(kind, text().into(), cap));
+            self.kinds.push(KindQueue::new(kind, text(), cap));
         }
     }
 

@@ -35,7 +35,7 @@ impl Bench {
 
     pub fn enter(&self, statement: Statement) -> Ticket {
         let kind = Kind::of(&statement).unwrap();
-        self.queue.enter(kind, Box::new(statement), String::new)
+        self.queue.enter(kind, Box::new(statement), || "".into())
     }
 
     pub fn queue_up(&self, statement: Statement) -> Waiter {
@@ -85,7 +85,7 @@ pub fn update(key: &str, point: &str) -> Statement {
     let recovery_point = Field::Set(Some(point.to_owned()));
     let columns = Columns { recovery_point, ..Columns::default() };
     let (key, lease) = (key.to_owned(), LeaseChange::Keep);
-    Statement::Update { key, columns, lease, place: None, fence: None }
+    Statement::Update { key, columns, lease, location: None, fence: None }
 }
 
 pub fn lock(key: &str) -> Statement {

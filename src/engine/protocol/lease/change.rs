@@ -10,7 +10,7 @@ use super::{Beginning, Lease, LeaseKnowledge};
 use crate::engine::error::Error;
 use crate::engine::key::IdempotencyKey;
 use crate::engine::protocol::executor::Executor;
-use crate::engine::protocol::statement::{LeaseChange, LeaseOf, Row, Statement};
+use crate::engine::protocol::statement::{LeaseAction, LeaseOf, Row, Statement};
 
 /// Pauses between tries to end a lease whose row is locked: a transaction that is being rolled back
 /// unlocks it soon.
@@ -27,7 +27,7 @@ pub async fn renew(executor: &dyn Executor, lease: &Lease) -> Result<(), Error> 
     let Some(_permit) = lease.arbiter.try_change() else {
         return Ok(());
     };
-    match change(executor, lease, LeaseChange::Renew).await? {
+    match change(executor, lease, LeaseAction::Renew).await? {
         Some(row) if row.won => lease.knowledge().renewed(&row),
         _ => {}
     }
@@ -40,7 +40,7 @@ pub async fn renew(executor: &dyn Executor, lease: &Lease) -> Result<(), Error> 
 /// # Errors
 /// As the executor's.
 pub async fn expire(executor: &dyn Executor, lease: &Lease) -> Result<(), Error> {
-    end_unless_wanted(executor, lease, LeaseChange::Expire).await
+    end_unless_wanted(executor, lease, LeaseAction::Expire).await
 }
 
 /// Ends a lease, if it is the attempt's, so that the request can be tried again at once. Tries a few
@@ -53,8 +53,8 @@ pub async fn expire(executor: &dyn Executor, lease: &Lease) -> Result<(), Error>
 pub async fn release(executor: &dyn Executor, lease: &Lease) -> Result<(), Error> {
     // What is uncertain of an interrupted request stays so: whoever begins it next is told as well.
     let how = match lease.known().beginning {
-        Some(Beginning::Interrupted) => LeaseChange::Expire,
-        _ => LeaseChange::End,
+        Some(Beginning::Interrupted) => LeaseAction::Expire,
+        _ => LeaseAction::End,
     };
     end_unless_wanted(executor, lease, how).await
 }
@@ -107,7 +107,7 @@ async fn release_abandoned(
     let statement = Statement::ChangeLease {
         key: key.clone(),
         which: LeaseOf::Nobody,
-        change: LeaseChange::End,
+        action: LeaseAction::End,
         lease,
     };
     match executor.run(statement).await?.into_iter().next() {
@@ -123,7 +123,7 @@ async fn release_abandoned(
 async fn end_unless_wanted(
     executor: &dyn Executor,
     lease: &Lease,
-    how: LeaseChange,
+    how: LeaseAction,
 ) -> Result<(), Error> {
     let mut wanted = pin!(lease.arbiter.wanted());
     let mut pauses = pauses(executor);
@@ -146,7 +146,7 @@ async fn end_unless_wanted(
 /// Ends a lease as the attempt's own call, which uses it.
 async fn end_at_wish(executor: &dyn Executor, lease: &Lease) -> Result<EndLeaseResult, Error> {
     let permit = lease.arbiter.change(1).await;
-    end(executor, lease, LeaseChange::End, permit).await
+    end(executor, lease, LeaseAction::End, permit).await
 }
 
 fn pauses(executor: &dyn Executor) -> impl Iterator<Item = Duration> + use<> {
@@ -167,7 +167,7 @@ fn may_succeed_later(ended: &Result<EndLeaseResult, Error>) -> bool {
 async fn end(
     executor: &dyn Executor,
     lease: &Lease,
-    how: LeaseChange,
+    how: LeaseAction,
     permit: Option<ChangePermit<'_>>,
 ) -> Result<EndLeaseResult, Error> {
     let Some(_permit) = permit else {
@@ -189,10 +189,10 @@ async fn end(
 async fn change(
     executor: &dyn Executor,
     lease: &Lease,
-    change: LeaseChange,
+    action: LeaseAction,
 ) -> Result<Option<Row>, Error> {
     let LeaseKnowledge { key, tokens, .. } = lease.known();
     let which = LeaseOf::Tokens(tokens);
-    let statement = Statement::ChangeLease { key, which, change, lease: lease.duration() };
+    let statement = Statement::ChangeLease { key, which, action, lease: lease.duration() };
     Ok(executor.run(statement).await?.into_iter().next())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::engine::error::Error;
 use crate::engine::key::FINISHED;
-use crate::engine::protocol::statement::{Fence, Place, Row, Token};
+use crate::engine::protocol::statement::{Fence, Row, RowLocation, Token};
 
 /// How many of its tokens an attempt remembers. Which of its last writes was committed it cannot know:
 /// the transaction may be somebody else's.
@@ -20,7 +20,7 @@ pub struct LeaseKnowledge {
     /// else has written to it.
     pub tokens: Vec<Token>,
     /// Where the row was seen last.
-    pub place: Option<Place>,
+    pub location: Option<RowLocation>,
     /// The recovery point that the attempt saw or stored last, whether committed or not.
     pub recovery_point: Option<String>,
     /// The recovery point that the attempt's caller has been told, if it is known to be committed. A
@@ -175,12 +175,12 @@ impl LeaseKnowledge {
 
     fn noted(&mut self, row: &Row) {
         row.key.idempotency_key.clone_into(&mut self.key);
-        self.place = Some(row.place.clone());
+        self.location = Some(row.location.clone());
         self.recovery_point = Some(row.key.recovery_point.clone());
     }
 
     fn owns(&mut self, row: &Row) {
-        self.place = Some(row.place.clone());
+        self.location = Some(row.location.clone());
         self.tokens.insert(0, row.token.clone());
         self.tokens.truncate(REMEMBERED);
     }

@@ -19,7 +19,7 @@ pub use self::knowledge::{Beginning, LeaseKnowledge, Standing};
 use crate::engine::error::Error;
 use crate::engine::key::FINISHED;
 use crate::engine::protocol::executor::Executor;
-use crate::engine::protocol::statement::{Fence, Place, Row, Token};
+use crate::engine::protocol::statement::{Fence, Row, RowLocation, Token};
 
 /// What one attempt at a request knows of its key's lease, and which of its calls use it now.
 pub struct Lease {
@@ -91,8 +91,8 @@ impl Lease {
     }
 
     /// Where the row was seen last.
-    pub fn place(&self) -> Option<Place> {
-        self.knowledge().place.clone()
+    pub fn location(&self) -> Option<RowLocation> {
+        self.knowledge().location.clone()
     }
 
     /// As [`LeaseKnowledge::fence`].

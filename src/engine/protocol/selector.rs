@@ -1,0 +1,76 @@
+//! Selectors: conditions on the columns of keys.
+
+use serde::Deserialize;
+
+use crate::engine::error::Error;
+use crate::engine::key::Column;
+
+/// What describes keys: any of the alternatives, each of which holds when all its conditions do.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    /// The selector as its caller wrote it, as JSON text, for messages.
+    pub constraints: String,
+    /// One list of conditions an alternative.
+    pub alternatives: Vec<Vec<Condition>>,
+}
+
+/// A condition on one column.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Condition {
+    /// Name of the column.
+    pub column: String,
+    /// What has to hold for it.
+    pub predicate: Predicate,
+}
+
+/// What has to hold for a column: the operators of Medusa's selectors and TypeORM's FindOperators.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "operator", content = "operand", rename_all = "camelCase")]
+#[allow(missing_docs)] // TypeORM's names
+pub enum Predicate {
+    Equal(Operand),
+    LessThan(Operand),
+    LessThanOrEqual(Operand),
+    MoreThan(Operand),
+    MoreThanOrEqual(Operand),
+    Like(Operand),
+    Ilike(Operand),
+    JsonContains(Operand),
+    In(Vec<Operand>),
+    Between(Operand, Operand),
+    IsNull,
+    Not(Box<Predicate>),
+    And(Vec<Predicate>),
+}
+
+/// A value to compare with.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Operand {
+    /// As PostgreSQL reads it.
+    pub text: Option<String>,
+    /// Whether it is a JavaScript `Date`, which ends at milliseconds: the column, which goes on to
+    /// microseconds, is cut to them before it is compared, or nothing stored would ever equal it.
+    #[serde(default)]
+    pub date: bool,
+}
+
+impl Selector {
+    /// Reads the alternatives from JSON: `[[{column, predicate: {operator, operand}}, …], …]`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a column that the table does not have and for JSON of another
+    /// shape.
+    pub fn from_json(constraints: String, alternatives: &str) -> Result<Self, Error> {
+        let alternatives: Vec<Vec<Condition>> = serde_json::from_str(alternatives)
+            .map_err(|error| Error::InvalidArgument(format!("not a selector: {error}")))?;
+        for Condition { column, .. } in alternatives.iter().flatten() {
+            if Column::named(column).is_none() {
+                return Err(Error::InvalidArgument(format!(
+                    "Property \"{column}\" was not found in \"IdempotencyKey\". \
+                     Make sure your query is correct."
+                )));
+            }
+        }
+        Ok(Self { constraints, alternatives })
+    }
+}

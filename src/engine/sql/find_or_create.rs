@@ -1,0 +1,59 @@
+//! Finds a key, or inserts it where there is none: Medusa's semantics.
+
+use std::sync::Arc;
+
+use crate::engine::key::Column;
+use crate::engine::key::ColumnSet;
+use crate::engine::sql::batch::{input, value_name, value_names};
+use crate::engine::sql::create::{casts, new_values};
+use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, names, row, statement};
+
+/// Parameters: the key that is looked for, and the values of all columns.
+pub fn single(table: &str) -> Arc<str> {
+    statement(
+        table,
+        &format!(
+            "WITH known AS (
+               SELECT {row} FROM @table WHERE idempotency_key = $1
+             ), created AS (
+               INSERT INTO @table ({names})
+               SELECT {values} WHERE NOT EXISTS (SELECT FROM known)
+               RETURNING {row}
+             )
+             SELECT * FROM known UNION ALL SELECT * FROM created",
+            row = row(),
+            names = names(),
+            values = casts(2),
+        ),
+    )
+}
+
+/// The same for a batch, whose rows are told by their ids.
+pub fn batch(table: &str, columns: ColumnSet) -> Arc<str> {
+    let mut input_names = vec!["k"];
+    input_names.extend(value_names(columns));
+    statement(
+        table,
+        &format!(
+            "WITH input AS (
+               SELECT * FROM {input}
+             ), known AS (
+               SELECT input.n, known.* FROM input
+               CROSS JOIN LATERAL (SELECT {row} FROM @table WHERE idempotency_key = k OFFSET 0) known
+             ), created AS (
+               INSERT INTO @table ({names})
+               SELECT {values} FROM input
+               WHERE {LOCK_TIMEOUT_50MS} AND NOT EXISTS (SELECT FROM known WHERE known.n = input.n)
+               ON CONFLICT DO NOTHING
+               RETURNING {row}
+             )
+             SELECT * FROM known
+             UNION ALL SELECT n, created.* FROM created JOIN input ON {id} = id",
+            input = input(&input_names),
+            row = row(),
+            names = names(),
+            values = new_values(columns),
+            id = value_name(Column::Id),
+        ),
+    )
+}

@@ -1,0 +1,145 @@
+//! Pieces of SQL that several statements have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::key::{Column, ColumnSet, FINISHED};
+use crate::engine::protocol::statement::{LeaseChange, Token};
+
+/// The optional column for the digest of what a route does not tell of its request.
+pub const FINGERPRINT: &str = "request_fingerprint";
+
+/// The token of a row's lease. Where there is none, it is the transaction that has written the row: so an
+/// attempt that has released its lease, or finished, knows whether anybody has written since.
+pub const TOKEN: &str = "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
+
+/// True, and from then on the statement waits for another transaction for 50 ms at most.
+pub const LOCK_TIMEOUT_50MS: &str = "(SELECT set_config('lock_timeout', '50', true)) IS NOT NULL";
+
+/// A statement from a template of many lines, in which `@table` stands for the table. The table's name is
+/// written last, as it may hold anything.
+pub fn statement(table: &str, template: &str) -> Arc<str> {
+    let lines: Vec<&str> =
+        template.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(" ").replace("@table", table).into()
+}
+
+/// Columns as a statement answers them.
+pub fn selected(columns: ColumnSet) -> String {
+    let columns = columns.iter().map(|column| match column {
+        column if column.is_json() => format!("{name}::text AS {name}", name = column.name()),
+        column => column.name().to_owned(),
+    });
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// The columns of a key.
+pub fn key() -> String {
+    selected(ColumnSet::ALL)
+}
+
+/// The columns of a row: the key's, its location and its token. Statements that compete answer three more:
+/// whether the row was won, whether its lease is live, whether the request is the same.
+pub fn row() -> String {
+    format!("{}, {}", key(), location_and_token())
+}
+
+/// Where a row is, and what tells its lease from others.
+pub fn location_and_token() -> String {
+    format!("ctid::text AS location, {TOKEN} AS token")
+}
+
+/// The names of the columns of [`row`].
+pub fn row_names() -> String {
+    format!("{}, location, token", names())
+}
+
+/// The names of all columns.
+pub fn names() -> String {
+    Column::ALL.map(Column::name).join(", ")
+}
+
+/// A parameter as a value of a type.
+pub fn cast(parameter: usize, sql_type: &str) -> String {
+    format!("CAST(CAST(${parameter} AS text) AS {sql_type})")
+}
+
+/// Whether the lease of a row still holds; the interval says how long a lease does.
+pub fn live(lease: &str) -> String {
+    format!("coalesce(locked_at > statement_timestamp() - {lease}, false)")
+}
+
+/// Whether a row's lease is one of those whose tokens are given.
+pub fn holds_one_of(tokens: &str) -> String {
+    format!("coalesce({TOKEN} = ANY ({tokens}), false)")
+}
+
+/// What tells requests apart, each as an expression.
+pub struct Described<'a> {
+    /// HTTP method.
+    pub method: &'a str,
+    /// Path.
+    pub path: &'a str,
+    /// Route parameters, as jsonb.
+    pub params: &'a str,
+    /// The digest of the rest, where the table has a column for it.
+    pub fingerprint: Option<&'a str>,
+}
+
+/// Whether a row is of the request that is described: what either of them does not have is not compared.
+/// `stored_params` is the row's `request_params`.
+pub fn same(request: &Described<'_>, stored_params: &str) -> String {
+    let columns = [
+        (Column::RequestMethod.name(), Some(request.method)),
+        (Column::RequestPath.name(), Some(request.path)),
+        (stored_params, Some(request.params)),
+        (FINGERPRINT, request.fingerprint),
+    ];
+    let conditions = columns
+        .into_iter()
+        .filter_map(|(column, value)| Some(format!("coalesce({column} = {}, true)", value?)));
+    conditions.collect::<Vec<_>>().join(" AND ")
+}
+
+/// What keeps an attempt that has lost its lease from writing: see
+/// [`Fence`](crate::engine::protocol::statement::Fence).
+pub fn fenced(tokens: &str, lease: &str, point: &str) -> String {
+    format!(
+        "CASE WHEN {held}
+         THEN recovery_point <> '{FINISHED}' OR coalesce({point} = '{FINISHED}', true)
+         ELSE NOT {live} AND coalesce(recovery_point = {point}, false) END",
+        held = holds_one_of(tokens),
+        live = live(lease),
+    )
+}
+
+/// What `locked_at` becomes with a write; nothing, if it stays.
+pub fn locked_at(lease: LeaseChange) -> Option<&'static str> {
+    match lease {
+        LeaseChange::Keep => None,
+        // Not `now()`: a stage may be longer than a lease.
+        LeaseChange::Renew => Some("statement_timestamp()"),
+        LeaseChange::End => Some("NULL"),
+    }
+}
+
+/// Tokens as an array literal; letters and digits need no quotes.
+pub fn tokens(tokens: &[Token]) -> String {
+    let tokens: Vec<&str> = tokens.iter().map(|Token(token)| token.as_str()).collect();
+    format!("{{{}}}", tokens.join(","))
+}
+
+/// A duration as an interval.
+pub fn interval(duration: Duration) -> String {
+    format!("{} milliseconds", duration.as_millis())
+}
+
+/// Text as SQL quotes it.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A name as SQL quotes it.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

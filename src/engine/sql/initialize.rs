@@ -1,0 +1,83 @@
+//! Inserts the key of a request with a lease, or finds the one that exists.
+
+use std::sync::Arc;
+
+use crate::engine::sql::batch::{input, request_names, requested};
+use crate::engine::sql::fragments::{
+    Described, FINGERPRINT, LOCK_TIMEOUT_50MS, cast, live, row, row_names, same, statement,
+};
+
+/// Parameters: key, method, path, route parameters, lease, id, and the fingerprint where the table has a column
+/// for it.
+pub fn single(table: &str, fingerprint: bool) -> Arc<str> {
+    statement(
+        table,
+        &format!(
+            "WITH created AS (
+               INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
+                 locked_at, id{column})
+               VALUES ($1, CAST($2 AS text), CAST($3 AS text), {params},
+                 statement_timestamp(), $6{value})
+               ON CONFLICT (idempotency_key) DO NOTHING
+               RETURNING {row}, true AS won, true AS live, true AS same
+             )
+             SELECT * FROM created
+             UNION ALL SELECT {row}, false, {live}, {same} FROM @table
+             WHERE idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
+            column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
+            value = if fingerprint { ", $7" } else { "" },
+            params = cast(4, "jsonb"),
+            row = row(),
+            live = live(&cast(5, "interval")),
+            same = same_request(fingerprint),
+        ),
+    )
+}
+
+/// Whether a row is of the request that the parameters describe.
+pub fn same_request(fingerprint: bool) -> String {
+    let digest = cast(7, "text");
+    let request = Described {
+        method: &cast(2, "text"),
+        path: &cast(3, "text"),
+        params: &cast(4, "jsonb"),
+        fingerprint: fingerprint.then_some(&digest),
+    };
+    same(&request, "request_params")
+}
+
+/// The same for a batch. A statement does not see what it inserts: those who lose against another row of the
+/// batch are answered with what that row has inserted.
+pub fn batch(table: &str, fingerprint: bool) -> Arc<str> {
+    let column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() };
+    statement(
+        table,
+        &format!(
+            "WITH input AS (
+               SELECT * FROM {input}
+             ), created AS (
+               INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
+                 locked_at, id{column})
+               SELECT k, m, p, CAST(j AS jsonb), statement_timestamp(), id_or_token{value} FROM input
+               WHERE {LOCK_TIMEOUT_50MS}
+               ON CONFLICT (idempotency_key) DO NOTHING
+               RETURNING {row}{column}
+             )
+             SELECT n, {row_names}, id = id_or_token AS won, id = id_or_token OR {live} AS live,
+               id = id_or_token OR ({same_inserted}) AS same
+             FROM input JOIN created ON idempotency_key = k
+             UNION ALL SELECT n, found.* FROM input
+             CROSS JOIN LATERAL (
+               SELECT {row}, false, {live}, {same} FROM @table WHERE idempotency_key = k OFFSET 0
+             ) found
+             WHERE NOT EXISTS (SELECT FROM created WHERE idempotency_key = k)",
+            input = input(&request_names(fingerprint)),
+            value = if fingerprint { ", f" } else { "" },
+            row = row(),
+            row_names = row_names(),
+            live = live("CAST(l AS interval)"),
+            same_inserted = same(&requested(fingerprint), "CAST(request_params AS jsonb)"),
+            same = same(&requested(fingerprint), "request_params"),
+        ),
+    )
+}

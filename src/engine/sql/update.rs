@@ -1,0 +1,102 @@
+//! Changes columns of a key.
+
+use std::sync::Arc;
+
+use crate::engine::key::{Column, ColumnSet};
+use crate::engine::protocol::statement::LeaseChange;
+use crate::engine::sql::batch::{input, value_name, value_names};
+use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, cast, fenced, locked_at, row, statement};
+
+/// What tells the text of one update from that of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpdateForm {
+    /// The columns that change.
+    pub columns: ColumnSet,
+    /// What becomes of the lease.
+    pub lease: LeaseChange,
+    /// Whether the row is looked for where it was seen last.
+    pub has_location: bool,
+    /// Whether it has a fence.
+    pub is_fenced: bool,
+}
+
+/// Parameters: the key, the values of the columns, the location, and the fence's tokens, lease and recovery
+/// point, each where it has them.
+pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
+    let mut last = 1;
+    let mut next = |sql_type| {
+        last += 1;
+        cast(last, sql_type)
+    };
+    let assignments = assignments(form.columns, form.lease, |column| next(column.sql_type()));
+    let location = match form.has_location {
+        true => format!(" AND ctid = {}", next("tid")),
+        false => String::new(),
+    };
+    let fence = match form.is_fenced {
+        true => format!(" AND {}", fenced(&next("text[]"), &next("interval"), &next("text"))),
+        false => String::new(),
+    };
+    statement(
+        table,
+        &format!(
+            "UPDATE @table SET {assignments}
+             WHERE idempotency_key = $1{location}{fence}
+             RETURNING {row}",
+            row = row(),
+        ),
+    )
+}
+
+/// The same for a batch. A row that somebody has locked is answered with nothing but its number. One that is not
+/// there, or that the fence keeps the caller from, is not answered.
+pub fn batch(table: &str, columns: ColumnSet, lease: LeaseChange, is_fenced: bool) -> Arc<str> {
+    let mut names = vec!["k"];
+    names.extend(value_names(columns));
+    names.extend(is_fenced.then_some(["tokens", "l", "point"]).into_iter().flatten());
+    let value = |column: Column| format!("CAST({} AS {})", value_name(column), column.sql_type());
+    let fence = match is_fenced {
+        true => {
+            format!(" AND {}", fenced("CAST(tokens AS text[])", "CAST(l AS interval)", "point"))
+        }
+        false => String::new(),
+    };
+    statement(
+        table,
+        &format!(
+            "WITH input AS (
+               SELECT * FROM {input} WHERE {LOCK_TIMEOUT_50MS}
+             ), free AS (
+               SELECT input.*, row_id FROM input
+               CROSS JOIN LATERAL (
+                 SELECT id AS row_id FROM @table
+                 WHERE idempotency_key = k{fence} FOR UPDATE SKIP LOCKED
+               ) free
+             ), changed AS (
+               UPDATE @table SET {assignments} FROM free
+               WHERE idempotency_key = k AND id = row_id
+               RETURNING n, {row}
+             )
+             SELECT * FROM changed
+             UNION ALL SELECT n, {nothing} FROM input
+             WHERE n NOT IN (SELECT n FROM changed)
+             AND EXISTS (SELECT FROM @table WHERE idempotency_key = k{fence} OFFSET 0)",
+            input = input(&names),
+            assignments = assignments(columns, lease, value),
+            row = row(),
+            // The location and the token, too.
+            nothing = ["NULL"; Column::COUNT + 2].join(", "),
+        ),
+    )
+}
+
+fn assignments(
+    columns: ColumnSet,
+    lease: LeaseChange,
+    mut value: impl FnMut(Column) -> String,
+) -> String {
+    let lease = locked_at(lease).filter(|_| !columns.contains(Column::LockedAt));
+    let lease = lease.map(|time| format!("locked_at = {time}")).into_iter();
+    let named = columns.iter().map(|column| format!("{} = {}", column.name(), value(column)));
+    lease.chain(named).collect::<Vec<_>>().join(", ")
+}
