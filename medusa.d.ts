@@ -4,6 +4,9 @@ import type { IdempotencyKeyOptions, IdempotencyKeyService, MedusaConfigModule }
 type EntityManager = NonNullable<Parameters<MedusasService["withTransaction"]>[0]>;
 type Ours = IdempotencyKeyService<EntityManager>;
 
+// Else everything here is exported, whether it says so or not.
+export {};
+
 /**
  * The type of the service for code that declares Medusa v1's own class. Medusa's class has protected members, so
  * TypeScript accepts no other class in its place, whatever its methods are. This type is assignable to both.

@@ -6,6 +6,7 @@ const os = require("node:os");
 const path = require("node:path");
 const { IdempotencyKeyService, TransactionManager } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
+const { signal } = require("./helpers/flows");
 
 const database = useDatabase();
 const ROOT = path.join(__dirname, "..");
@@ -167,15 +168,21 @@ describe("close", () => {
   test("waits for the calls that still run", async () => {
     const service = new IdempotencyKeyService({}, { databaseUrl: database.url, maxConnections: 8 });
     const { idempotency_key: key } = await service.create({});
-    let ended = false;
-    const stage = service.workStage(key, async (manager) => {
-      await manager.query("SELECT pg_sleep(0.2)");
-      ended = true;
+    const inside = signal();
+    const finish = signal();
+    const stage = service.workStage(key, async () => {
+      inside.send();
+      await finish.sent;
       return {};
     });
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    await service.close();
-    expect(ended).toBe(true);
+    await inside.sent;
+    let isClosed = false;
+    const closing = service.close().then(() => (isClosed = true));
+    expect(await rejection(service.create({}))).toMatchObject({ code: "service_closed" });
+    await database.pool.query("SELECT 1");
+    expect(isClosed).toBe(false);
+    finish.send();
+    await closing;
     expect((await stage).recovery_point).toBe("finished");
   });
 });

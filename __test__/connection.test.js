@@ -30,6 +30,12 @@ function changed(change) {
   return url.href;
 }
 
+/** Whether a backend sleeps; and whether none does any more: one that does is ended, as it notices no cut. */
+const ASLEEP = `EXISTS (SELECT FROM pg_stat_activity
+  WHERE datname = current_database() AND wait_event = 'PgSleep')`;
+const WOKEN = `(SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) = 0 FROM pg_stat_activity
+  WHERE datname = current_database() AND wait_event = 'PgSleep')`;
+
 describe("trouble with the connection", () => {
   test("is said at once, with host, port and database and without the password", async () => {
     const url = changed((other) => {
@@ -83,8 +89,9 @@ describe("trouble with the connection", () => {
       await service.create({});
       const { idempotency_key: key } = await service.create({});
       const stage = service.workStage(key, async (manager) => {
-        const sleeping = manager.query("SELECT pg_sleep(1)");
-        setTimeout(proxy.cut, 50);
+        const sleeping = manager.query("SELECT pg_sleep(60)");
+        await Promise.all([rejection(sleeping), database.until(ASLEEP).then(proxy.cut)]);
+        await database.until(WOKEN);
         await sleeping;
         return {};
       });
@@ -99,20 +106,22 @@ describe("trouble with the connection", () => {
     await database.pool.query("CREATE TABLE slow_commit (id int)");
     await database.pool.query(`
       CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
-      'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';
+      'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';
       CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON slow_commit
       DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()`);
     await withProxy(async (service, proxy) => {
       const { idempotency_key: key } = await service.create({});
       const stage = service.workStage(key, async (manager) => {
         await manager.query("INSERT INTO slow_commit VALUES (1)");
-        setTimeout(proxy.cut, 200);
         return {};
       });
+      // The transaction is at its COMMIT when the trigger runs.
+      await Promise.all([rejection(stage), database.until(ASLEEP).then(proxy.cut)]);
       expect(await rejection(stage)).toMatchObject({
         code: "08007",
         message: expect.stringContaining("unknown"),
       });
+      await database.until(WOKEN);
     });
   });
 

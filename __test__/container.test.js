@@ -4,13 +4,14 @@
 
 const { createRequire } = require("node:module");
 const path = require("node:path");
-const { setTimeout: sleep } = require("node:timers/promises");
 const v8 = require("node:v8");
 const vm = require("node:vm");
 const { IdempotencyKeyService } = require("..");
 const { useDatabase } = require("./helpers/database");
+const { eventually } = require("./helpers/flows");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 
-const shop = createRequire(path.join(__dirname, "../examples/medusa-v1/package.json"));
+const shop = createRequire(path.join(EXAMPLE, "package.json"));
 const { asFunction, asValue, createContainer, InjectionMode } = shop("awilix");
 
 const database = useDatabase();
@@ -62,16 +63,24 @@ test("the scopes of requests share one connection, and forgotten ones do not clo
   v8.setFlagsFromString("--expose-gc");
   const collectGarbage = vm.runInNewContext("gc");
   const backends = new Set();
+  let forgotten = 0;
+  const registry = new FinalizationRegistry(() => (forgotten += 1));
   for (let round = 0; round < 5; round += 1) {
+    const before = forgotten;
     for (let request = 0; request < 20; request += 1) {
-      await scopeWith(registrations).resolve("idempotencyKeyService").create({});
+      const own = scopeWith(registrations).resolve("idempotencyKeyService");
+      registry.register(own);
+      await own.create({});
     }
     const { rows } = await database.pool.query(
       "SELECT pid FROM pg_stat_activity WHERE application_name = 'scopes'",
     );
     rows.forEach(({ pid }) => backends.add(pid));
-    collectGarbage();
-    await sleep(20);
+    const isForgotten = () => {
+      collectGarbage();
+      return forgotten > before;
+    };
+    expect(await eventually(isForgotten)).toBe(true);
   }
   expect(backends.size).toBe(1);
   // Nobody is left to close it.

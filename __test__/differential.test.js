@@ -1,7 +1,7 @@
 "use strict";
 
 const fc = require("fast-check");
-const { setTimeout: sleep } = require("node:timers/promises");
+const { eventually } = require("./helpers/flows");
 const sequences = require("./helpers/medusa-commands");
 const { Sequence } = require("./helpers/medusa-sequence");
 const { clear, useSubjects } = require("./helpers/medusa-subjects");
@@ -180,10 +180,14 @@ const INTENDED_DIFFERENCES = [
   {
     name: "two stages of one key",
     reason: "the key's row is locked first, so that they never overlap",
-    observe: async ({ service, transaction }) => {
+    observe: async ({ service, transaction, database }) => {
       await service.create({ idempotency_key: "k" });
+      const sql = `SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+      const isBlocked = async () => (await database.pool.query(sql)).rowCount > 0;
       let running = 0;
       let most = 0;
+      let ended = 0;
       const overlap = opening();
       const stage = (manager) =>
         service.withTransaction(manager).workStage("k", async () => {
@@ -191,8 +195,13 @@ const INTENDED_DIFFERENCES = [
           if (running > 1) {
             overlap.resolve();
           }
-          await Promise.race([overlap.promise, sleep(100)]);
+          // Together with the other stage, or while it waits, or after it.
+          await Promise.race([
+            overlap.promise,
+            eventually(async () => ended > 0 || (await isBlocked())),
+          ]);
           running -= 1;
+          ended += 1;
           return { recovery_point: "done" };
         });
       await Promise.all([transaction(undefined, stage), transaction(undefined, stage)]);

@@ -15,12 +15,13 @@ const { ROOT, anchorsOf, blocksOf, documentNames, linksOf } = require("./helpers
 const { rejection, useDatabase } = require("./helpers/database");
 const { eventually } = require("./helpers/flows");
 const { ask } = require("./helpers/http-client");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 
 const MODULES = path.join(ROOT, "node_modules");
-const EXAMPLE = path.join(ROOT, "examples/medusa-v1/node_modules");
 const DOCUMENTS = documentNames();
 /** Documents whose blocks another test holds, each with a test of its own that leaves none out. */
 const HELD_ELSEWHERE = { "docs/install.md": "install-docs.test.js" };
+const INSTALLED = path.join(EXAMPLE, "node_modules");
 /** On a busy machine. */
 const COMPILE_TIMEOUT = 120_000;
 /** Migrating and seeding the first database of a server included. */
@@ -257,7 +258,7 @@ test(
   async () => {
     const folder = temporaryFolder(
       Object.fromEntries(
-        ["@medusajs", "@types", "typeorm"].map((name) => [name, path.join(EXAMPLE, name)]),
+        ["@medusajs", "@types", "typeorm"].map((name) => [name, path.join(INSTALLED, name)]),
       ),
     );
     const ours = path.join(folder, "node_modules/medusa-idempotency-key");
@@ -280,7 +281,7 @@ test(
     }
     const options =
       "--strict --skipLibCheck --experimentalDecorators --esModuleInterop --target es2019 --module commonjs";
-    const tsc = path.join(EXAMPLE, "typescript/lib/tsc.js");
+    const tsc = path.join(INSTALLED, "typescript/lib/tsc.js");
     const args = [tsc, ...options.split(" "), ...Object.keys(sources)];
     await promisify(execFile)(process.execPath, args, { cwd: folder }).catch(({ stdout }) => {
       throw new Error(stdout);

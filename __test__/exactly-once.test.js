@@ -5,6 +5,7 @@ const { rejection, useDatabase } = require("./helpers/database");
 const {
   begin,
   beginSoon,
+  eventually,
   inUse,
   leaseLost,
   openTypeOrm,
@@ -13,7 +14,10 @@ const {
   signal,
   sleep,
 } = require("./helpers/flows");
+const { startProxy } = require("./helpers/proxy");
 
+/** Codes of a lost connection, and of one that was refused. */
+const LOST = ["ECONNRESET", "EPIPE", "08006"];
 const SHORT_LEASE = 100;
 const PAST_SHORT_LEASE = 150;
 
@@ -335,20 +339,26 @@ describe("a key that another request comes with", () => {
 });
 
 describe("waitTimeout", () => {
+  /** Waits long, on connections of its own. */
+  let waiting;
+
+  beforeAll(() => {
+    const databaseUrl = `${database.url}?application_name=waiting`;
+    waiting = database.service({ databaseUrl, waitTimeout: 60_000 });
+  });
+
   test("an unbound request waits for the answer of the one in progress", async () => {
-    const waiting = database.service({ waitTimeout: 20_000 });
     const first = await begin(service);
     const second = begin(waiting, first.idempotency_key);
-    await sleep(100);
+    await database.untilAsked("waiting", 2);
     await service.workStage(first, () => answer);
     expect(await second).toMatchObject(answer);
   });
 
   test("an unbound request goes on where the one in progress has failed", async () => {
-    const waiting = database.service({ waitTimeout: 20_000 });
     const first = await begin(service);
     const second = begin(waiting, first.idempotency_key);
-    await sleep(50);
+    await database.untilAsked("waiting", 2);
     await rejection(service.workStage(first, () => Promise.reject(new Error("no"))));
     expect((await second).recovery_point).toBe("started");
   });
@@ -439,45 +449,64 @@ describe("a stage that fails", () => {
   });
 
   describe("for want of a connection", () => {
+    let proxy;
     let doomed;
     const maxConnections = 3;
 
-    /** Ends all connections of a pool, as a server does that restarts. */
-    function killConnections() {
-      return database.pool.query(
-        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND application_name = 'doomed'`,
-      );
-    }
-
     beforeEach(async () => {
-      const databaseUrl = `${database.url}?application_name=doomed`;
-      doomed = database.service({ databaseUrl, maxConnections });
+      proxy = await startProxy(database.url);
+      doomed = database.service({ databaseUrl: proxy.url, maxConnections });
+      let inside = 0;
+      const all = signal();
       const stages = Array.from({ length: maxConnections }, async () =>
-        doomed.workStage(await begin(doomed), () => sleep(50).then(() => ({}))),
+        doomed.workStage(await begin(doomed), async () => {
+          inside += 1;
+          if (inside === maxConnections) {
+            all.send();
+          }
+          await all.sent;
+          return {};
+        }),
       );
       await Promise.all(stages);
     });
 
+    afterEach(async () => {
+      await doomed.close();
+      await proxy.close();
+    });
+
+    /** Loses all connections; there are others again when one was asked for in vain. */
+    async function loseConnections() {
+      proxy.refuse();
+      proxy.cut();
+      await eventually(() => proxy.refusals() > 0);
+      proxy.accept();
+    }
+
     test("frees its request where it could not begin", async () => {
       const first = await begin(doomed);
-      await killConnections();
-      const stage = doomed.workStage(first, () => answer);
-      // The pool may have found a connection all the same.
-      const { recovery_point } = await stage.catch(() => ({}));
-      if (recovery_point !== "finished") {
-        expect(await beginSoon(service, first.idempotency_key)).toBeTruthy();
-      }
+      const losing = loseConnections();
+      const work = jest.fn();
+      const error = await rejection(doomed.workStage(first, work));
+      expect(LOST).toContain(error.code);
+      await losing;
+      expect(proxy.refusals()).toBeGreaterThan(0);
+      expect(work).not.toHaveBeenCalled();
+      expect(await beginSoon(service, first.idempotency_key)).toBeTruthy();
     });
 
     test("frees its request where all connections were lost", async () => {
       const first = await begin(doomed);
+      let losing;
       const stage = doomed.workStage(first, async (manager) => {
-        await killConnections();
+        losing = loseConnections();
         await manager.query("SELECT 1");
         return answer;
       });
-      await rejection(stage);
+      expect(LOST).toContain((await rejection(stage)).code);
+      await losing;
+      expect(proxy.refusals()).toBeGreaterThan(0);
       expect(await beginSoon(service, first.idempotency_key)).toBeTruthy();
     });
   });
@@ -540,14 +569,15 @@ describe("workStage", () => {
   });
 
   test("a stage that outlasts its lease keeps it for a while", async () => {
-    const patient = database.service({ leaseTimeout: 1000 });
-    const first = await begin(patient);
-    const paid = await patient.workStage(first, async () => {
-      await sleep(1200);
+    const first = await begin(impatient);
+    const paid = await impatient.workStage(first, async () => {
+      await sleep(PAST_SHORT_LEASE);
       return { recovery_point: "paid" };
     });
+    const { locked_at } = await stored(first.idempotency_key);
+    expect(locked_at.getTime() - first.locked_at.getTime()).toBeGreaterThan(SHORT_LEASE);
     expect(await rejection(begin(service, first.idempotency_key))).toMatchObject(inUse);
-    expect((await patient.workStage(paid, () => answer)).recovery_point).toBe("finished");
+    expect((await impatient.workStage(paid, () => answer)).recovery_point).toBe("finished");
   });
 
   test("runs for a key that nobody has begun", async () => {
@@ -600,10 +630,14 @@ describe("a flow whose request was taken over", () => {
   });
 
   test("does not end the lease of the other by failing", async () => {
-    const { first, second, key } = await takenOver();
-    await rejection(service.workStage(first, () => Promise.reject(new Error("late"))));
-    await sleep(50);
-    expect((await stored(key)).locked_at).toEqual(second.locked_at);
+    const own = database.service({ maxConnections: 2 });
+    const first = await begin(own);
+    await sleep(PAST_SHORT_LEASE);
+    const second = await begin(impatient, first.idempotency_key);
+    await rejection(own.workStage(first, () => Promise.reject(new Error("late"))));
+    // It waits for what the failure has begun.
+    await own.close();
+    expect((await stored(first.idempotency_key)).locked_at).toEqual(second.locked_at);
   });
 
   test("is fenced off also when the other has finished or given up", async () => {

@@ -24,6 +24,7 @@ const {
   requestSwap,
   createClaim,
 } = require("../examples/medusa-v1/shop");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 const { useShop } = require("./helpers/shop");
 const {
   KINDS,
@@ -34,7 +35,6 @@ const {
 } = require("./helpers/shop-requests");
 const { holdTable, whileInsertsFail } = require("./helpers/shop-faults");
 
-const EXAMPLE = path.join(__dirname, "../examples/medusa-v1");
 /** Milliseconds; longer than any test: what goes on before has not waited for a lease to run out. */
 const NEVER = 600_000;
 const SLOW = 120_000;

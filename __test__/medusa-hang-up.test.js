@@ -10,12 +10,12 @@ const { setTimeout: sleep } = require("node:timers/promises");
 const { repeatWhileInConflict } = require("../examples/medusa-v1/demo/repeat");
 const { VARIANTS, createCart } = require("../examples/medusa-v1/shop");
 const { signal } = require("./helpers/flows");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 const { useShop } = require("./helpers/shop");
 const { holdTable, whileInsertsFail } = require("./helpers/shop-faults");
 const { startHangingUpProxy } = require("./helpers/shop-proxy");
 const { KINDS, expectOneOrder, placeOrders, readyCart } = require("./helpers/shop-requests");
 
-const EXAMPLE = path.join(__dirname, "../examples/medusa-v1");
 /** Milliseconds; longer than any test: what goes on before has not waited for a lease to run out. */
 const NEVER = 600_000;
 const SLOW = 120_000;

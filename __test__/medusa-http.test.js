@@ -24,11 +24,11 @@ const {
   requestSwap,
   createClaim,
 } = require("../examples/medusa-v1/shop");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 const { useShops } = require("./helpers/shop-backends");
 const { startLossyProxy } = require("./helpers/shop-lossy-proxy");
 const { observe } = require("./helpers/shop-observations");
 
-const EXAMPLE = path.join(__dirname, "../examples/medusa-v1");
 // All shops have to be asked for the same.
 const [variantId, otherVariantId] = VARIANTS;
 

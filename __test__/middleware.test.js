@@ -20,7 +20,8 @@ const {
 } = require("./helpers/flows");
 const { useServers } = require("./helpers/http-server");
 
-const express = require(path.join(__dirname, "../examples/medusa-v1/node_modules/express"));
+// Medusa v1 is on Express 4.
+const express = require("express-4");
 
 const database = useDatabase();
 const listen = useServers();
@@ -76,6 +77,13 @@ async function stored(key) {
   return (await database.pool.query(sql, [key])).rows[0];
 }
 
+/** Waits until the lease of a request was renewed so many milliseconds after its beginning. */
+async function untilRenewed(key, milliseconds) {
+  const { locked_at: begun } = await eventually(() => stored(key));
+  const renewed = async () => (await stored(key)).locked_at - begun > milliseconds;
+  expect(await eventually(renewed)).toBe(true);
+}
+
 /** The answer to a request, once it is not in conflict any more. */
 function postSoon(url, key) {
   return eventually(async () => {
@@ -84,13 +92,16 @@ function postSoon(url, key) {
   });
 }
 
+/** Milliseconds; it is renewed several times before it has run out. */
+const LEASE = 1000;
+
 const done = { response_code: 200, response_body: { done: true } };
 const ok = { status: 200, body: { done: true } };
 const conflict = { status: 409, body: expect.objectContaining(inUse) };
 
 describe("until the handler has ended its response", () => {
   test("the lease is renewed, however slow the handler", async () => {
-    const short = database.service({ leaseTimeout: 400 });
+    const short = database.service({ leaseTimeout: LEASE });
     const finish = signal();
     const url = await serve(async (req, res) => {
       const key = await textOf(initialize(short, req));
@@ -100,11 +111,9 @@ describe("until the handler has ended its response", () => {
     });
     const key = randomUUID();
     const first = post(`${url}/complete`, key);
-    await eventually(() => stored(key));
-    for (const end = Date.now() + 1500; Date.now() < end; await sleep(50)) {
-      expect(await rejection(begin(short, key))).toMatchObject({ type: "duplicate_error" });
-      expect(await post(`${url}/complete`, key)).toEqual(conflict);
-    }
+    await untilRenewed(key, 2 * LEASE);
+    expect(await rejection(begin(short, key))).toMatchObject({ type: "duplicate_error" });
+    expect(await post(`${url}/complete`, key)).toEqual(conflict);
     finish.send();
     expect(await first).toEqual(ok);
     expect((await stored(key)).locked_at).toBeNull();
@@ -112,7 +121,7 @@ describe("until the handler has ended its response", () => {
 
   test("it is renewed also for a request that began in a transaction", async () => {
     const typeOrm = await openTypeOrm(database);
-    const short = typeOrm.service({ leaseTimeout: 400 });
+    const short = typeOrm.service({ leaseTimeout: LEASE });
     const finish = signal();
     const url = await serve(async (req, res) => {
       const key = await typeOrm.dataSource.transaction("SERIALIZABLE", (manager) =>
@@ -126,12 +135,10 @@ describe("until the handler has ended its response", () => {
     });
     const key = randomUUID();
     const first = post(`${url}/complete`, key);
-    await eventually(() => stored(key));
-    for (const end = Date.now() + 1200; Date.now() < end; await sleep(50)) {
-      const { body } = await post(`${url}/complete`, key);
-      // The second: the lease was renewed after the serializable transaction took its snapshot.
-      expect([inUse.code, "40001"]).toContain(body.code);
-    }
+    await untilRenewed(key, 2 * LEASE);
+    const { body } = await post(`${url}/complete`, key);
+    // The second: the lease was renewed after the serializable transaction took its snapshot.
+    expect([inUse.code, "40001"]).toContain(body.code);
     finish.send();
     expect(await first).toEqual(ok);
     expect(await post(`${url}/complete`, key)).toEqual(ok);
@@ -278,20 +285,28 @@ describe("when the handler has ended its response", () => {
   });
 
   test("finished requests are left alone", async () => {
-    const short = database.service({ leaseTimeout: 60 });
+    const short = database.service({ leaseTimeout: 200, maxConnections: 6 });
+    const goOn = signal();
     const url = await serve(async (req, res) => {
       const key = await textOf(initialize(short, req));
-      const finished = await short.workStage(key, () => done);
-      await sleep(200);
-      res.status(finished.response_code).json(finished.response_body);
+      const isOther = "other" in req.query;
+      const finished = isOther ? undefined : await short.workStage(key, () => done);
+      await goOn.sent;
+      res.status(finished?.response_code ?? 500).json(finished?.response_body);
     });
-    const key = randomUUID();
+    const [key, other] = [randomUUID(), randomUUID()];
     const first = post(`${url}/complete`, key);
     await eventually(async () => (await stored(key))?.recovery_point === "finished");
     const before = await stored(key);
+    // By the time that one is renewed which began later, it would have been, too.
+    const second = post(`${url}/complete?other`, other);
+    await untilRenewed(other, 400);
+    goOn.send();
     expect(await first).toEqual(ok);
+    await second;
     expect(await post(`${url}/complete`, key)).toEqual(ok);
-    await sleep(100);
+    // It waits for what the ends of the responses have begun.
+    await short.close();
     expect(await stored(key)).toEqual(before);
     expect(before.locked_at).toBeNull();
   });

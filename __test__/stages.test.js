@@ -1,10 +1,9 @@
 "use strict";
 
 const { AsyncLocalStorage } = require("node:async_hooks");
-const { setTimeout: sleep } = require("node:timers/promises");
 const { TransactionManager } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
-const { eventually } = require("./helpers/flows");
+const { eventually, signal } = require("./helpers/flows");
 
 const database = useDatabase();
 let service;
@@ -26,13 +25,6 @@ async function effects() {
 }
 
 const insert = (manager, name) => manager.query("INSERT INTO effect (name) VALUES ($1)", [name]);
-
-/** A promise to be resolved from outside. */
-function signal() {
-  let send;
-  const sent = new Promise((resolve) => (send = resolve));
-  return { send, sent };
-}
 
 describe("workStage", () => {
   test("hands a TransactionManager to the callback and commits what it did", async () => {
@@ -259,20 +251,20 @@ describe('workStage in mode "medusa"', () => {
     const key = await newKey();
     const order = [];
     const first = signal();
+    const inside = signal();
     const running = likeMedusas.workStage(key, async () => {
       order.push("first begins");
+      inside.send();
       await first.sent;
       order.push("first ends");
       return { recovery_point: "a" };
     });
-    while (order.length === 0) {
-      await sleep(5);
-    }
+    await inside.sent;
     const waiting = likeMedusas.workStage(key, () => {
       order.push("second");
       return { recovery_point: "b" };
     });
-    await sleep(100);
+    await database.untilBlocked();
     first.send();
     await Promise.all([running, waiting]);
     expect(order).toEqual(["first begins", "first ends", "second"]);
@@ -446,17 +438,18 @@ describe("manager.transaction", () => {
   test("rolls everything back when two of them overlap", async () => {
     const [first, second] = [signal(), signal()];
     const stage = service.workStage(await newKey(), async (manager) => {
+      const outer = manager.transaction(async (inner) => {
+        await insert(inner, "a");
+        first.send();
+        await second.sent;
+      });
       const both = [
-        manager.transaction(async (inner) => {
-          await insert(inner, "a");
-          first.send();
-          await second.sent;
-        }),
+        outer,
         manager.transaction(async (inner) => {
           await first.sent;
           await insert(inner, "b");
           second.send();
-          await sleep(50);
+          await Promise.allSettled([outer]);
         }),
       ];
       await Promise.allSettled(both);

@@ -4,10 +4,11 @@
 
 const fs = require("node:fs");
 const path = require("node:path");
+const { EXAMPLE } = require("./helpers/medusa-installed");
 const { copyProject, runNode } = require("./helpers/projects");
 
 const ROOT = path.join(__dirname, "..");
-const EXAMPLE = path.join(ROOT, "examples/medusa-v1/node_modules");
+const INSTALLED = path.join(EXAMPLE, "node_modules");
 const DECLARATIONS = /^package\.json$|\.d\.m?ts$/;
 
 /** On a busy machine. */
@@ -15,7 +16,7 @@ const COMPILE_TIMEOUT = 120_000;
 
 /** TypeScript 7 knows `node10` no more; Medusa v1 projects use it. */
 const COMPILERS = {
-  "TypeScript 5": path.join(EXAMPLE, "typescript/lib/tsc.js"),
+  "TypeScript 5": path.join(INSTALLED, "typescript/lib/tsc.js"),
   "TypeScript 7": require.resolve("typescript/package.json").replace("package.json", "bin/tsc"),
 };
 
@@ -32,7 +33,7 @@ beforeAll(() => {
     fs.copyFileSync(path.join(ROOT, name), path.join(ours, name));
   }
   for (const name of ["@medusajs", "@types", "typeorm"]) {
-    fs.symlinkSync(path.join(EXAMPLE, name), path.join(modules, name), "junction");
+    fs.symlinkSync(path.join(INSTALLED, name), path.join(modules, name), "junction");
   }
 });
 

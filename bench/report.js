@@ -17,7 +17,9 @@ function heading({ machine, versions, settings }) {
     `${name} ${version}, Node ${node}, PostgreSQL ${postgresql}`,
     `Medusa ${medusa} on TypeORM ${typeorm}, pg ${pg}, ${pgbench ? `pgbench ${pgbench}` : "no pgbench on the PATH"}`,
     `${machine.processor}, ${machine.cores} cores, ${machine.memory} GiB, load ${machine.load} at the start`,
-    `Server: ${shown(settings.server)}; of the slow disk: ${shown(settings.slowDisk)}`,
+    `Server: ${shown(settings.server)}`,
+    `Slow disk: a second server, whose log takes ${settings.slowDisk.delay} µs longer to flush (fdatasync is delayed)`,
+    "Table: with the column request_fingerprint, which no peer fills here",
     `Medians of rounds (${rounds} of ${seconds} s for each peer, by turns), ratios within a round`,
     `Connections: ours ${connections.ours}; medusa ${connections.medusa}; pg and prepared ` +
       `${connections.pg}; bound stages ${connections.boundStages}; ` +

@@ -128,7 +128,7 @@ function boundStagesOn(keys) {
   ];
 }
 
-/** Where every write to the disk takes some milliseconds: what commits. */
+/** What commits, where the disk takes some milliseconds longer for each flush of the log. */
 function slowDiskScenariosOn(keys) {
   return [creating, beginning, updatingOf(keys)].map((scenario) => ({
     ...scenario,

@@ -32,11 +32,15 @@ const SUPERVISOR = `
 /**
  * Starts a server on a free port of 127.0.0.1 with an empty database `postgres`.
  *
- * @param {{ settings?: Record<string, string | number>, files?: Record<string, string> }} [options]
- *   server settings, and files to be put into the data directory
+ * @param {{
+ *   settings?: Record<string, string | number>,
+ *   files?: Record<string, string>,
+ *   env?: Record<string, string>,
+ * }} [options] server settings, files to be put into the data directory, and environment variables
+ *   that the server has besides this process's
  * @returns {Promise<{ url: string, socketFolder: string, stop(): Promise<void> }>}
  */
-async function startPostgres({ settings = {}, files = {} } = {}) {
+async function startPostgres({ settings = {}, files = {}, env = {} } = {}) {
   const user = process.getuid?.() === 0 ? NOBODY : {};
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "idempotency-pg-"));
   try {
@@ -49,7 +53,7 @@ async function startPostgres({ settings = {}, files = {} } = {}) {
     write(files, data, user);
     for (let start = 1; ; start += 1) {
       try {
-        return await launch(binaries.postgres, folder, data, user, settings);
+        return await launch(binaries.postgres, folder, data, user, { settings, env });
       } catch (error) {
         // Somebody else may have taken the port in between.
         if (start === STARTS) {
@@ -119,7 +123,7 @@ function write(files, data, user) {
   }
 }
 
-async function launch(postgres, folder, data, user, settings) {
+async function launch(postgres, folder, data, user, { settings, env }) {
   const port = await freePort();
   const all = { listen_addresses: "127.0.0.1", unix_socket_directories: folder, port, ...settings };
   const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
@@ -130,7 +134,7 @@ async function launch(postgres, folder, data, user, settings) {
     cwd: "/",
     // Ctrl-C ends this process, whose end ends the server; it must not end the supervisor.
     detached: true,
-    env: { ...process.env, FOLDER: folder },
+    env: { ...process.env, ...env, FOLDER: folder },
     stdio: ["pipe", output, output],
   });
   fs.closeSync(output);

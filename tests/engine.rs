@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[allow(dead_code)] // other tests use more of it
 mod support;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use medusa_idempotency_key::engine::protocol::stage::Claimant;
 use medusa_idempotency_key::engine::protocol::statement::Request;
 use medusa_idempotency_key::engine::sql::{Isolation, Sql};
 use support::{Database, new_key, recovery_point, text};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 
 const MAX_RETRIES: usize = 3;
 
@@ -97,15 +98,14 @@ async fn of_64_callers_one_gets_the_lock() {
 async fn a_lock_does_not_wait_for_a_running_stage() {
     let database = Database::new().await;
     let key = new_key(database.session()).await;
-    let started = Instant::now();
     let stage = database.stage(&key, |_| async {
-        let error =
-            operations::lock(database.session(), key.clone(), Duration::from_secs(1), None).await;
+        // It would wait for ever: the stage waits for it.
+        let lock = operations::lock(database.session(), key.clone(), Duration::from_secs(1), None);
+        let error = tokio::time::timeout(Duration::from_secs(5), lock).await.unwrap();
         assert!(matches!(error, Err(Error::Locked)), "{error:?}");
         Ok(support::finished("200"))
     });
     stage.await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(5));
     database.drop().await;
 }
 
@@ -148,18 +148,20 @@ async fn the_stage_of_an_unknown_key_does_no_work() {
 async fn two_stages_of_one_key_never_overlap() {
     let database = Database::new().await;
     let key = new_key(database.session()).await;
-    let running = AtomicUsize::new(0);
+    let (running, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let stage = || {
         database.stage(&key, |_| async {
             assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
-            tokio::task::yield_now().await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            // The others have come to where they wait for this one.
+            database.until_blocked(2 - ended.load(Ordering::SeqCst)).await;
             running.fetch_sub(1, Ordering::SeqCst);
-            Ok(support::finished("200"))
+            ended.fetch_add(1, Ordering::SeqCst);
+            Ok(StageResult::RecoveryPoint("paid".to_owned()))
         })
     };
     let (a, b, c) = tokio::join!(stage(), stage(), stage());
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    assert_eq!(ended.load(Ordering::SeqCst), 3);
     database.drop().await;
 }
 
@@ -167,12 +169,19 @@ async fn two_stages_of_one_key_never_overlap() {
 async fn a_stage_whose_future_is_dropped_leaves_nothing() {
     let database = Database::new().await;
     let key = new_key(database.session()).await;
-    let stage = database.stage(&key, |transaction| async move {
-        support::insert_effect(&transaction).await?;
-        std::future::pending::<()>().await;
-        Ok(support::finished("200"))
+    let inserted = Notify::new();
+    let stage = database.stage(&key, |transaction| {
+        let inserted = &inserted;
+        async move {
+            support::insert_effect(&transaction).await?;
+            inserted.notify_one();
+            std::future::pending().await
+        }
     });
-    assert!(tokio::time::timeout(Duration::from_millis(300), stage).await.is_err());
+    tokio::select! {
+        staged = stage => panic!("{staged:?}"),
+        () = inserted.notified() => {}
+    }
     // The row is free again as soon as the server has noticed.
     let next = database.stage(&key, |_| async { Ok(support::finished("200")) });
     assert_eq!(next.await.unwrap().recovery_point, "finished");
@@ -307,22 +316,30 @@ async fn savepoints_that_overlap_roll_everything_back() {
 #[tokio::test]
 async fn calls_under_way_are_awaited_before_the_commit() {
     let database = Database::new().await;
-    let session = database.session();
-    let result =
-        in_transaction::run(session, Isolation::ReadCommitted, 0, |transaction| async move {
-            let entered = transaction.enter(ROOT)?;
-            let sql = "SELECT pg_sleep(0.2)".to_owned();
+    let session = database.session().clone();
+    let sql = Arc::clone(&session.sql);
+    let holder = Transaction::begin(&session.pool, sql, Isolation::ReadCommitted).await.unwrap();
+    let lock = "LOCK TABLE effect".to_owned();
+    holder.enter(ROOT).unwrap().query(lock, Vec::new()).await.unwrap();
+    let stage = tokio::spawn(async move {
+        in_transaction::run(&session, Isolation::ReadCommitted, 0, |transaction| async move {
+            let (first, second) = (transaction.enter(ROOT)?, transaction.enter(ROOT)?);
             tokio::spawn(async move {
-                entered.query(sql, Vec::new()).await.unwrap();
-            });
-            let entered = transaction.enter(ROOT)?;
-            tokio::spawn(async move {
-                entered.query(support::insert_effect_sql(), Vec::new()).await.unwrap();
+                // The second is asked for when the commit could long have been.
+                for entered in [first, second] {
+                    entered.query(support::insert_effect_sql(), Vec::new()).await.unwrap();
+                }
             });
             Ok(())
-        });
-    result.await.unwrap();
-    assert_eq!(database.effects().await, 1);
+        })
+        .await
+    });
+    database.until_blocked(1).await;
+    assert!(!stage.is_finished());
+    holder.roll_back().await.unwrap();
+    drop(holder);
+    stage.await.unwrap().unwrap();
+    assert_eq!(database.effects().await, 2);
     database.drop().await;
 }
 
@@ -376,23 +393,33 @@ async fn the_last_user_ends_the_pool_and_waits_for_running_calls() {
     first.leave().await.unwrap();
     new_key(&session).await;
 
-    let ended = Arc::new(AtomicUsize::new(0));
+    let (inside, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let stage = tokio::spawn({
-        let (session, ended) = (session.clone(), Arc::clone(&ended));
+        let (session, inside, finish) = (session.clone(), Arc::clone(&inside), Arc::clone(&finish));
         async move {
             in_transaction::run_stage(&session, &key, &Claimant::Anyone, 0, |_| async {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                ended.fetch_add(1, Ordering::SeqCst);
+                inside.notify_one();
+                finish.notified().await;
                 Ok(support::finished("200"))
             })
             .await
         }
     });
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    second.leave().await.unwrap();
-    assert_eq!(ended.load(Ordering::SeqCst), 1);
-    stage.await.unwrap().unwrap();
-    let error = operations::retrieve(&session, "k".to_owned()).await.unwrap_err();
+    inside.notified().await;
+    let leaving = tokio::spawn(second.leave());
+    // It has begun to leave when the pool takes no more calls.
+    let error = loop {
+        match operations::retrieve(&session, "k".to_owned()).await.unwrap_err() {
+            Error::NotFound(_) => {}
+            error => break error,
+        }
+    };
     assert!(matches!(error, Error::Closed), "{error:?}");
+    database.until("true").await;
+    assert!(!leaving.is_finished());
+    finish.notify_one();
+    leaving.await.unwrap().unwrap();
+    // The stage's task may still have to take its answer.
+    assert!(stage.await.unwrap().is_ok());
     database.drop().await;
 }

@@ -7,8 +7,8 @@
 #[allow(dead_code)] // each file of tests uses a part of it
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
@@ -24,7 +24,7 @@ use medusa_idempotency_key::engine::protocol::request;
 use medusa_idempotency_key::engine::protocol::stage::{self, Claimant};
 use medusa_idempotency_key::engine::protocol::statement::{Request, Row, Statement};
 use medusa_idempotency_key::engine::sql::Isolation;
-use support::{Database, execute, recovery_point, text};
+use support::{CountingSession, Database, PATIENCE, execute, recovery_point, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const AT_ONCE: Duration = Duration::ZERO;
@@ -277,11 +277,9 @@ async fn a_key_with_a_live_lease_is_in_use() {
 #[tokio::test]
 async fn a_lease_that_ran_out_or_was_released_is_taken_over() {
     let database = Database::new().await;
-    let first = Arc::new(Lease::new(Duration::from_millis(200)));
-    initialize(database.session(), &first, "k").await.unwrap();
-    let second = Arc::new(Lease::new(Duration::from_millis(200)));
-    assert!(is_in_use(&initialize(database.session(), &second, "k").await));
-    tokio::time::sleep(Duration::from_millis(210)).await;
+    let first = begun(&database, "k").await;
+    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    let second = impatient();
     let before = stored(&database, "k").await;
     let key = initialize(database.session(), &second, "k").await.unwrap();
     assert!(key.locked_at > before.locked_at);
@@ -484,20 +482,21 @@ async fn of_64_requests_one_takes_over() {
 async fn a_waiting_request_gets_the_answer_of_the_one_in_progress() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
+    let session = CountingSession::new(database.session());
     let waiting = tokio::spawn({
-        let session = database.session().clone();
+        let session = session.clone();
         async move {
-            let lease = patient();
-            let (key, wait) = (Some("k".to_owned()), Duration::from_secs(10));
-            request::initialize(&session, &lease, key, Request::default(), wait, false).await
+            let (lease, key) = (patient(), Some("k".to_owned()));
+            request::initialize(&session, &lease, key, Request::default(), HOUR, false).await
         }
     });
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    // It has found the request in progress, and looked again.
+    session.until(3).await;
     assert!(!waiting.is_finished());
     let staged = stage(&database, &first, "k", None, finished()).await.unwrap();
-    let started = Instant::now();
-    assert_eq!(waiting.await.unwrap().unwrap(), Answer::new(staged.key, Outcome::Replayed));
-    assert!(started.elapsed() < Duration::from_millis(1500));
+    let answer = tokio::time::timeout(PATIENCE, waiting).await;
+    let replayed = Answer::new(staged.key, Outcome::Replayed);
+    assert_eq!(answer.unwrap().unwrap().unwrap(), replayed);
     database.drop().await;
 }
 
@@ -524,7 +523,8 @@ async fn a_request_waits_no_longer_than_it_may() {
     let error =
         request::initialize(database.session(), &lease, key, Request::default(), wait, false).await;
     assert!(is_in_use(&error));
-    assert!((200..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    let waited = started.elapsed();
+    assert!(wait <= waited && waited < PATIENCE, "{waited:?}");
     database.drop().await;
 }
 
@@ -594,21 +594,28 @@ async fn a_key_that_was_never_initialized_runs_its_stages_too() {
 #[tokio::test]
 async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
     let database = Database::new().await;
-    let lease = Arc::new(Lease::new(Duration::from_millis(300)));
-    initialize(database.session(), &lease, "k").await.unwrap();
+    let lease = begun(&database, "k").await;
     let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
     let session = database.session();
-    let staged = in_transaction::run_stage(session, "k", &claimant, 0, |transaction| async move {
-        tokio::time::sleep(Duration::from_millis(350)).await;
-        let other = Lease::new(Duration::from_millis(300));
-        assert!(is_in_use(&initialize(session, &other, "k").await));
-        support::insert_effect(&transaction).await?;
-        Ok(point("paid"))
+    // By the time of the stage's end, as the database has it.
+    let ended = Mutex::new(None);
+    let staged = in_transaction::run_stage(session, "k", &claimant, 0, |transaction| {
+        let ended = &ended;
+        async move {
+            // Whoever looks finds that the lease has run out.
+            assert!(is_in_use(&initialize(session, &impatient(), "k").await));
+            support::insert_effect(&transaction).await?;
+            let columns = Columns { idempotency_key: text("now"), ..Columns::default() };
+            let now = operations::create(session, columns, false).await?;
+            *ended.lock().unwrap() = Some(now.created_at);
+            Ok(point("paid"))
+        }
     });
     let staged = staged.await.unwrap();
     assert!(staged.ran());
-    let other = Lease::new(Duration::from_millis(300));
-    assert!(is_in_use(&initialize(database.session(), &other, "k").await));
+    let ended = ended.into_inner().unwrap();
+    assert!(staged.key.locked_at >= ended, "{:?} {ended:?}", staged.key.locked_at);
+    assert!(is_in_use(&initialize(session, &patient(), "k").await));
     database.drop().await;
 }
 
@@ -1080,16 +1087,18 @@ async fn a_release_never_touches_a_finished_key() {
 async fn a_release_ends_as_soon_as_it_is_done() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
+    let session = CountingSession::new(database.session());
     for _ in 0..2 {
-        let release = lease::release(database.session(), &lease);
-        tokio::time::timeout(Duration::from_secs(5), release).await.unwrap().unwrap();
+        lease::release(&session, &lease).await.unwrap();
+        // Not a second time what has been released.
+        assert_eq!(session.count(), 1);
     }
     assert_eq!(stored(&database, "k").await.locked_at, None);
     // Of a key that is gone.
     let gone = begun(&database, "k").await;
     execute(database.session(), "DELETE FROM idempotency_key").await;
-    let release = lease::release(database.session(), &gone);
-    tokio::time::timeout(Duration::from_secs(5), release).await.unwrap().unwrap();
+    lease::release(&session, &gone).await.unwrap();
+    assert_eq!(session.count(), 2);
     assert!(!gone.is_held());
     database.drop().await;
 }
@@ -1100,11 +1109,13 @@ async fn a_release_waits_for_a_dying_transaction_or_until_a_call_begins() {
     for interrupted in [false, true] {
         let lease = begun(&database, "k").await;
         let transaction = locking(&database, "k").await;
+        let session = CountingSession::new(database.session());
         let release = tokio::spawn({
-            let (session, lease) = (database.session().clone(), Arc::clone(&lease));
+            let (session, lease) = (session.clone(), Arc::clone(&lease));
             async move { lease::release(&session, &lease).await }
         });
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        // It has found the row locked, and tried again.
+        session.until(3).await;
         assert!(!release.is_finished());
         assert!(lease.is_held());
         let transaction = if interrupted {
@@ -1114,8 +1125,10 @@ async fn a_release_waits_for_a_dying_transaction_or_until_a_call_begins() {
             roll_back(transaction).await;
             None
         };
-        let ended = tokio::time::timeout(Duration::from_secs(2), release).await;
-        ended.unwrap().unwrap().unwrap();
+        let tried = session.count();
+        tokio::time::timeout(PATIENCE, release).await.unwrap().unwrap().unwrap();
+        // An interruption ends it where it is; else the next try or the one under way succeeds.
+        assert!(session.count() <= tried + 2, "{tried} {}", session.count());
         drop(transaction);
         assert_eq!(lease.is_held(), interrupted);
         assert_eq!(stored(&database, "k").await.locked_at.is_some(), interrupted);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::{DatabaseError, Error};
 use medusa_idempotency_key::engine::execution::group_commit::{GroupCommit, Limits};
+use medusa_idempotency_key::engine::execution::in_transaction;
 use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
 use medusa_idempotency_key::engine::postgres::connection::Connection;
@@ -21,6 +22,7 @@ use medusa_idempotency_key::engine::protocol::statement::{
 };
 use sqlx::{AssertSqlSafe, FromRow};
 use support::{Database, finished, recovery_point, text};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_secs(10);
@@ -222,9 +224,14 @@ async fn what_is_submitted_together_goes_together() {
     let group = group(&database);
     let (submission, longer) = (group.begin_submission(), group.begin_submission());
     let calls = at_once((0..10).map(|number| run(&group, create(&format!("k{number}")))));
+    // Their turns come before this one's.
     tokio::task::yield_now().await;
+    // Each look is several round trips, in which the calls would have gone.
+    for _ in 0..3 {
+        assert_eq!(logged(database.session()).await, []);
+    }
     drop(submission);
-    // Another thread that is still submitting holds nobody up.
+    // Another thread that is still submitting delays nobody.
     assert!(all(calls).await.iter().all(Result::is_ok));
     let rows: Vec<i64> =
         logged(database.session()).await.into_iter().map(|(_, rows)| rows).collect();
@@ -245,6 +252,10 @@ async fn what_is_submitted_does_not_go_in_parts_when_a_statement_is_answered() {
     let first = at_once((0..3).map(|number| run(&group, create(&format!("b{number}")))));
     tokio::task::yield_now().await;
     assert!(all(under_way).await.iter().all(Result::is_ok));
+    // Each look is several round trips, in which the calls would have gone.
+    for _ in 0..3 {
+        assert_eq!(logged(session).await.len(), 1);
+    }
     let second = at_once((3..10).map(|number| run(&group, create(&format!("b{number}")))));
     tokio::task::yield_now().await;
     drop(submission);
@@ -306,6 +317,7 @@ async fn calls_that_fill_statements_with_their_bytes_do_not_wait_for_one_another
     };
     let answers = run_all(&group, (0..20).map(long).collect()).await;
     assert!(answers.iter().all(Result::is_ok));
+    // Whoever seems to wait, for 25 ms, lets others go beside it: these statements are shorter.
     assert!(overlapping(database.session()).await > 0);
     database.drop().await;
 }
@@ -774,31 +786,36 @@ async fn a_lost_connection_fails_its_batch_which_is_not_repeated() {
         session,
         "CREATE SEQUENCE tries; \
          CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-         IF NEW.idempotency_key = 'slow' THEN PERFORM nextval('tries'), pg_sleep(5); END IF; \
+         IF NEW.idempotency_key = 'slow' THEN PERFORM nextval('tries'), pg_sleep(60); END IF; \
          RETURN NEW; END $$; \
          CREATE TRIGGER slow BEFORE INSERT ON idempotency_key \
          FOR EACH ROW EXECUTE FUNCTION slow()",
     )
     .await;
     let group = group(&database);
-    let mut statements = vec![create("first")];
-    statements.extend((0..20).map(|number| create(&format!("k{number}"))));
-    statements.push(create("slow"));
-    let calls = at_once(statements.into_iter().map(|statement| run(&group, statement)));
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    group.run(create("first")).await.unwrap();
+    let submission = group.begin_submission();
+    let statements = (0..20).map(|number| create(&format!("k{number}"))).chain([create("slow")]);
+    let calls = at_once(statements.map(|statement| run(&group, statement)));
+    // All are there before the first goes: they are one batch.
+    tokio::task::yield_now().await;
+    drop(submission);
+    database
+        .until(
+            "EXISTS (SELECT FROM pg_stat_activity WHERE application_name = current_schema \
+             AND wait_event = 'PgSleep' AND query LIKE '%unnest%')",
+        )
+        .await;
     // Others go on meanwhile.
-    let started = Instant::now();
     group.run(create("meanwhile")).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(2));
-    execute(
-        session,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
-             AND query LIKE '%unnest%' AND query LIKE '%' || current_schema || '%'",
-    )
-    .await;
-    let mut answers = all(calls).await.into_iter();
-    answers.next().unwrap().unwrap();
-    for answer in answers {
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    database
+        .until(
+            "pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE application_name = current_schema AND wait_event = 'PgSleep'",
+        )
+        .await;
+    for answer in all(calls).await {
         let error = answer.unwrap_err();
         assert!(matches!(error, Error::Connection { .. }), "{error:?}");
         assert_eq!(error.code(), Some("57P01"));
@@ -847,6 +864,11 @@ async fn batches_keep_their_limits() {
     database.drop().await;
 }
 
+/// A batch waits 50 ms.
+const BLOCKED_FOR_LONG: &str = "EXISTS (SELECT FROM pg_stat_activity \
+    WHERE application_name = current_schema AND wait_event_type = 'Lock' \
+    AND clock_timestamp() - query_start > '200 ms')";
+
 #[tokio::test]
 async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
     for max_connections in [4, 1] {
@@ -868,30 +890,31 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                     .await,
                 ),
             };
-            let done = Arc::new(tokio::sync::Notify::new());
+            let (inside, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
             let stage = {
-                let (database, done) = (database.session().clone(), Arc::clone(&done));
+                let session = database.session().clone();
+                let (inside, done) = (Arc::clone(&inside), Arc::clone(&done));
                 let stage = held.is_none();
                 tokio::spawn(async move {
                     if stage {
                         let claimant =
                             medusa_idempotency_key::engine::protocol::stage::Claimant::Anyone;
                         let work = |_| async {
+                            inside.notify_one();
                             done.notified().await;
                             Ok(finished("200"))
                         };
-                        medusa_idempotency_key::engine::execution::in_transaction::run_stage(
-                            &database, "k7", &claimant, 0, work,
-                        )
-                        .await
-                        .unwrap();
+                        in_transaction::run_stage(&session, "k7", &claimant, 0, work)
+                            .await
+                            .unwrap();
                     }
                 })
             };
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            if held.is_none() {
+                inside.notified().await;
+            }
             let mut order = vec![first.to_owned()];
             order.extend(names.iter().filter(|name| *name != first).cloned());
-            let started = Instant::now();
             let mut calls =
                 at_once(order.iter().map(|name| run(&group, update(name, recovery_point("paid")))));
             let waiting = order.iter().position(|name| name == "k7").unwrap();
@@ -911,8 +934,16 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
             assert_eq!(group.run(find("k7")).await.unwrap().len(), 1);
             assert!(!group.run(lock("k7")).await.unwrap()[0].won);
             let behind = tokio::spawn(run(&group, update("k7", recovery_point("last"))));
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+            match held {
+                // Longer than a batch waits for a row: by itself now.
+                Some(_) => database.until(BLOCKED_FOR_LONG).await,
+                // It asks again and again, between others.
+                None => {
+                    for _ in 0..50 {
+                        group.run(find("k7")).await.unwrap();
+                    }
+                }
+            }
             assert!(!waiting.is_finished() && !behind.is_finished());
             done.notify_one();
             if let Some(held) = held {
@@ -939,12 +970,12 @@ async fn a_key_that_another_transaction_inserts_does_not_hold_up_its_neighbours(
         "INSERT INTO idempotency_key (id, idempotency_key) VALUES ('taken', 'k7')",
     )
     .await;
-    let started = Instant::now();
     let mut calls = at_once((0..50).map(|number| run(&group, create(&format!("k{number}")))));
     let waiting = calls.remove(7);
+    // The other transaction lasts until they are answered.
     let answers = tokio::time::timeout(Duration::from_secs(5), all(calls)).await;
     assert!(answers.unwrap().iter().all(Result::is_ok));
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    database.until(BLOCKED_FOR_LONG).await;
     assert!(!waiting.is_finished());
     commit(held).await;
     assert_eq!(database_error(waiting.await.unwrap()).code, "23505");

@@ -6,6 +6,7 @@ const { Client, Pool } = require("pg");
 const { IdempotencyKeyService } = require("../..");
 
 const SETTLE_TIMEOUT = 5_000;
+const PATIENCE = 20_000;
 
 /**
  * Gives a test file a fresh database from the template, and fails every test that leaves a
@@ -14,7 +15,10 @@ const SETTLE_TIMEOUT = 5_000;
  * @returns an object whose fields are there from `beforeAll` on:
  *   `url`; `pool`, a `pg` pool to look and meddle with; `service(options?, Class?)`, which makes a
  *   service; `closed(user)`, which sees to it that something with a `close()` is closed after the
- *   file, as such services are
+ *   file, as such services are; `until(condition)`, which waits until something is true in SQL;
+ *   `untilBlocked(count?)`, which waits until so many of its backends wait for a lock;
+ *   `untilAsked(applicationName, times)`, which waits until connections of that name have sent as many
+ *   statements more
  */
 function useDatabase() {
   const database = {};
@@ -28,6 +32,11 @@ function useDatabase() {
     url.pathname = `/${name}`;
     database.url = url.href;
     database.pool = new Pool({ connectionString: url.href, max: 5, application_name: "jest" });
+    database.until = (condition) => until(database.pool, condition);
+    database.untilBlocked = (count = 1) =>
+      database.until(`(SELECT count(*) >= ${count} FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock')`);
+    database.untilAsked = (application, times) => untilAsked(database.pool, application, times);
     database.closed = (user) => {
       users.push(user);
       return user;
@@ -79,6 +88,32 @@ function connections(name) {
      WHERE datname = $1 AND backend_type = 'client backend'`,
     [name],
   );
+}
+
+async function until(pool, condition) {
+  for (const deadline = Date.now() + PATIENCE; Date.now() < deadline; await sleep(2)) {
+    if ((await pool.query(`SELECT ${condition} AS holds`)).rows[0].holds) {
+      return;
+    }
+  }
+  throw new Error(`never became true: ${condition}`);
+}
+
+async function untilAsked(pool, application, times) {
+  const seen = new Set();
+  for (const deadline = Date.now() + PATIENCE; Date.now() < deadline; await sleep(2)) {
+    const { rows } = await pool.query(
+      `SELECT pid || ' ' || query_start AS statement FROM pg_stat_activity
+       WHERE datname = current_database() AND application_name = $1`,
+      [application],
+    );
+    rows.forEach(({ statement }) => seen.add(statement));
+    // The first may be from before.
+    if (seen.size > times) {
+      return;
+    }
+  }
+  throw new Error(`${application} sent ${seen.size} statements instead of ${times + 1}`);
 }
 
 /** The server learns of an end a moment after the client. */

@@ -2,15 +2,10 @@
 
 const { Client } = require("pg");
 const { IdempotencyKeyService } = require("../..");
-const { prepare } = require("../../examples/medusa-v1/prepare");
 const { startPostgres } = require("../../scripts/postgres");
 
-/**
- * Installs the real Medusa that some tests need, starts a server unless there is one, and makes the
- * database that each test file copies.
- */
+/** Starts a server unless there is one, and makes the database that each test file copies. */
 module.exports = async () => {
-  prepare();
   if (!process.env.TEST_DATABASE_URL) {
     globalThis.startedServer = await startPostgres({ settings: { max_connections: 300 } });
     process.env.TEST_DATABASE_URL = globalThis.startedServer.url;

@@ -1,6 +1,6 @@
 "use strict";
 
-const { dropTemplate } = require("../../examples/medusa-v1/prepare");
+const { dropTemplate } = require("../../examples/medusa-v1/shop-database");
 const { asAdmin } = require("./global-setup");
 
 module.exports = async () => {

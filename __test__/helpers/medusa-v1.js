@@ -1,18 +1,12 @@
 "use strict";
 
-const fs = require("node:fs");
 const { createRequire } = require("node:module");
 const path = require("node:path");
-
-const EXAMPLE = path.join(__dirname, "../../examples/medusa-v1");
+const { EXAMPLE } = require("./medusa-installed");
 
 // Medusa's own service as its package ships it, on the one version of TypeORM that it works with:
 // both are what the example is installed with, not what this package is developed with.
 const requireInstalled = createRequire(path.join(EXAMPLE, "package.json"));
-
-if (!fs.existsSync(path.join(EXAMPLE, "node_modules/@medusajs/medusa"))) {
-  throw new Error("Medusa is not installed: run `npm ci` in examples/medusa-v1");
-}
 
 module.exports = {
   MedusaService: requireInstalled("@medusajs/medusa/dist/services/idempotency-key").default,

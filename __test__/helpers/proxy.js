@@ -6,17 +6,25 @@ const STARTUP_HEADER = 4;
 const MESSAGE_HEADER = 5;
 
 /**
- * A TCP proxy in front of PostgreSQL that counts round trips and can cut or freeze connections.
+ * A TCP proxy in front of PostgreSQL that counts round trips and can cut, freeze or refuse connections.
  *
  * @param {string} url of the server
- * @returns `url` through the proxy, `roundTrips()`, `cut()`, `freeze()`, `close()`
+ * @returns `url` through the proxy, `roundTrips()`, `cut()`, `freeze()`, `refuse()` new connections until
+ *   `accept()`, `refusals()`, `close()`
  */
 async function startProxy(url) {
   const target = new URL(url);
   const sockets = new Set();
   let roundTrips = 0;
   let frozen = false;
+  let refusing = false;
+  let refusals = 0;
   const server = net.createServer((client) => {
+    if (refusing) {
+      refusals += 1;
+      client.resetAndDestroy();
+      return;
+    }
     const upstream = net.connect(Number(target.port), target.hostname);
     const count = messageReader((type) => {
       // A Sync or a simple Query is what the client waits for the answer of.
@@ -50,6 +58,9 @@ async function startProxy(url) {
     roundTrips: () => roundTrips,
     cut: () => sockets.forEach((socket) => socket.resetAndDestroy()),
     freeze: () => (frozen = true),
+    refuse: () => (refusing = true),
+    accept: () => (refusing = false),
+    refusals: () => refusals,
     close: () => {
       sockets.forEach((socket) => socket.destroy());
       return new Promise((resolve) => server.close(resolve));

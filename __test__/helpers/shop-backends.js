@@ -1,14 +1,8 @@
 "use strict";
 
-const { Pool } = require("pg");
-const { startBackendProcess } = require("../../examples/medusa-v1/backend");
-const { createShopDatabase, dropShopDatabase } = require("../../examples/medusa-v1/prepare");
-const { logIn } = require("../../examples/medusa-v1/shop");
 const { useEndings } = require("./endings");
+const { START_TIMEOUT, openShop } = require("./shop");
 const { makeProject } = require("./shop-project");
-
-/** Migrating and seeding the first database of a server included, on a busy machine. */
-const START_TIMEOUT = 180_000;
 
 /** Whose idempotency keys each shop has, with which options. */
 const SHOPS = {
@@ -37,7 +31,8 @@ function useShops({ project = false } = {}) {
       directory = made.folder;
     }
     const opening = Object.keys(SHOPS).map(async (name) => {
-      shops[name] = await openShop(name, directory, endings);
+      shops[name] = { name };
+      await openShop(shops[name], { ...SHOPS[name], directory }, endings);
     });
     // Each has to be known to `endings`, also where another one fails.
     const failed = (await Promise.allSettled(opening)).find(({ reason }) => reason);
@@ -47,24 +42,6 @@ function useShops({ project = false } = {}) {
   }, START_TIMEOUT);
 
   return shops;
-}
-
-async function openShop(name, directory, endings) {
-  const { service, options } = SHOPS[name];
-  const databaseUrl = await createShopDatabase(process.env.TEST_DATABASE_URL);
-  endings.push(() => dropShopDatabase(databaseUrl));
-  const pool = new Pool({ connectionString: databaseUrl, max: 2, application_name: "jest" });
-  endings.push(() => pool.end());
-  const backend = await startBackendProcess({
-    databaseUrl,
-    service,
-    directory,
-    env: { LOG: "error", IDEMPOTENCY_OPTIONS: options && JSON.stringify(options) },
-  });
-  endings.push(() => backend.stop());
-  const { url, log } = backend;
-  const { body } = await logIn(url);
-  return { name, url, log, pool, token: body.access_token };
 }
 
 module.exports = { useShops };

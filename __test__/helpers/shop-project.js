@@ -3,8 +3,8 @@
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
+const { EXAMPLE } = require("./medusa-installed");
 
-const EXAMPLE = path.join(__dirname, "../../examples/medusa-v1");
 const FIXTURE = path.join(__dirname, "../fixtures/medusa");
 
 /**

@@ -21,14 +21,19 @@ const EFFECTS = {
  * @param {{ key: string, cartId: string }} request
  * @param {object[]} tries what each try of the request saw
  * @param {string[]} recoveryPoints which each try was to find
- * @returns {Promise<{ name: string, value: string | number, note: string, passed: boolean }[]>}
+ * @returns {Promise<{ name: string, values: (string | number)[], note: string, passed: boolean }[]>}
  */
 async function audit(client, { key, cartId }, tries, recoveryPoints) {
   const checks = [];
   for (const [stage, [name, sql]] of Object.entries(EFFECTS)) {
     const [value] = await valuesOf(client, sql, [cartId]);
     const begun = tries.flatMap(({ stages }) => stages).filter((one) => one === stage).length;
-    checks.push({ name, value, note: `its stage began ${begun} times`, passed: value === 1 });
+    checks.push({
+      name,
+      values: [value],
+      note: `its stage began ${begun} times`,
+      passed: value === 1,
+    });
   }
   const [recoveryPoint, ...stored] = await valuesOf(
     client,
@@ -43,19 +48,19 @@ async function audit(client, { key, cartId }, tries, recoveryPoints) {
     ...checks,
     {
       name: "key",
-      value: recoveryPoint,
+      values: [recoveryPoint],
       note: `with answer ${stored[0]}`,
       passed: recoveryPoint === "finished" && stored[0] === 200,
     },
     {
       name: "answers",
-      value: `${same.length} of ${answers.length}`,
+      values: [`${same.length} of ${answers.length}`],
       note: "equal the stored one",
       passed: answers.length > 0 && same.length === answers.length,
     },
     {
       name: "tries",
-      value: `${found.length} of ${tries.length}`,
+      values: [`${found.length} of ${tries.length}`],
       note: "found the recovery point of the last commit",
       passed: found.length === tries.length,
     },

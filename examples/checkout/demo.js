@@ -9,7 +9,8 @@ const { attempt } = require("./attempt");
 const { audit } = require("./audit");
 const { TABLES } = require("./checkout");
 const { openDatabase } = require("./database");
-const { elapsed, progress, timeline } = require("./timeline");
+const { playDemo, printChecks } = require("./report");
+const { progress, timeline } = require("./timeline");
 
 const CART = { id: "cart_01", email: "ada@example.com", subtotal: 5000 };
 
@@ -37,7 +38,10 @@ async function main(signal) {
     timeline.say(`POST /store/carts/${CART.id}/complete, idempotency key ${request.key}`);
     const tries = await play(request, signal);
     const points = TRIES.map(({ from }) => from);
-    return printed(await audit(database.client, request, tries, points));
+    const checks = await audit(database.client, request, tries, points);
+    const passed = printChecks("What the database holds", [], checks);
+    console.log();
+    return passed;
   } finally {
     await database.close();
   }
@@ -82,34 +86,7 @@ function account({ stages, answer }, killPoint) {
   return `✗ ${done}SIGKILL${where}`;
 }
 
-/** Prints the checks as a table and returns whether all of them passed. */
-function printed(checks) {
-  console.log("\n          What the database holds");
-  for (const { name, value, note, passed } of checks) {
-    console.log(`        ${passed ? "✓" : "✗"} ${name.padEnd(14)} ${`${value}`.padEnd(9)} ${note}`);
-  }
-  console.log();
-  return checks.every(({ passed }) => passed);
-}
-
-/** Ctrl-C ends the try that is under way, and then the demo as any failure does. */
-function interruption() {
-  const controller = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"]) {
-    process.once(name, () => controller.abort(new Error(`interrupted by ${name}`)));
-  }
-  return controller.signal;
-}
-
-const signal = interruption();
-main(signal)
-  .then((passed) => {
-    if (!passed) {
-      throw new Error("the database does not hold what one checkout leaves: see the ✗ above");
-    }
-    console.log(`✓ one order, one payment, each effect once, in ${elapsed()}`);
-  })
-  .catch((error) => {
-    process.exitCode = 1;
-    console.error(`\n✗ the demo failed after ${elapsed()}: ${(signal.reason ?? error).message}`);
-  });
+void playDemo(main, {
+  passed: "one order, one payment, each effect once",
+  failed: "the database does not hold what one checkout leaves",
+});

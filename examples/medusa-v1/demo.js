@@ -4,7 +4,8 @@
 // both with their idempotency keys, completes a third cart many times at once, beside a Medusa with
 // its own keys, and checks what the databases hold in the end: `npm run demo`.
 
-const { elapsed, progress, timeline } = require("../checkout/timeline");
+const { playDemo, printChecks } = require("../checkout/report");
+const { progress, timeline } = require("../checkout/timeline");
 const { audit } = require("./demo/audit");
 const { openBackends } = require("./demo/backends");
 const { openShopDatabases } = require("./demo/database");
@@ -58,8 +59,8 @@ async function play([database, medusas], backends, signal) {
 
   const purchases = await audit(database.client, [lost, killed]);
   const passed = [
-    printed("The database", ["answer lost", "backend killed"], purchases),
-    printed(`${CALLERS} at once`, ["this package", "Medusa's own"], auditRush(rushes)),
+    printChecks("The database", ["answer lost", "backend killed"], purchases),
+    printChecks(`${CALLERS} at once`, ["this package", "Medusa's own"], auditRush(rushes)),
   ];
   console.log();
   return passed.every(Boolean);
@@ -90,40 +91,13 @@ async function during(what, working) {
   }
 }
 
-/** Prints the checks as a table and returns whether all of them passed. */
-function printed(title, columns, checks) {
-  const row = (values) => values.map((value) => `${value}`.padEnd(15)).join(" ");
-  console.log(`\n${INDENT}${title.padEnd(12)} ${row(columns)}`);
-  for (const { name, values, note, passed } of checks) {
-    console.log(`        ${passed ? "✓" : "✗"} ${name.padEnd(12)} ${row(values)} ${note}`);
-  }
-  return checks.every(({ passed }) => passed);
-}
-
 /** What the backends printed says more than the client saw. */
 function withLogs(error, backends) {
   const log = `The backends' log:\n${backends.logs()}`;
   return new Error(`${error.message}\n\n${log}`.trimEnd(), { cause: error });
 }
 
-/** Ctrl-C ends what is under way, and then the demo as any failure does. */
-function interruption() {
-  const controller = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"]) {
-    process.once(name, () => controller.abort(new Error(`interrupted by ${name}`)));
-  }
-  return controller.signal;
-}
-
-const signal = interruption();
-main(signal)
-  .then((passed) => {
-    if (!passed) {
-      throw new Error("this is not what one completion each leaves: see the ✗ above");
-    }
-    console.log(`✓ one order and one payment for each cart, in ${elapsed()}`);
-  })
-  .catch((error) => {
-    process.exitCode = 1;
-    console.error(`\n✗ the demo failed after ${elapsed()}: ${(signal.reason ?? error).message}`);
-  });
+void playDemo(main, {
+  passed: "one order and one payment for each cart",
+  failed: "this is not what one completion each leaves",
+});

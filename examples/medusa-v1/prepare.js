@@ -1,197 +1,41 @@
 "use strict";
 
-// Installs and compiles the example, and makes databases with a shop in them.
+// Installs and compiles the example: `node prepare.js`, which prepares the database of DATABASE_URL, too.
 
-const { execFile, spawnSync } = require("node:child_process");
-const { createHash, randomBytes } = require("node:crypto");
-const fs = require("node:fs");
 const path = require("node:path");
-const { forPg } = require("./database-url");
-const { medusaEnvironment } = require("./environment");
+const { isNewer, step } = require("../../scripts/steps");
+const databases = require("./shop-database");
 
-const TEMPLATE = "medusa_v1_template";
-const UNFINISHED_TEMPLATE = "medusa_v1_template_unfinished";
-/** Of the advisory lock under which the template is made and copied: "medusa" in ASCII. */
-const TEMPLATE_LOCK = 0x6d6564757361;
-const COMMAND_TIMEOUT = 180_000;
-const SEED = path.join("data", "seed.json");
 /** Installs the packages and compiles the routes, where that is not done yet. */
 function prepare() {
-  if (!isNewer("node_modules/.package-lock.json", ["package-lock.json"])) {
+  if (!isInstalled()) {
     const options = ["--ignore-scripts", "--include=dev", "--no-audit", "--no-fund"];
-    step("installing Medusa v1 (a minute the first time)", "npm", ["ci", ...options]);
+    step("installing Medusa v1 (a minute the first time)", "npm", ["ci", ...options], __dirname);
   }
-  if (!isNewer("dist/api/store/custom/route.js", ["src", "tsconfig.json"])) {
+  if (!isCompiled()) {
     const compiler = path.join("node_modules", "typescript", "bin", "tsc");
-    step("compiling the routes of the Medusa v1 example", process.execPath, [compiler]);
+    step("compiling the routes of the Medusa v1 example", process.execPath, [compiler], __dirname);
   }
 }
 
-/**
- * Runs Medusa's migrations and fills a database that has no shop yet with that of `data/seed.json`:
- * what `medusa migrations run` and `medusa seed` do.
- *
- * @param {string} databaseUrl
- * @param {{ signal?: AbortSignal }} [options] `signal` gives up
- */
-async function prepareDatabase(databaseUrl, { signal } = {}) {
-  await medusaCommand(databaseUrl, ["migrations", "run"], signal);
-  const regions = await withClient(databaseUrl, (client) =>
-    client.query("SELECT 1 FROM region LIMIT 1"),
-  );
-  if (regions.rowCount === 0) {
-    await medusaCommand(databaseUrl, ["seed", "--no-migrate", "--seed-file", SEED], signal);
-  }
+/** Whether there is nothing to prepare. */
+function isPrepared() {
+  return isInstalled() && isCompiled();
 }
 
-/**
- * Makes a database of its own with a shop in it. The first one on a server takes some seconds: it
- * is a copy of the template `medusa_v1_template`, which is then made.
- *
- * @param {string} serverUrl of any database of the server
- * @param {{ signal?: AbortSignal }} [options] `signal` gives up making the template
- * @returns {Promise<string>} the new database's URL
- */
-async function createShopDatabase(serverUrl, { signal } = {}) {
-  const name = `medusa_v1_${randomBytes(6).toString("hex")}`;
-  await withClient(serverUrl, async (client) => {
-    // The server lets it go with the connection, should this process die.
-    await client.query("SELECT pg_advisory_lock($1)", [TEMPLATE_LOCK]);
-    await ensureTemplate(client, serverUrl, signal);
-    await client.query(`CREATE DATABASE ${name} TEMPLATE ${TEMPLATE}`);
-  });
-  return withDatabase(serverUrl, name);
+function isInstalled() {
+  return isNewer(__dirname, "node_modules/.package-lock.json", ["package-lock.json"]);
 }
 
-/** Drops a database that `createShopDatabase` made, whoever is still connected to it. */
-async function dropShopDatabase(databaseUrl) {
-  const name = new URL(databaseUrl).pathname.slice(1);
-  await withClient(withDatabase(databaseUrl, "postgres"), (client) =>
-    client.query(`DROP DATABASE IF EXISTS ${client.escapeIdentifier(name)} WITH (FORCE)`),
-  );
-}
-
-/** Drops the template that `createShopDatabase` leaves on a server, finished or not. */
-async function dropTemplate(serverUrl) {
-  await withClient(serverUrl, async (client) => {
-    await client.query("SELECT pg_advisory_lock($1)", [TEMPLATE_LOCK]);
-    await client.query(`DROP DATABASE IF EXISTS ${TEMPLATE}`);
-    await client.query(`DROP DATABASE IF EXISTS ${UNFINISHED_TEMPLATE} WITH (FORCE)`);
-  });
-}
-
-/** A template that another seed or another Medusa made is made anew. */
-async function ensureTemplate(client, serverUrl, signal) {
-  const fingerprint = fingerprintOf(["package-lock.json", SEED, ...migrations()]);
-  const { rows } = await client.query(
-    "SELECT shobj_description(oid, 'pg_database') AS fingerprint FROM pg_database WHERE datname = $1",
-    [TEMPLATE],
-  );
-  if (rows[0]?.fingerprint === fingerprint) {
-    return;
-  }
-  await client.query(`DROP DATABASE IF EXISTS ${TEMPLATE}`);
-  await client.query(`DROP DATABASE IF EXISTS ${UNFINISHED_TEMPLATE} WITH (FORCE)`);
-  await client.query(`CREATE DATABASE ${UNFINISHED_TEMPLATE}`);
-  await prepareDatabase(withDatabase(serverUrl, UNFINISHED_TEMPLATE), { signal });
-  // A database to which somebody is connected cannot be copied.
-  await client.query(`ALTER DATABASE ${UNFINISHED_TEMPLATE} ALLOW_CONNECTIONS false`);
-  await client.query(`COMMENT ON DATABASE ${UNFINISHED_TEMPLATE} IS '${fingerprint}'`);
-  await client.query(`ALTER DATABASE ${UNFINISHED_TEMPLATE} RENAME TO ${TEMPLATE}`);
-}
-
-/** The plugin's, where Medusa finds them. */
-function migrations() {
-  const folder = path.join("node_modules", "medusa-idempotency-key", "migrations");
-  return fs.readdirSync(path.join(__dirname, folder)).map((file) => path.join(folder, file));
-}
-
-function fingerprintOf(files) {
-  const hash = createHash("sha256");
-  for (const file of files) {
-    hash.update(fs.readFileSync(path.join(__dirname, file)));
-  }
-  return hash.digest("hex");
-}
-
-async function withClient(url, work) {
-  // Here, because `prepare` is what installs it.
-  const { Client } = require("pg");
-  const client = new Client({ connectionString: forPg(url) });
-  await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
-}
-
-function withDatabase(url, name) {
-  const changed = new URL(url);
-  changed.pathname = `/${name}`;
-  return changed.href;
-}
-
-/**
- * Whichever service keeps the keys later: the column that the plugin's migration adds is nothing to
- * Medusa's own.
- */
-function medusaCommand(databaseUrl, args, signal) {
-  const medusa = path.join("node_modules", "@medusajs", "medusa", "cli.js");
-  const options = {
-    cwd: __dirname,
-    env: { ...process.env, ...medusaEnvironment({ databaseUrl, service: "ours" }) },
-    // `medusa seed` does not end when it fails.
-    timeout: COMMAND_TIMEOUT,
-    signal,
-    killSignal: "SIGKILL",
-    maxBuffer: Infinity,
-  };
-  return new Promise((resolve, reject) => {
-    execFile(process.execPath, [medusa, ...args], options, (error, stdout, stderr) => {
-      if (!error) {
-        resolve();
-        return;
-      }
-      const said = `${stdout}${stderr}`.slice(-5000);
-      const ended = error.signal ?? error.code;
-      reject(new Error(`medusa ${args.join(" ")} failed (${ended})\n${said}`));
-    });
-  });
-}
-
-function step(what, command, args) {
-  console.error(`\n> ${what}`);
-  const { status, error } = spawnSync(command, args, { cwd: __dirname, stdio: ["ignore", 2, 2] });
-  if (status !== 0) {
-    throw new Error(`failed: ${command} ${args.join(" ")}`, { cause: error });
-  }
-}
-
-/** Whether a file is there and no older than any of the sources. */
-function isNewer(file, sources) {
-  const target = path.join(__dirname, file);
-  if (!fs.existsSync(target)) {
-    return false;
-  }
-  const built = fs.statSync(target).mtimeMs;
-  return sources.every((source) => latestChange(path.join(__dirname, source)) <= built);
-}
-
-function latestChange(file) {
-  const stat = fs.statSync(file);
-  if (!stat.isDirectory()) {
-    return stat.mtimeMs;
-  }
-  const inside = fs.readdirSync(file).map((name) => latestChange(path.join(file, name)));
-  return Math.max(...inside);
+function isCompiled() {
+  return isNewer(__dirname, "dist/api/store/custom/route.js", ["src", "tsconfig.json"]);
 }
 
 async function main() {
   prepare();
   if (process.env.DATABASE_URL) {
     console.error("\n> migrating and seeding the database");
-    await prepareDatabase(process.env.DATABASE_URL);
+    await databases.prepareDatabase(process.env.DATABASE_URL);
   }
 }
 
@@ -202,4 +46,4 @@ if (require.main === module) {
   });
 }
 
-module.exports = { prepare, prepareDatabase, createShopDatabase, dropShopDatabase, dropTemplate };
+module.exports = { ...databases, isPrepared, prepare };

@@ -160,7 +160,7 @@ const MISTAKES = {
       "is there a trigger or a rule on the table?",
   ),
   operation_stuck: unexpected(
-    "flow_stuck",
+    "operation_stuck",
     () => "the operation waits for nothing that anybody could give it",
   ),
   work: { status: 500, message: () => "the work failed" },

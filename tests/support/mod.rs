@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::str::FromStr as _;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
@@ -13,14 +14,21 @@ use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageR
 use medusa_idempotency_key::engine::postgres::parts::{Host, Parts};
 use medusa_idempotency_key::engine::postgres::pool_user::PoolUser;
 use medusa_idempotency_key::engine::postgres::target::Target;
+use medusa_idempotency_key::engine::protocol::executor::{Executor, Running};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::stage::Claimant;
+use medusa_idempotency_key::engine::protocol::statement::{Row, Statement};
 use medusa_idempotency_key::engine::sql::Sql;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+/// How long a test waits for what has to come. It fails then, and never passes by it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A schema with the table of keys and a table `effect` for what stages do.
 pub struct Database {
@@ -40,9 +48,11 @@ impl Database {
         let url = std::env::var("TEST_DATABASE_URL")
             .expect("TEST_DATABASE_URL names the server to test on; `npm test` starts one");
         let schema = format!("test_{}", Uuid::new_v4().simple());
-        // The schema is the search path too, and makes the URL, and so the pool, the test's own.
+        // The schema is the search path too, and makes the URL, and so the pool, the test's own. As the
+        // application's name it tells the test's backends from others.
         let separator = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{separator}options=-csearch_path%3D{schema}");
+        let url =
+            format!("{url}{separator}application_name={schema}&options=-csearch_path%3D{schema}");
         let user = join(&url, max_connections).unwrap();
         let session =
             PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };
@@ -83,6 +93,34 @@ impl Database {
         staged.map(|staged| staged.key)
     }
 
+    /// Waits until a condition in SQL holds. Looks on a connection of its own, as the pool's may all be in
+    /// use.
+    pub async fn until(&self, condition: &str) {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let look = format!("SELECT {condition}");
+        let looking = async {
+            loop {
+                let look = sqlx::query_scalar::<_, bool>(AssertSqlSafe(&*look));
+                if look.fetch_one(&mut connection).await.unwrap() {
+                    break;
+                }
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        let looked = tokio::time::timeout(PATIENCE, looking).await;
+        looked.unwrap_or_else(|_| panic!("never became true: {condition}"));
+        connection.close().await.unwrap();
+    }
+
+    /// Waits until so many, or more, of the test's backends wait for a lock.
+    pub async fn until_blocked(&self, count: usize) {
+        self.until(&format!(
+            "(SELECT count(*) >= {count} FROM pg_stat_activity \
+             WHERE application_name = current_schema AND wait_event_type = 'Lock')"
+        ))
+        .await;
+    }
+
     /// How many effects were committed.
     pub async fn effects(&self) -> i64 {
         let mut connection = self.session.pool.connection().await.unwrap();
@@ -109,6 +147,7 @@ pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
         user: Some(options.get_username().to_owned()),
         database: options.get_database().map(str::to_owned),
         options: options.get_options().map(str::to_owned),
+        application_name: options.get_application_name().map(str::to_owned),
         ..Parts::default()
     };
     PoolUser::join(url, max_connections, || Target::new(&mut parts))
@@ -146,6 +185,49 @@ pub fn recovery_point(point: &str) -> Columns {
 
 pub fn finished(code: &str) -> StageResult {
     StageResult::Finished { response_code: Some(code.to_owned()), response_body: None }
+}
+
+/// The pool, with a count of the statements that were answered.
+#[derive(Clone)]
+pub struct CountingSession {
+    session: PoolSession,
+    count: Arc<AtomicUsize>,
+}
+
+impl CountingSession {
+    pub fn new(session: &PoolSession) -> Self {
+        Self { session: session.clone(), count: Arc::default() }
+    }
+
+    /// How many statements were answered.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many statements were answered.
+    pub async fn until(&self, count: usize) {
+        let looking = async {
+            while self.count() < count {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        let looked = tokio::time::timeout(PATIENCE, looking).await;
+        looked.unwrap_or_else(|_| panic!("{} statements instead of {count}", self.count()));
+    }
+}
+
+impl Executor for CountingSession {
+    fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
+        Box::pin(async move {
+            let rows = self.session.run(statement).await;
+            self.count.fetch_add(1, Ordering::SeqCst);
+            rows
+        })
+    }
+
+    fn commits_each(&self) -> bool {
+        self.session.commits_each()
+    }
 }
 
 /// A way to the server that can be made to lead nowhere, as a network that loses packets.

@@ -6,7 +6,7 @@
 const assert = require("node:assert/strict");
 const { randomUUID } = require("node:crypto");
 const { startBackendProcess } = require("./backend");
-const { createShopDatabase, dropShopDatabase, dropTemplate } = require("./prepare");
+const { createShopDatabase, dropShopDatabase, dropTemplate } = require("./shop-database");
 const shop = require("./shop");
 
 async function main() {

@@ -3,7 +3,7 @@
 const { Client } = require("pg");
 const { startPostgres } = require("../../../scripts/postgres");
 const { forPg } = require("../database-url");
-const { createShopDatabase, dropShopDatabase, dropTemplate } = require("../prepare");
+const { createShopDatabase, dropShopDatabase, dropTemplate } = require("../shop-database");
 
 /**
  * @typedef {{ url: string, client: Client }} ShopDatabase `client` goes neither through the backend

@@ -1,6 +1,6 @@
 //! How the statements of many callers are written as one.
 //!
-//! A batch's values go as arrays of text, one array a column, and are cast as in [`super::sql`]: the
+//! A batch's values go as arrays of text, one array a column, and are cast as in [`sql`](super): the
 //! server judges each value just as it would judge it alone. The text depends on the kind of the
 //! batch only, never on its size, so that it is prepared once a connection.
 //!
@@ -97,7 +97,7 @@ impl Kind {
     }
 }
 
-/// Writes the statement for a batch of a kind. Its rows are those of [`super::sql`] with their number
+/// Writes the statement for a batch of a kind. Its rows are those of [`sql`](super) with their number
 /// in the batch before them; the one for new keys has their id, as `RETURNING` knows no such thing. What
 /// only answers a key answers no more of the row.
 pub fn text(sql: &Sql, kind: Kind) -> String {

@@ -35,7 +35,7 @@ macro_rules! key {
     };
 }
 
-/// The columns of a key as [`super::pool`] reads them, in this order.
+/// The columns of a key as they are read from a row, in this order.
 pub(super) const KEY: &str = key!();
 
 /// Those of a row: its place and token, too. Statements that compete answer three more: whether the row
