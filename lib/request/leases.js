@@ -211,7 +211,10 @@ function leaseOfRequest(table, name) {
 /**
  * Resolves when no other attempt of this process is about to release a key: a client may ask again as
  * soon as it has its answer, which is before the lease of its failed request has ended. Not for
- * long: who fails a stage and begins again in one transaction still holds the row.
+ * long: an attempt that fails a stage and begins again in one transaction still holds the row.
+ *
+ * Here and not in the engine, where a lease knows nothing of those of other attempts: only this module has the
+ * leases of a process by their keys.
  */
 async function untilReleased(table, name) {
   const release = leasesOf(releases, table).get(name);

@@ -70,7 +70,7 @@ impl Operation {
         self.run_with(executor, lease).await
     }
 
-    // Longer than other functions: a few lines for each operation.
+    #[expect(clippy::too_many_lines, reason = "a few lines for each operation")]
     async fn run_with(
         self,
         executor: &dyn Executor,

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use crate::engine::error::Error;
 use crate::engine::key::StageResult;
 use crate::engine::protocol::executor::{Executor, Running};
-use crate::engine::protocol::lease::Lease;
+use crate::engine::protocol::lease::arbiter::Arbiter;
 use crate::engine::protocol::outcome::Answer;
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::{Query, Sql};
@@ -128,7 +128,7 @@ impl Executor for SteppedExecutor {
         })
     }
 
-    fn wait_for_change<'a>(&'a self, _: &'a Lease) -> Running<'a, ()> {
+    fn wait_for_change<'a>(&'a self, _: &'a Arbiter) -> Running<'a, ()> {
         Box::pin(async move {
             match self.exchange.need(Step::Wait).await {
                 Given::Waited => Ok(()),
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::engine::key::IdempotencyKey;
-    use crate::engine::protocol::lease;
+    use crate::engine::protocol::lease::{self, Lease};
     use crate::engine::protocol::outcome::Outcome;
     use crate::engine::protocol::stage::{self, Claimant};
     use crate::engine::protocol::statement::{RowLocation, Token};

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::engine::error::Error;
-use crate::engine::protocol::lease::Lease;
+use crate::engine::protocol::lease::arbiter::Arbiter;
 use crate::engine::protocol::statement::{Row, Statement};
 
 /// What an executor's methods return: a future that any thread may drive.
@@ -25,13 +25,13 @@ pub trait Executor: Send + Sync {
         false
     }
 
-    /// Waits for the end of the change of a lease that is under way: see [`Lease::try_enter`].
+    /// Waits for the end of the change of a lease that is under way: see [`Arbiter::try_enter`].
     ///
     /// # Errors
     /// As [`Self::run`].
-    fn wait_for_change<'a>(&'a self, lease: &'a Lease) -> Running<'a, ()> {
+    fn wait_for_change<'a>(&'a self, arbiter: &'a Arbiter) -> Running<'a, ()> {
         Box::pin(async {
-            lease.change_ended().await;
+            arbiter.change_ended().await;
             Ok(())
         })
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 use super::arbiter::ChangePermit;
-use super::{Beginning, Lease, LeaseKnowledge};
+use super::knowledge::{Beginning, LeaseKnowledge};
+use super::of_attempt::Lease;
 use crate::engine::error::Error;
 use crate::engine::key::IdempotencyKey;
 use crate::engine::protocol::executor::Executor;

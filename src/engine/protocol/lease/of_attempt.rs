@@ -1,0 +1,125 @@
+//! The lease of a key, as one attempt at its request has it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::arbiter::{Arbiter, LeaseUse};
+use super::knowledge::{Beginning, LeaseKnowledge};
+use crate::engine::error::Error;
+use crate::engine::key::FINISHED;
+use crate::engine::protocol::executor::Executor;
+use crate::engine::protocol::statement::{Fence, Row, RowLocation, Token};
+
+/// What one attempt at a request knows of its key's lease, and which of its calls use it now.
+pub struct Lease {
+    duration: Duration,
+    knowledge: Mutex<LeaseKnowledge>,
+    pub(super) arbiter: Arbiter,
+}
+
+impl Lease {
+    /// Of an attempt that knows nothing of its key yet. `duration` is how long a lease holds.
+    pub fn new(duration: Duration) -> Self {
+        Self { duration, knowledge: Mutex::default(), arbiter: Arbiter::default() }
+    }
+
+    /// How long a lease holds after its last sign of life.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// What the attempt knows by now.
+    pub fn known(&self) -> LeaseKnowledge {
+        self.knowledge().clone()
+    }
+
+    /// As [`LeaseKnowledge::wrote`].
+    pub fn wrote(&self, row: &Row) {
+        self.knowledge().wrote(row);
+    }
+
+    /// As [`LeaseKnowledge::claimed`].
+    pub fn claimed(&self, row: &Row) {
+        self.knowledge().claimed(row);
+    }
+
+    /// As [`LeaseKnowledge::began`].
+    pub fn began(&self, row: &Row, beginning: Beginning) {
+        self.knowledge().began(row, beginning);
+    }
+
+    /// As [`LeaseKnowledge::saw`].
+    pub fn saw(&self, row: &Row) {
+        self.knowledge().saw(row);
+    }
+
+    /// As [`LeaseKnowledge::settle`].
+    pub fn settled(&self) {
+        self.knowledge().settle();
+    }
+
+    /// Notes that the attempt's last transaction failed, or may have: what its caller knows is what it
+    /// knew `before`.
+    pub fn unsettled(&self, before: &LeaseKnowledge) {
+        self.knowledge().settled.clone_from(&before.settled);
+    }
+
+    /// Notes that the lease has ended: the request is finished and committed, or it was released.
+    pub fn ended(&self) {
+        self.knowledge().ended = true;
+    }
+
+    /// As [`LeaseKnowledge::is_held`].
+    pub fn is_held(&self) -> bool {
+        self.knowledge().is_held()
+    }
+
+    /// Whether the attempt knows its request to be finished.
+    pub fn is_finished(&self) -> bool {
+        self.knowledge().recovery_point.as_deref() == Some(FINISHED)
+    }
+
+    /// Where the row was seen last.
+    pub fn location(&self) -> Option<RowLocation> {
+        self.knowledge().location.clone()
+    }
+
+    /// As [`LeaseKnowledge::fence`].
+    pub fn fence(&self) -> Option<Fence> {
+        self.knowledge().fence(self.duration)
+    }
+
+    /// The token that `lock()` may take over.
+    pub fn fresh_token(&self) -> Option<Token> {
+        let knowledge = self.knowledge();
+        knowledge.tokens.first().filter(|_| knowledge.fresh).cloned()
+    }
+
+    /// Begins a call that uses the lease: as long as it does, the lease is neither renewed nor released by
+    /// anybody else. `None` while that is being done.
+    pub fn try_enter(&self) -> Option<LeaseUse<'_>> {
+        self.arbiter.try_enter()
+    }
+
+    /// Waits for the end of the renewal or release that is under way.
+    pub async fn change_ended(&self) {
+        self.arbiter.change_ended().await;
+    }
+
+    pub(super) fn knowledge(&self) -> MutexGuard<'_, LeaseKnowledge> {
+        self.knowledge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As [`Lease::try_enter`], and waits for a renewal or release that is under way, as the executor can.
+///
+/// # Errors
+/// As the executor's.
+pub async fn enter<'a>(executor: &dyn Executor, lease: &'a Lease) -> Result<LeaseUse<'a>, Error> {
+    loop {
+        if let Some(entered) = lease.try_enter() {
+            return Ok(entered);
+        }
+        executor.wait_for_change(&lease.arbiter).await?;
+    }
+}
