@@ -3,6 +3,7 @@
 pub mod connection;
 mod connector;
 pub mod errors;
+pub mod literal;
 pub mod parts;
 pub mod pool;
 mod pool_use;

@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use crate::engine::error::{DatabaseError, Error};
 use crate::engine::postgres::connection::Connection;
+use crate::engine::postgres::literal::{bytes_literal, literal, refuse_nul};
 use crate::engine::postgres::text::{
-    bytes_literal, first_word, has_parameters, is_single, literal, refuse_nul, with_values,
-    without_end,
+    first_word, has_parameters, is_single, with_values, without_end,
 };
 use crate::engine::postgres::value::{Parameter, Rows};
 

@@ -1,7 +1,4 @@
-//! SQL as text: where it is code and where it is quoted, and how values are written into it.
-
-use crate::engine::error::Error;
-use crate::engine::key::Text;
+//! SQL as text: where it is code and where it is quoted.
 
 /// A part of SQL text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,57 +200,6 @@ fn write_values(code: &str, values: &[String], written: &mut String) {
     }
 }
 
-/// A value as SQL writes it: a string, however `standard_conforming_strings` is set, or `NULL`.
-///
-/// # Errors
-/// [`Error::Database`] for text with a NUL character, as the server says it.
-pub fn literal(value: Option<&str>) -> Result<String, Error> {
-    let Some(text) = value else { return Ok("NULL".to_owned()) };
-    refuse_nul(text)?;
-    let doubled = text.replace('\'', "''");
-    Ok(match doubled.contains('\\') {
-        true => format!("E'{}'", doubled.replace('\\', r"\\")),
-        false => format!("'{doubled}'"),
-    })
-}
-
-/// Bytes as SQL writes them.
-pub fn bytes_literal(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(r"E'\\x{digits}'")
-}
-
-/// A list as an array literal, which [`literal`] quotes.
-pub fn array<T: AsRef<str>>(values: &[Option<T>]) -> String {
-    let elements = values.iter().map(|value| match value {
-        None => "NULL".to_owned(),
-        Some(text) => {
-            format!("\"{}\"", text.as_ref().replace('\\', r"\\").replace('"', "\\\""))
-        }
-    });
-    format!("{{{}}}", elements.collect::<Vec<_>>().join(","))
-}
-
-/// Refuses text that ends a message before its time.
-///
-/// # Errors
-/// [`Error::Database`], as the server says it.
-pub fn refuse_nul(text: &str) -> Result<(), Error> {
-    match text.contains('\0') {
-        true => Err(Error::nul_character()),
-        false => Ok(()),
-    }
-}
-
-/// Writes the parameters of a statement into its text.
-///
-/// # Errors
-/// As [`literal`].
-pub fn written(sql: &str, parameters: &[Text]) -> Result<String, Error> {
-    let values = parameters.iter().map(|value| literal(value.as_deref()));
-    Ok(with_values(sql, &values.collect::<Result<Vec<_>, _>>()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,16 +239,6 @@ mod tests {
         ] {
             assert_eq!(with_values(sql, &values), expected);
         }
-    }
-
-    #[test]
-    fn a_literal_says_the_same_under_both_settings_of_backslashes() {
-        assert_eq!(literal(Some("it's")).unwrap(), "'it''s'");
-        assert_eq!(literal(Some(r"a\'b")).unwrap(), r"E'a\\''b'");
-        assert_eq!(literal(None).unwrap(), "NULL");
-        assert!(literal(Some("a\0b")).is_err());
-        assert_eq!(array(&[Some(r#"a"b\"#), None, Some("")]), r#"{"a\"b\\",NULL,""}"#);
-        assert_eq!(bytes_literal(&[0, 255]), r"E'\\x00ff'");
     }
 
     #[test]

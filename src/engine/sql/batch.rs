@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field};
 use crate::engine::protocol::statement::{LeaseChange, NewRequest, Statement, Token};
-use crate::engine::sql::fragments::{Described, interval, tokens};
+use crate::engine::sql::fragments::{interval, tokens};
 use crate::engine::sql::{Sql, create, find, find_or_create, initialize, lock, take_over, update};
 
 /// What statements have in common that can be one.
@@ -115,41 +115,6 @@ pub fn answered(kind: Kind) -> ColumnSet {
     match kind {
         Kind::Create { columns, .. } => create::answered(columns),
         _ => ColumnSet::ALL,
-    }
-}
-
-/// The batch as a table: a column a name, each from its array, and `n`, the number of the row.
-pub fn input(names: &[&str]) -> String {
-    let arrays: Vec<String> =
-        (1..=names.len()).map(|parameter| format!("CAST(${parameter} AS text[])")).collect();
-    format!("unnest({}) WITH ORDINALITY AS input({}, n)", arrays.join(", "), names.join(", "))
-}
-
-/// What the values of a column are called in the input of a batch.
-pub fn value_name(column: Column) -> &'static str {
-    const NAMES: [&str; Column::COUNT] =
-        ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
-    NAMES[column as usize]
-}
-
-/// What the values of columns are called, in the order of [`arrays`].
-pub fn value_names(columns: ColumnSet) -> Vec<&'static str> {
-    columns.iter().map(value_name).collect()
-}
-
-/// What is called so of requests, in the order of [`arrays`].
-pub fn request_names(fingerprint: bool) -> Vec<&'static str> {
-    let names = ["k", "m", "p", "j", "l", "id_or_token"].into_iter();
-    names.chain(fingerprint.then_some("f")).collect()
-}
-
-/// The request of a row of the input.
-pub fn requested(fingerprint: bool) -> Described<'static> {
-    Described {
-        method: "m",
-        path: "p",
-        params: "CAST(j AS jsonb)",
-        fingerprint: fingerprint.then_some("f"),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field, Text};
-use crate::engine::sql::batch::{input, value_name, value_names};
 use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, cast, names, row, selected, statement};
+use crate::engine::sql::input::{input, value_name, value_names};
 
 /// Parameters: the values of all columns.
 pub fn single(table: &str) -> Arc<str> {

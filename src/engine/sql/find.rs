@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::sql::batch::input;
 use crate::engine::sql::fragments::{key, row, statement};
+use crate::engine::sql::input::input;
 
 /// Parameter: the key.
 pub fn single(table: &str) -> Arc<str> {

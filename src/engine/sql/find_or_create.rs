@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::engine::key::Column;
 use crate::engine::key::ColumnSet;
-use crate::engine::sql::batch::{input, value_name, value_names};
 use crate::engine::sql::create::{casts, new_values};
 use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, names, row, statement};
+use crate::engine::sql::input::{input, value_name, value_names};
 
 /// Parameters: the key that is looked for, and the values of all columns.
 pub fn single(table: &str) -> Arc<str> {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::engine::sql::batch::{input, request_names, requested};
 use crate::engine::sql::fragments::{
     Described, FINGERPRINT, LOCK_TIMEOUT_50MS, cast, live, row, row_names, same, statement,
 };
+use crate::engine::sql::input::{input, request_names, requested};
 
 /// Parameters: key, method, path, route parameters, lease, id, and the fingerprint where the table has a column
 /// for it.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::sql::batch::input;
 use crate::engine::sql::fragments::{TOKEN, cast, live, row, statement};
+use crate::engine::sql::input::input;
 
 /// Parameters: the key, how long an earlier lock holds, and the token of the one that does not count. A row that
 /// another transaction has locked is in use, so it is skipped and not waited for: `statement_timestamp()`

@@ -10,6 +10,7 @@ mod find;
 mod find_or_create;
 mod fragments;
 mod initialize;
+mod input;
 mod isolation;
 mod lock;
 mod lock_row;
@@ -82,8 +83,8 @@ impl Sql {
         }
     }
 
-    // Longer than other functions: a few lines for each statement.
     /// Writes a statement.
+    #[expect(clippy::too_many_lines, reason = "a few lines for each statement")]
     pub fn write(&self, statement: Statement) -> Query {
         let (text, parameters): (&Arc<str>, Vec<Text>) = match statement {
             Statement::Create(columns) | Statement::CreateNew(columns) => {

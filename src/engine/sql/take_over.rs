@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::engine::key::FINISHED;
-use crate::engine::sql::batch::{input, request_names, requested};
 use crate::engine::sql::fragments::{TOKEN, cast, live, row, same, statement};
 use crate::engine::sql::initialize::same_request;
+use crate::engine::sql::input::{input, request_names, requested};
 use crate::engine::sql::lock::won;
 
 /// Parameters as those of [`initialize`](super::initialize::single), with the token that was seen in place of

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet};
 use crate::engine::protocol::statement::LeaseChange;
-use crate::engine::sql::batch::{input, value_name, value_names};
 use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, cast, fenced, locked_at, row, statement};
+use crate::engine::sql::input::{input, value_name, value_names};
 
 /// What tells the text of one update from that of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

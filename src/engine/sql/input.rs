@@ -1,0 +1,40 @@
+//! The values of a batch as SQL sees them: a table of text, a column for each array of
+//! [`arrays`](super::batch::arrays).
+
+use crate::engine::key::{Column, ColumnSet};
+use crate::engine::sql::fragments::Described;
+
+/// The batch as a table: a column a name, each from its array, and `n`, the number of the row.
+pub fn input(names: &[&str]) -> String {
+    let arrays: Vec<String> =
+        (1..=names.len()).map(|parameter| format!("CAST(${parameter} AS text[])")).collect();
+    format!("unnest({}) WITH ORDINALITY AS input({}, n)", arrays.join(", "), names.join(", "))
+}
+
+/// What the values of a column are called in the input of a batch.
+pub fn value_name(column: Column) -> &'static str {
+    const NAMES: [&str; Column::COUNT] =
+        ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
+    NAMES[column as usize]
+}
+
+/// What the values of columns are called, in the order of [`arrays`].
+pub fn value_names(columns: ColumnSet) -> Vec<&'static str> {
+    columns.iter().map(value_name).collect()
+}
+
+/// What is called so of requests, in the order of [`arrays`].
+pub fn request_names(fingerprint: bool) -> Vec<&'static str> {
+    let names = ["k", "m", "p", "j", "l", "id_or_token"].into_iter();
+    names.chain(fingerprint.then_some("f")).collect()
+}
+
+/// The request of a row of the input.
+pub fn requested(fingerprint: bool) -> Described<'static> {
+    Described {
+        method: "m",
+        path: "p",
+        params: "CAST(j AS jsonb)",
+        fingerprint: fingerprint.then_some("f"),
+    }
+}
