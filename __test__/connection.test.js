@@ -1,5 +1,7 @@
 "use strict";
 
+const { randomUUID } = require("node:crypto");
+const { DataSource } = require("typeorm");
 const { IdempotencyKeyService } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
 const { startProxy } = require("./helpers/proxy");
@@ -206,5 +208,34 @@ describe("round trips", () => {
       await takeOver(left);
       expect(proxy.roundTrips() - before).toBe(2);
     });
+  });
+});
+
+describe("connections of a bound service", () => {
+  test.each(["databaseUrl", "a manager"])("end with the service that has %s", async (given) => {
+    const name = `bound ${given}`;
+    const url = changed((own) => own.searchParams.set("application_name", name));
+    const own = new DataSource({ type: "postgres", url: database.url });
+    const elsewhere = new DataSource({ type: "postgres", url });
+    await Promise.all([own, elsewhere].map((each) => each.initialize()));
+    const [container, options] =
+      given === "databaseUrl" ? [{}, { databaseUrl: url }] : [{ manager: own.manager }, {}];
+    const service = new IdempotencyKeyService(container, options);
+    await elsewhere.manager.transaction(async (manager) => {
+      // The request's fingerprint is looked for on the service's own connections.
+      const request = { key: randomUUID(), method: "POST", path: "/", body: {} };
+      await service.withTransaction(manager).begin(request);
+    });
+    await elsewhere.destroy();
+    const open = async () => {
+      const sql = "SELECT count(*)::int AS open FROM pg_stat_activity WHERE application_name = $1";
+      return (await database.pool.query(sql, [name])).rows[0].open;
+    };
+    expect(await open()).toBeGreaterThan(0);
+    await service.close();
+    await database.until(
+      `NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '${name}')`,
+    );
+    await own.destroy();
   });
 });

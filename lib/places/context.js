@@ -18,6 +18,8 @@ class Context {
   /** The context of the service that this one was bound from, whose connections it uses. */
   #origin = this;
   #database;
+  /** The databases of other DataSources that services bound from this one have used. */
+  #ofDataSources = new Map();
   #closed = false;
   #place;
   /** What the place was chosen by. */
@@ -53,28 +55,41 @@ class Context {
 
   /** @returns {Database} opened by the first call that needs it */
   database() {
-    return this.#owner().#open();
-  }
-
-  /** Ends the service: once the calls that have been made have begun, its share of the connections. */
-  async close() {
-    this.#closed = true;
-    const database = this.#database;
-    this.#database = undefined;
-    await database?.close();
-  }
-
-  #open() {
-    if (this.#closed) {
+    const origin = this.#origin;
+    if (origin.#closed) {
       throw medusaError(
         "unexpected_state",
         "the service was closed: construct a new one",
         "service_closed",
       );
     }
+    const elsewhere = this.#elsewhere();
+    const database = elsewhere ? this.#openElsewhere(elsewhere) : origin.#open();
+    database.keepPruning();
+    return database;
+  }
+
+  /** Ends the service: once the calls that have been made have begun, its share of the connections. */
+  async close() {
+    this.#closed = true;
+    const databases = [this.#database, ...this.#ofDataSources.values()];
+    this.#database = undefined;
+    this.#ofDataSources.clear();
+    await Promise.all(databases.map((database) => database?.close()));
+  }
+
+  #open() {
     this.#database ??= this.#opened();
-    this.#database.keepPruning();
     return this.#database;
+  }
+
+  /** Kept by the service that this one was bound from, since nobody closes a bound one. */
+  #openElsewhere(dataSource) {
+    const databases = this.#origin.#ofDataSources;
+    if (!databases.has(dataSource)) {
+      databases.set(dataSource, this.#opened());
+    }
+    return databases.get(dataSource);
   }
 
   #opened() {
@@ -88,13 +103,15 @@ class Context {
     return new Database(this.settings, connection, warnerOf(container));
   }
 
-  /** Whose connections a service uses: a manager of another DataSource means other connections. */
-  #owner() {
+  /** The DataSource of the manager that the service is bound to, if it means other connections than its origin's. */
+  #elsewhere() {
     const { transactionManager_, activeManager_ } = this.#service;
-    const dataSource = transactionManager_ && dataSourceOf(activeManager_);
-    const origin = this.#origin;
-    const isElsewhere = dataSource && dataSource !== dataSourceOf(origin.#service.activeManager_);
-    return isElsewhere ? this : origin;
+    if (!transactionManager_ || this.settings.databaseUrl) {
+      return undefined;
+    }
+    const dataSource = dataSourceOf(activeManager_);
+    const own = dataSourceOf(this.#origin.#service.activeManager_);
+    return dataSource === own ? undefined : dataSource;
   }
 }
 
