@@ -8,6 +8,7 @@ const fs = require("node:fs");
 const { promisify } = require("node:util");
 const { Service } = require("../lib/bridge/binding");
 const { ask } = require("../lib/bridge/calls");
+const { connectionOf } = require("../lib/database/connections");
 const { measure } = require("./measure");
 
 /**
@@ -21,8 +22,7 @@ const { measure } = require("./measure");
  */
 async function measureBoundary(url, { rounds, seconds, warmUp }) {
   const service = new Service({
-    identity: "boundary",
-    databaseUrl: url,
+    ...connectionOf({ databaseUrl: url }),
     maxConnections: 1,
     maxRetries: 0,
   });

@@ -13,8 +13,11 @@ pub fn input(names: &[&str]) -> String {
 
 /// What the values of a column are called in the input of a batch.
 pub fn value_name(column: Column) -> &'static str {
-    const NAMES: [&str; Column::COUNT] =
-        ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
+    // More than there are columns.
+    const NAMES: [&str; 16] = [
+        "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",
+        "v14", "v15",
+    ];
     NAMES[column as usize]
 }
 
