@@ -95,7 +95,7 @@ impl Kind {
 }
 
 /// Writes the statement for a batch of a kind. Its rows are those of the single statements with their number in
-/// the batch before them; see [`create::batch`] for new keys. What only answers a key answers no more of the row.
+/// the batch before them; see `create.rs` for new keys. What only answers a key answers no more of the row.
 pub fn text(sql: &Sql, kind: Kind) -> Arc<str> {
     let table = &sql.table;
     match kind {

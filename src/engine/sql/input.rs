@@ -21,12 +21,12 @@ pub fn value_name(column: Column) -> &'static str {
     NAMES[column as usize]
 }
 
-/// What the values of columns are called, in the order of [`arrays`].
+/// What the values of columns are called, in the order of [`arrays`](super::batch::arrays).
 pub fn value_names(columns: ColumnSet) -> Vec<&'static str> {
     columns.iter().map(value_name).collect()
 }
 
-/// What is called so of requests, in the order of [`arrays`].
+/// What is called so of requests, in the order of [`arrays`](super::batch::arrays).
 pub fn request_names(fingerprint: bool) -> Vec<&'static str> {
     let names = ["k", "m", "p", "j", "l", "id_or_token"].into_iter();
     names.chain(fingerprint.then_some("f")).collect()
