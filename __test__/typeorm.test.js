@@ -4,6 +4,7 @@ const { randomUUID } = require("node:crypto");
 const { setImmediate } = require("node:timers/promises");
 const { DataSource } = require("typeorm");
 const { IdempotencyKeyService } = require("..");
+const handles = require("../lib/handles/typeorm");
 const { rejection, useDatabase } = require("./helpers/database");
 const { eventually } = require("./helpers/flows");
 
@@ -524,4 +525,10 @@ describe("the connection of single statements", () => {
     const source = new DataSource({ type: "postgres", ...options });
     return source.manager;
   }
+});
+
+test("the SQLSTATE is found in what TypeORM rejects with", async () => {
+  const error = await rejection(dataSource.query("SELECT * FROM nowhere"));
+  expect(handles.sqlState(error)).toBe("42P01");
+  expect(handles.sqlState(new Error("x"))).toBeUndefined();
 });

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
-use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
+use medusa_idempotency_key::engine::execution::pool_executor::PoolExecutor;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult};
 use medusa_idempotency_key::engine::protocol::executor::{Executor, Running};
@@ -24,7 +24,7 @@ use medusa_idempotency_key::engine::protocol::request;
 use medusa_idempotency_key::engine::protocol::stage::{self, Claimant};
 use medusa_idempotency_key::engine::protocol::statement::{Request, Row, Statement};
 use medusa_idempotency_key::engine::sql::Isolation;
-use support::{CountingSession, Database, PATIENCE, execute, recovery_point, text};
+use support::{CountingExecutor, Database, PATIENCE, execute, recovery_point, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const AT_ONCE: Duration = Duration::ZERO;
@@ -41,27 +41,27 @@ fn impatient() -> Arc<Lease> {
 }
 
 async fn initialize(
-    session: &dyn Executor,
+    executor: &dyn Executor,
     lease: &Lease,
     key: &str,
 ) -> Result<IdempotencyKey, Error> {
     let key = Some(key.to_owned());
     let answer =
-        request::initialize(session, lease, key, Request::default(), AT_ONCE, false).await?;
+        request::initialize(executor, lease, key, Request::default(), AT_ONCE, false).await?;
     Ok(answer.key)
 }
 
 /// An attempt that has begun the request of a key.
 async fn begun(database: &Database, key: &str) -> Arc<Lease> {
     let lease = patient();
-    initialize(database.session(), &lease, key).await.unwrap();
+    initialize(database.executor(), &lease, key).await.unwrap();
     lease
 }
 
 /// An attempt that has taken the request of a key over, whoever has it.
 async fn taken_over(database: &Database, key: &str) -> Arc<Lease> {
     let taker = impatient();
-    initialize(database.session(), &taker, key).await.unwrap();
+    initialize(database.executor(), &taker, key).await.unwrap();
     taker
 }
 
@@ -96,7 +96,7 @@ async fn stage(
             Ok(outcome)
         }
     };
-    in_transaction::run_stage(database.session(), key, &claimant, 3, work).await
+    in_transaction::run_stage(database.executor(), key, &claimant, 3, work).await
 }
 
 /// Runs a stage that fails after its effect.
@@ -106,7 +106,7 @@ async fn failing_stage(database: &Database, lease: &Arc<Lease>, key: &str) {
         support::insert_effect(&transaction).await?;
         Err(Error::Work { code: None })
     };
-    let staged = in_transaction::run_stage(database.session(), key, &claimant, 3, work).await;
+    let staged = in_transaction::run_stage(database.executor(), key, &claimant, 3, work).await;
     assert!(matches!(staged, Err(Error::Work { .. })), "{staged:?}");
 }
 
@@ -118,7 +118,7 @@ async fn uncommittable_stage(
     outcome: StageResult,
 ) -> Error {
     execute(
-        database.session(),
+        database.executor(),
         "CREATE TABLE IF NOT EXISTS one (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
     )
     .await;
@@ -132,11 +132,11 @@ async fn uncommittable_stage(
             Ok(outcome)
         }
     };
-    in_transaction::run_stage(database.session(), key, &claimant, 3, work).await.unwrap_err()
+    in_transaction::run_stage(database.executor(), key, &claimant, 3, work).await.unwrap_err()
 }
 
 async fn begin(database: &Database, isolation: Isolation) -> Arc<Transaction> {
-    let PoolSession { pool, sql } = database.session();
+    let PoolExecutor { pool, sql } = database.executor();
     Transaction::begin(pool, Arc::clone(sql), isolation).await.unwrap()
 }
 
@@ -159,7 +159,7 @@ async fn locking(database: &Database, key: &str) -> Arc<Transaction> {
 }
 
 async fn stored(database: &Database, key: &str) -> IdempotencyKey {
-    operations::retrieve(database.session(), key.to_owned()).await.unwrap()
+    operations::retrieve(database.executor(), key.to_owned()).await.unwrap()
 }
 
 async fn update(
@@ -168,7 +168,7 @@ async fn update(
     key: &str,
     columns: Columns,
 ) -> Result<IdempotencyKey, Error> {
-    operations::update(database.session(), key.to_owned(), columns, Some(lease)).await
+    operations::update(database.executor(), key.to_owned(), columns, Some(lease)).await
 }
 
 async fn lock(
@@ -176,7 +176,7 @@ async fn lock(
     lease: Option<&Lease>,
     key: &str,
 ) -> Result<IdempotencyKey, Error> {
-    operations::lock(database.session(), key.to_owned(), HOUR, lease).await
+    operations::lock(database.executor(), key.to_owned(), HOUR, lease).await
 }
 
 fn is_lost<T>(result: &Result<T, Error>) -> bool {
@@ -189,14 +189,14 @@ fn is_in_use<T>(result: &Result<T, Error>) -> bool {
 
 /// Counts the statements that run.
 struct Counting<'a> {
-    session: &'a PoolSession,
+    executor: &'a PoolExecutor,
     statements: AtomicUsize,
 }
 
 impl Executor for Counting<'_> {
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         self.statements.fetch_add(1, Ordering::SeqCst);
-        self.session.run(statement)
+        self.executor.run(statement)
     }
 
     fn commits_each(&self) -> bool {
@@ -209,7 +209,7 @@ impl Executor for Counting<'_> {
 #[tokio::test]
 async fn a_new_key_begins_in_one_statement() {
     let database = Database::new().await;
-    let counting = Counting { session: database.session(), statements: AtomicUsize::new(0) };
+    let counting = Counting { executor: database.executor(), statements: AtomicUsize::new(0) };
     let lease = patient();
     let request = Request {
         method: Some("POST".to_owned()),
@@ -247,7 +247,7 @@ async fn a_finished_key_is_replayed_and_left_as_it_is() {
     assert_eq!((answer.response_code, answer.locked_at), (Some(200), None));
 
     for lease in [patient(), impatient(), first] {
-        assert_eq!(initialize(database.session(), &lease, "k").await.unwrap(), answer);
+        assert_eq!(initialize(database.executor(), &lease, "k").await.unwrap(), answer);
         assert!(!lease.is_held());
         let staged = stage(&database, &lease, "k", None, point("again")).await.unwrap();
         assert_eq!(staged, Answer::new(answer.clone(), Outcome::Replayed));
@@ -262,10 +262,10 @@ async fn a_key_with_a_live_lease_is_in_use() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
     let before = stored(&database, "k").await;
-    let error = initialize(database.session(), &patient(), "k").await.unwrap_err();
+    let error = initialize(database.executor(), &patient(), "k").await.unwrap_err();
     assert!(matches!(error, Error::InUse(_)), "{error:?}");
     // To the attempt that has begun the request it is its own.
-    assert_eq!(initialize(database.session(), &first, "k").await.unwrap(), before);
+    assert_eq!(initialize(database.executor(), &first, "k").await.unwrap(), before);
     let second = patient();
     assert!(is_in_use(&stage(&database, &second, "k", None, finished()).await));
     assert!(!second.is_held());
@@ -278,21 +278,21 @@ async fn a_key_with_a_live_lease_is_in_use() {
 async fn a_lease_that_ran_out_or_was_released_is_taken_over() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
-    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    assert!(is_in_use(&initialize(database.executor(), &patient(), "k").await));
     let second = impatient();
     let before = stored(&database, "k").await;
-    let key = initialize(database.session(), &second, "k").await.unwrap();
+    let key = initialize(database.executor(), &second, "k").await.unwrap();
     assert!(key.locked_at > before.locked_at);
     assert_eq!(IdempotencyKey { locked_at: before.locked_at, ..key }, before);
     assert!(is_lost(&stage(&database, &first, "k", None, finished()).await));
 
     // Whoever begins an interrupted request and fails leaves it interrupted.
     assert_eq!(second.known().beginning, Some(Beginning::Interrupted));
-    lease::release(database.session(), &second).await.unwrap();
+    lease::release(database.executor(), &second).await.unwrap();
     let third = patient();
-    initialize(database.session(), &third, "k").await.unwrap();
+    initialize(database.executor(), &third, "k").await.unwrap();
     assert_eq!(third.known().beginning, Some(Beginning::Interrupted));
-    execute(database.session(), "UPDATE idempotency_key SET locked_at = NULL").await;
+    execute(database.executor(), "UPDATE idempotency_key SET locked_at = NULL").await;
     let third = begun(&database, "k").await;
     assert!(stage(&database, &third, "k", Some("started"), finished()).await.unwrap().ran());
     assert_eq!(database.effects().await, 1);
@@ -302,17 +302,17 @@ async fn a_lease_that_ran_out_or_was_released_is_taken_over() {
 #[tokio::test]
 async fn an_attempt_is_told_what_became_of_its_request() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     let outcome = |lease: Arc<Lease>| async move {
         let key = Some("k".to_owned());
         let begun =
-            request::initialize(session, &lease, key, Request::default(), AT_ONCE, false).await;
+            request::initialize(executor, &lease, key, Request::default(), AT_ONCE, false).await;
         begun.unwrap().outcome.unwrap()
     };
     let first = patient();
     assert_eq!(outcome(Arc::clone(&first)).await, Outcome::Begun);
     assert_eq!(outcome(Arc::clone(&first)).await, Outcome::Held);
-    lease::release(session, &first).await.unwrap();
+    lease::release(executor, &first).await.unwrap();
     assert_eq!(outcome(patient()).await, Outcome::TakenOverReleased);
     let last = impatient();
     assert_eq!(outcome(Arc::clone(&last)).await, Outcome::TakenOverInterrupted);
@@ -327,10 +327,10 @@ async fn a_lease_is_not_renewed_while_a_call_uses_it() {
     let lease = begun(&database, "k").await;
     let before = stored(&database, "k").await;
     let call = lease.try_enter().unwrap();
-    lease::renew(database.session(), &lease).await.unwrap();
+    lease::renew(database.executor(), &lease).await.unwrap();
     assert_eq!(stored(&database, "k").await, before);
     drop(call);
-    lease::renew(database.session(), &lease).await.unwrap();
+    lease::renew(database.executor(), &lease).await.unwrap();
     assert!(stored(&database, "k").await.locked_at > before.locked_at);
     database.drop().await;
 }
@@ -361,7 +361,7 @@ async fn a_request_whose_stage_runs_is_in_use_even_if_its_lease_ran_out() {
     begun(&database, "k").await;
     let transaction = locking(&database, "k").await;
     for _ in 0..2 {
-        assert!(is_in_use(&initialize(database.session(), &impatient(), "k").await));
+        assert!(is_in_use(&initialize(database.executor(), &impatient(), "k").await));
         assert!(is_in_use(&stage(&database, &impatient(), "k", None, finished()).await));
     }
     roll_back(transaction).await;
@@ -382,16 +382,16 @@ async fn a_key_is_for_one_request() {
     };
     for with_column in [true, false] {
         let database = Database::new().await;
-        let session = database.session();
-        assert!(session.has_fingerprints().await.unwrap());
+        let executor = database.executor();
+        assert!(executor.has_fingerprints().await.unwrap());
         if !with_column {
             let drop = "ALTER TABLE idempotency_key DROP COLUMN request_fingerprint";
-            execute(session, drop).await;
-            assert!(!session.has_fingerprints().await.unwrap());
+            execute(executor, drop).await;
+            assert!(!executor.has_fingerprints().await.unwrap());
         }
         let print = |print: &'static str| if with_column { print } else { "" };
         let initialize = |key: &'static str, lease: Arc<Lease>, request: Request| async move {
-            request::initialize(session, &lease, Some(key.to_owned()), request, AT_ONCE, false)
+            request::initialize(executor, &lease, Some(key.to_owned()), request, AT_ONCE, false)
                 .await
         };
         let known = || request("POST", "/a", "{\"id\":1,\"b\":{}}", print("f"));
@@ -424,7 +424,7 @@ async fn a_key_is_for_one_request() {
             initialize("k", impatient(), same).await.unwrap();
         }
         // A finished answer is not for another request either.
-        operations::update(session, "k".to_owned(), finishing("200"), None).await.unwrap();
+        operations::update(executor, "k".to_owned(), finishing("200"), None).await.unwrap();
         let error = initialize("k", patient(), request("GET", "", "", "")).await.unwrap_err();
         assert!(matches!(error, Error::Reused(_)), "{error:?}");
         initialize("k", patient(), known()).await.unwrap();
@@ -435,14 +435,14 @@ async fn a_key_is_for_one_request() {
 /// How many of 64 attempts that ask for one key at the same time begin its request. The others are told
 /// that it is in use.
 async fn winners(database: &Database, key: &str) -> usize {
-    let caller = |session: PoolSession, key: String| async move {
+    let caller = |executor: PoolExecutor, key: String| async move {
         let lease = patient();
-        let begun = initialize(&session, &lease, &key).await;
+        let begun = initialize(&executor, &lease, &key).await;
         assert_eq!(begun.is_ok(), lease.is_held());
         begun
     };
-    let session = || database.session().clone();
-    let callers = (0..CALLERS).map(|_| tokio::spawn(caller(session(), key.to_owned())));
+    let executor = || database.executor().clone();
+    let callers = (0..CALLERS).map(|_| tokio::spawn(caller(executor(), key.to_owned())));
     let mut winners = 0;
     for caller in callers.collect::<Vec<_>>() {
         match caller.await.unwrap() {
@@ -470,7 +470,7 @@ async fn of_64_requests_one_takes_over() {
     for round in 0..25 {
         let ended = if round % 2 == 0 { "NULL" } else { "now() - interval '2 hours'" };
         let sql = format!("UPDATE idempotency_key SET locked_at = {ended}");
-        execute(database.session(), &sql).await;
+        execute(database.executor(), &sql).await;
         assert_eq!(winners(&database, "k").await, 1, "round {round}");
     }
     database.drop().await;
@@ -482,16 +482,16 @@ async fn of_64_requests_one_takes_over() {
 async fn a_waiting_request_gets_the_answer_of_the_one_in_progress() {
     let database = Database::new().await;
     let first = begun(&database, "k").await;
-    let session = CountingSession::new(database.session());
+    let executor = CountingExecutor::new(database.executor());
     let waiting = tokio::spawn({
-        let session = session.clone();
+        let executor = executor.clone();
         async move {
             let (lease, key) = (patient(), Some("k".to_owned()));
-            request::initialize(&session, &lease, key, Request::default(), HOUR, false).await
+            request::initialize(&executor, &lease, key, Request::default(), HOUR, false).await
         }
     });
     // It has found the request in progress, and looked again.
-    session.until(3).await;
+    executor.until(3).await;
     assert!(!waiting.is_finished());
     let staged = stage(&database, &first, "k", None, finished()).await.unwrap();
     let answer = tokio::time::timeout(PATIENCE, waiting).await;
@@ -507,7 +507,7 @@ async fn a_waiting_request_takes_over_when_the_lease_runs_out() {
     let lease = Lease::new(Duration::from_millis(300));
     let wait = Duration::from_secs(10);
     let (key, request) = (Some("k".to_owned()), Request::default());
-    request::initialize(database.session(), &lease, key, request, wait, false).await.unwrap();
+    request::initialize(database.executor(), &lease, key, request, wait, false).await.unwrap();
     assert!(lease.is_held());
     assert!(is_lost(&update(&database, &first, "k", finishing("500")).await));
     database.drop().await;
@@ -521,7 +521,8 @@ async fn a_request_waits_no_longer_than_it_may() {
     let (lease, wait) = (patient(), Duration::from_millis(200));
     let key = Some("k".to_owned());
     let error =
-        request::initialize(database.session(), &lease, key, Request::default(), wait, false).await;
+        request::initialize(database.executor(), &lease, key, Request::default(), wait, false)
+            .await;
     assert!(is_in_use(&error));
     let waited = started.elapsed();
     assert!(wait <= waited && waited < PATIENCE, "{waited:?}");
@@ -564,7 +565,7 @@ async fn a_stage_runs_only_at_its_recovery_point() {
     assert_eq!(staged.outcome, Some(Outcome::Passed));
     assert_eq!(staged.key.recovery_point, "paid");
     assert!(is_in_use(&stage(&database, &late, "k", Some("started"), point("paid")).await));
-    lease::release(database.session(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
     let staged = stage(&database, &late, "k", Some("started"), point("paid")).await.unwrap();
     assert!(!staged.ran() && !late.is_held());
     assert_eq!(staged.key.recovery_point, "paid");
@@ -580,7 +581,7 @@ async fn a_stage_runs_only_at_its_recovery_point() {
 async fn a_key_that_was_never_initialized_runs_its_stages_too() {
     let database = Database::new().await;
     let columns = Columns { idempotency_key: text("k"), ..Columns::default() };
-    operations::create(database.session(), columns, false).await.unwrap();
+    operations::create(database.executor(), columns, false).await.unwrap();
     let lease = patient();
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert!(lease.is_held());
@@ -596,17 +597,17 @@ async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
-    let session = database.session();
+    let executor = database.executor();
     // By the time of the stage's end, as the database has it.
     let ended = Mutex::new(None);
-    let staged = in_transaction::run_stage(session, "k", &claimant, 0, |transaction| {
+    let staged = in_transaction::run_stage(executor, "k", &claimant, 0, |transaction| {
         let ended = &ended;
         async move {
             // Whoever looks finds that the lease has run out.
-            assert!(is_in_use(&initialize(session, &impatient(), "k").await));
+            assert!(is_in_use(&initialize(executor, &impatient(), "k").await));
             support::insert_effect(&transaction).await?;
             let columns = Columns { idempotency_key: text("now"), ..Columns::default() };
-            let now = operations::create(session, columns, false).await?;
+            let now = operations::create(executor, columns, false).await?;
             *ended.lock().unwrap() = Some(now.created_at);
             Ok(point("paid"))
         }
@@ -615,7 +616,7 @@ async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
     assert!(staged.ran());
     let ended = ended.into_inner().unwrap();
     assert!(staged.key.locked_at >= ended, "{:?} {ended:?}", staged.key.locked_at);
-    assert!(is_in_use(&initialize(session, &patient(), "k").await));
+    assert!(is_in_use(&initialize(executor, &patient(), "k").await));
     database.drop().await;
 }
 
@@ -627,11 +628,11 @@ async fn an_attempt_that_was_taken_over_is_fenced_off() {
         let taker = taken_over(&database, "k").await;
         assert!(is_lost(&stage(&database, &stalled, "k", at, point("paid")).await));
         assert!(is_lost(&update(&database, &stalled, "k", finishing("500")).await));
-        lease::renew(database.session(), &stalled).await.unwrap();
-        lease::release(database.session(), &stalled).await.unwrap();
+        lease::renew(database.executor(), &stalled).await.unwrap();
+        lease::release(database.executor(), &stalled).await.unwrap();
         assert!(stage(&database, &taker, "k", at, point("paid")).await.unwrap().ran());
         // Its successor crashes after that: its lease runs out, or is released.
-        lease::release(database.session(), &taker).await.unwrap();
+        lease::release(database.executor(), &taker).await.unwrap();
         assert!(is_lost(&update(&database, &stalled, "k", finishing("500")).await));
         let late = stage(&database, &stalled, "k", at, point("paid")).await;
         match at {
@@ -640,7 +641,7 @@ async fn an_attempt_that_was_taken_over_is_fenced_off() {
         }
         assert_eq!(database.effects().await, 1);
         assert_eq!(stored(&database, "k").await.recovery_point, "paid");
-        execute(database.session(), "DELETE FROM idempotency_key; DELETE FROM effect").await;
+        execute(database.executor(), "DELETE FROM idempotency_key; DELETE FROM effect").await;
     }
     database.drop().await;
 }
@@ -649,7 +650,7 @@ async fn an_attempt_that_was_taken_over_is_fenced_off() {
 async fn an_attempt_whose_successor_crashed_before_it_did_anything_may_go_on() {
     let database = Database::new().await;
     let stalled = impatient();
-    initialize(database.session(), &stalled, "k").await.unwrap();
+    initialize(database.executor(), &stalled, "k").await.unwrap();
     let taker = taken_over(&database, "k").await;
     assert!(stage(&database, &stalled, "k", None, point("paid")).await.unwrap().ran());
     // Which fences the successor off, should it only have stalled.
@@ -665,7 +666,7 @@ async fn an_attempt_whose_commit_failed_may_go_on_too() {
     let first = begun(&database, "k").await;
     uncommittable_stage(&database, &first, "k", point("paid")).await;
     let second = taken_over(&database, "k").await;
-    lease::release(database.session(), &second).await.unwrap();
+    lease::release(database.executor(), &second).await.unwrap();
     assert!(stage(&database, &first, "k", None, point("paid")).await.unwrap().ran());
     database.drop().await;
 }
@@ -675,11 +676,11 @@ async fn a_failed_stage_leaves_the_attempt_its_lease() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     failing_stage(&database, &lease, "k").await;
-    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    assert!(is_in_use(&initialize(database.executor(), &patient(), "k").await));
     let error = uncommittable_stage(&database, &lease, "k", point("paid")).await;
     assert_eq!(error.code(), Some("23505"));
     assert_eq!(database.effects().await, 0);
-    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    assert!(is_in_use(&initialize(database.executor(), &patient(), "k").await));
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert_eq!(database.effects().await, 1);
 
@@ -687,7 +688,7 @@ async fn a_failed_stage_leaves_the_attempt_its_lease() {
     let error = uncommittable_stage(&database, &lease, "k", finished()).await;
     assert_eq!(error.code(), Some("23505"));
     assert!(lease.is_held());
-    lease::release(database.session(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
     let key = stored(&database, "k").await;
     assert_eq!((key.recovery_point.as_str(), key.locked_at), ("paid", None));
     database.drop().await;
@@ -707,14 +708,14 @@ async fn a_stage_in_a_transaction_that_is_rolled_back_leaves_the_attempt_its_lea
         };
         assert!(stage::run(&bound, "k", &claimant, work).await.unwrap().ran());
         // A release meets the row locked, and then either token.
-        lease::renew(database.session(), &lease).await.unwrap();
+        lease::renew(database.executor(), &lease).await.unwrap();
         drop(bound);
         match commits {
             true => commit(transaction).await,
             false => roll_back(transaction).await,
         }
-        lease::renew(database.session(), &lease).await.unwrap();
-        assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+        lease::renew(database.executor(), &lease).await.unwrap();
+        assert!(is_in_use(&initialize(database.executor(), &patient(), "k").await));
     }
     let columns = Columns { response_code: text("200"), ..Columns::default() };
     update(&database, &lease, "k", columns).await.unwrap();
@@ -730,9 +731,9 @@ async fn a_recovery_point_that_was_rolled_back_is_not_known() {
         let first = begun(&database, "k").await;
         if bound {
             let transaction = begin(&database, Isolation::ReadCommitted).await;
-            let session = transaction.enter(ROOT).unwrap();
+            let executor = transaction.enter(ROOT).unwrap();
             let claimant = Claimant::LeaseHolder(Arc::clone(&first), None);
-            stage::run(&session, "k", &claimant, async { Ok(point("paid")) }).await.unwrap();
+            stage::run(&executor, "k", &claimant, async { Ok(point("paid")) }).await.unwrap();
             roll_back(transaction).await;
         } else {
             uncommittable_stage(&database, &first, "k", point("paid")).await;
@@ -740,7 +741,7 @@ async fn a_recovery_point_that_was_rolled_back_is_not_known() {
         // Another attempt takes over and comes to the same point.
         let second = taken_over(&database, "k").await;
         stage(&database, &second, "k", None, point("paid")).await.unwrap();
-        lease::release(database.session(), &second).await.unwrap();
+        lease::release(database.executor(), &second).await.unwrap();
 
         assert!(is_lost(&stage(&database, &first, "k", None, point("paid")).await));
         assert!(is_lost(&update(&database, &first, "k", recovery_point("paid")).await));
@@ -761,7 +762,7 @@ async fn a_stage_whose_commit_nobody_heard_of_is_not_run_again() {
         // As if its connection had been lost during COMMIT.
         lease.unsettled(&before);
         if released {
-            lease::release(database.session(), &lease).await.unwrap();
+            lease::release(database.executor(), &lease).await.unwrap();
         }
         let again = stage(&database, &lease, "k", None, point("paid")).await;
         assert!(is_lost(&again), "{again:?}");
@@ -770,7 +771,7 @@ async fn a_stage_whose_commit_nobody_heard_of_is_not_run_again() {
         // Its caller has been told where the key stands, and goes on.
         assert!(stage(&database, &lease, "k", None, point("shipped")).await.unwrap().ran());
         assert_eq!(database.effects().await, 2);
-        execute(database.session(), "DELETE FROM idempotency_key; DELETE FROM effect").await;
+        execute(database.executor(), "DELETE FROM idempotency_key; DELETE FROM effect").await;
     }
     database.drop().await;
 }
@@ -780,15 +781,15 @@ async fn an_attempt_goes_on_after_its_own_release_until_another_takes_over() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     failing_stage(&database, &lease, "k").await;
-    lease::release(database.session(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
     assert!(!lease.is_held());
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     assert!(lease.is_held());
-    lease::release(database.session(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
     update(&database, &lease, "k", recovery_point("shipped")).await.unwrap();
-    assert!(is_in_use(&initialize(database.session(), &patient(), "k").await));
+    assert!(is_in_use(&initialize(database.executor(), &patient(), "k").await));
 
-    lease::release(database.session(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
     let other = begun(&database, "k").await;
     assert!(is_lost(&stage(&database, &lease, "k", None, finished()).await));
     assert!(stage(&database, &other, "k", None, finished()).await.unwrap().ran());
@@ -851,7 +852,7 @@ async fn the_work_may_change_its_own_key() {
         assert_eq!((key.response_code, key.locked_at), (Some(201), None));
         assert_eq!(key.request_path.as_deref(), Some("/1"));
         assert_eq!(key.request_method.as_deref(), Some("PUT"));
-        execute(database.session(), "DELETE FROM idempotency_key").await;
+        execute(database.executor(), "DELETE FROM idempotency_key").await;
     }
     database.drop().await;
 }
@@ -895,7 +896,7 @@ async fn a_serializable_stage_that_came_too_late_fails_and_may_be_repeated() {
     let transaction = begin(&database, Isolation::Serializable).await;
     let bound = transaction.enter(ROOT).unwrap();
     bound.run(Statement::Find("elsewhere".to_owned())).await.unwrap();
-    lease::renew(database.session(), &lease).await.unwrap();
+    lease::renew(database.executor(), &lease).await.unwrap();
     let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
     let staged = stage::run(&bound, "k", &claimant, async { Ok(finished()) }).await;
     assert_eq!(staged.unwrap_err().code(), Some("40001"));
@@ -926,7 +927,7 @@ async fn an_update_renews_the_lease_and_ends_it_by_finishing() {
     let key = update(&database, &lease, "k", Columns::default()).await.unwrap();
     assert_eq!((key.response_code, key.locked_at), (Some(201), None));
     let unknown = operations::update(
-        database.session(),
+        database.executor(),
         "nowhere".to_owned(),
         finishing("200"),
         Some(&lease),
@@ -967,7 +968,7 @@ async fn a_finished_answer_is_its_attempts_alone() {
     {
         assert!(is_lost(&update(&database, &first, "k", columns).await));
     }
-    lease::release(database.session(), &first).await.unwrap();
+    lease::release(database.executor(), &first).await.unwrap();
     assert_eq!(stored(&database, "k").await.response_code, Some(201));
     database.drop().await;
 }
@@ -980,7 +981,7 @@ async fn an_answer_whose_commit_nobody_heard_of_is_not_changed() {
     stage(&database, &lease, "k", None, finished()).await.unwrap();
     lease.unsettled(&before);
     assert!(is_lost(&update(&database, &lease, "k", finishing("500")).await));
-    let answer = initialize(database.session(), &patient(), "k").await.unwrap();
+    let answer = initialize(database.executor(), &patient(), "k").await.unwrap();
     assert_eq!(answer.response_code, Some(200));
     assert!(!stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
     database.drop().await;
@@ -1004,7 +1005,7 @@ async fn an_attempt_may_lock_the_key_of_the_request_that_it_has_just_begun_once(
     assert!(matches!(lock(&database, None, "k").await, Err(Error::Locked)));
     assert!(matches!(lock(&database, Some(&patient()), "k").await, Err(Error::Locked)));
     // A renewal is not a use.
-    lease::renew(database.session(), &lease).await.unwrap();
+    lease::renew(database.executor(), &lease).await.unwrap();
     lock(&database, Some(&lease), "k").await.unwrap();
     assert!(matches!(lock(&database, Some(&lease), "k").await, Err(Error::Locked)));
     // It is still the attempt's turn.
@@ -1024,9 +1025,9 @@ async fn of_64_locks_of_the_attempt_that_began_one_wins() {
         let name = round.to_string();
         let lease = begun(&database, &name).await;
         let callers = (0..CALLERS).map(|_| {
-            let (session, lease, name) =
-                (database.session().clone(), Arc::clone(&lease), name.clone());
-            tokio::spawn(async move { operations::lock(&session, name, HOUR, Some(&lease)).await })
+            let (executor, lease, name) =
+                (database.executor().clone(), Arc::clone(&lease), name.clone());
+            tokio::spawn(async move { operations::lock(&executor, name, HOUR, Some(&lease)).await })
         });
         let mut won = 0;
         for caller in callers.collect::<Vec<_>>() {
@@ -1045,19 +1046,19 @@ async fn a_lease_is_renewed_while_it_is_the_attempts() {
     let lease = begun(&database, "k").await;
     let before = stored(&database, "k").await;
     for _ in 0..40 {
-        lease::renew(database.session(), &lease).await.unwrap();
+        lease::renew(database.executor(), &lease).await.unwrap();
     }
     assert!(stored(&database, "k").await.locked_at > before.locked_at);
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
 
     // A lease that was released stays so, and another's is left alone.
-    lease::release(database.session(), &lease).await.unwrap();
-    lease::renew(database.session(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
+    lease::renew(database.executor(), &lease).await.unwrap();
     assert_eq!(stored(&database, "k").await.locked_at, None);
     taken_over(&database, "k").await;
     let others = stored(&database, "k").await;
-    lease::renew(database.session(), &lease).await.unwrap();
-    lease::release(database.session(), &lease).await.unwrap();
+    lease::renew(database.executor(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
     assert_eq!(stored(&database, "k").await, others);
     database.drop().await;
 }
@@ -1074,10 +1075,10 @@ async fn a_release_never_touches_a_finished_key() {
     commit(transaction).await;
     assert!(lease.is_held(), "it cannot know");
     let sql = "UPDATE idempotency_key SET locked_at = now()";
-    execute(database.session(), sql).await;
+    execute(database.executor(), sql).await;
     let before = stored(&database, "k").await;
-    lease::renew(database.session(), &lease).await.unwrap();
-    lease::release(database.session(), &lease).await.unwrap();
+    lease::renew(database.executor(), &lease).await.unwrap();
+    lease::release(database.executor(), &lease).await.unwrap();
     assert!(!lease.is_held());
     assert_eq!(stored(&database, "k").await, before);
     database.drop().await;
@@ -1087,18 +1088,18 @@ async fn a_release_never_touches_a_finished_key() {
 async fn a_release_ends_as_soon_as_it_is_done() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
-    let session = CountingSession::new(database.session());
+    let executor = CountingExecutor::new(database.executor());
     for _ in 0..2 {
-        lease::release(&session, &lease).await.unwrap();
+        lease::release(&executor, &lease).await.unwrap();
         // Not a second time what has been released.
-        assert_eq!(session.count(), 1);
+        assert_eq!(executor.count(), 1);
     }
     assert_eq!(stored(&database, "k").await.locked_at, None);
     // Of a key that is gone.
     let gone = begun(&database, "k").await;
-    execute(database.session(), "DELETE FROM idempotency_key").await;
-    lease::release(&session, &gone).await.unwrap();
-    assert_eq!(session.count(), 2);
+    execute(database.executor(), "DELETE FROM idempotency_key").await;
+    lease::release(&executor, &gone).await.unwrap();
+    assert_eq!(executor.count(), 2);
     assert!(!gone.is_held());
     database.drop().await;
 }
@@ -1109,13 +1110,13 @@ async fn a_release_waits_for_a_dying_transaction_or_until_a_call_begins() {
     for interrupted in [false, true] {
         let lease = begun(&database, "k").await;
         let transaction = locking(&database, "k").await;
-        let session = CountingSession::new(database.session());
+        let executor = CountingExecutor::new(database.executor());
         let release = tokio::spawn({
-            let (session, lease) = (session.clone(), Arc::clone(&lease));
-            async move { lease::release(&session, &lease).await }
+            let (executor, lease) = (executor.clone(), Arc::clone(&lease));
+            async move { lease::release(&executor, &lease).await }
         });
         // It has found the row locked, and tried again.
-        session.until(3).await;
+        executor.until(3).await;
         assert!(!release.is_finished());
         assert!(lease.is_held());
         let transaction = if interrupted {
@@ -1125,14 +1126,14 @@ async fn a_release_waits_for_a_dying_transaction_or_until_a_call_begins() {
             roll_back(transaction).await;
             None
         };
-        let tried = session.count();
+        let tried = executor.count();
         tokio::time::timeout(PATIENCE, release).await.unwrap().unwrap().unwrap();
         // An interruption ends it where it is; else the next try or the one under way succeeds.
-        assert!(session.count() <= tried + 2, "{tried} {}", session.count());
+        assert!(executor.count() <= tried + 2, "{tried} {}", executor.count());
         drop(transaction);
         assert_eq!(lease.is_held(), interrupted);
         assert_eq!(stored(&database, "k").await.locked_at.is_some(), interrupted);
-        execute(database.session(), "DELETE FROM idempotency_key").await;
+        execute(database.executor(), "DELETE FROM idempotency_key").await;
     }
     database.drop().await;
 }
@@ -1142,7 +1143,7 @@ async fn a_release_gives_up_on_a_row_that_stays_locked() {
     let database = Database::new().await;
     let lease = begun(&database, "k").await;
     let transaction = locking(&database, "k").await;
-    let release = lease::release(database.session(), &lease);
+    let release = lease::release(database.executor(), &lease);
     tokio::time::timeout(Duration::from_secs(20), release).await.unwrap().unwrap();
     assert!(lease.is_held());
     roll_back(transaction).await;
@@ -1154,7 +1155,7 @@ async fn a_release_gives_up_on_a_row_that_stays_locked() {
 #[tokio::test]
 async fn stalled_keys_are_those_that_nobody_works_on() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     for (name, point, created, locked) in [
         ("old", "started", "3 hours", None),
         ("older", "paid", "4 hours", Some("2 hours")),
@@ -1164,18 +1165,18 @@ async fn stalled_keys_are_those_that_nobody_works_on() {
         ("heard of", "started", "4 hours", Some("70 minutes")),
     ] {
         let columns = Columns { idempotency_key: text(name), ..recovery_point(point) };
-        operations::create(session, columns, false).await.unwrap();
+        operations::create(executor, columns, false).await.unwrap();
         let locked = locked.map_or("NULL".to_owned(), |age| format!("now() - interval '{age}'"));
         let sql = format!(
             "UPDATE idempotency_key SET created_at = now() - interval '{created}', \
              locked_at = {locked} WHERE idempotency_key = '{name}'"
         );
-        execute(session, &sql).await;
+        execute(executor, &sql).await;
     }
     let stalled = |older_than, lease, limit| async move {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let (older_than, lease) = (minutes(older_than), minutes(lease));
-        let keys = operations::stalled(session, false, older_than, lease, limit).await.unwrap();
+        let keys = operations::stalled(executor, false, older_than, lease, limit).await.unwrap();
         keys.into_iter().map(|key| key.idempotency_key).collect::<Vec<_>>()
     };
     assert_eq!(stalled(90, 10, 10).await, ["older", "old"]);
@@ -1189,26 +1190,26 @@ async fn stalled_keys_are_those_that_nobody_works_on() {
 #[tokio::test]
 async fn old_finished_keys_are_pruned() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     let insert = "INSERT INTO idempotency_key (id, idempotency_key, created_at, recovery_point, \
                   response_body) SELECT 'ikey_' || n, n, \
                   now() - CASE WHEN n % 10 = 1 THEN interval '1 hour' ELSE interval '3 days' END, \
                   CASE WHEN n % 10 = 2 THEN 'paid' ELSE 'finished' END, \
                   to_jsonb(repeat('x', n % 700)) FROM generate_series(1, 2000) n";
-    execute(session, insert).await;
+    execute(executor, insert).await;
     // Half of one page, so that rows are not where they were.
-    execute(session, "UPDATE idempotency_key SET response_code = 200 WHERE id <= 'ikey_2'").await;
+    execute(executor, "UPDATE idempotency_key SET response_code = 200 WHERE id <= 'ikey_2'").await;
     let locked = locking(&database, "5").await;
     let days = |days: u64| Duration::from_secs(days * 24 * 3600);
-    assert_eq!(session.prune(days(4), 100).await.unwrap(), 0);
-    assert_eq!(session.prune(days(2), 100).await.unwrap(), 1599);
+    assert_eq!(executor.prune(days(4), 100).await.unwrap(), 0);
+    assert_eq!(executor.prune(days(2), 100).await.unwrap(), 1599);
     roll_back(locked).await;
-    assert_eq!(session.prune(days(2), 1).await.unwrap(), 1);
-    assert_eq!(session.prune(days(2), 100_000).await.unwrap(), 0);
+    assert_eq!(executor.prune(days(2), 1).await.unwrap(), 1);
+    assert_eq!(executor.prune(days(2), 100_000).await.unwrap(), 0);
     assert_eq!(stored(&database, "12").await.recovery_point, "paid");
     stored(&database, "11").await;
-    assert_eq!(session.prune(Duration::ZERO, 100).await.unwrap(), 200);
-    let left = operations::stalled(session, false, AT_ONCE, AT_ONCE, 10_000).await.unwrap();
+    assert_eq!(executor.prune(Duration::ZERO, 100).await.unwrap(), 200);
+    let left = operations::stalled(executor, false, AT_ONCE, AT_ONCE, 10_000).await.unwrap();
     assert_eq!(left.len(), 200);
     database.drop().await;
 }
@@ -1216,12 +1217,12 @@ async fn old_finished_keys_are_pruned() {
 #[tokio::test]
 async fn two_prunings_at_once_delete_each_key_once() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     let insert = "INSERT INTO idempotency_key (id, idempotency_key, created_at, recovery_point) \
                   SELECT n, n, now() - interval '3 days', 'finished' \
                   FROM generate_series(1, 3000) n";
-    execute(session, insert).await;
-    let prune = || session.prune(HOUR, 64);
+    execute(executor, insert).await;
+    let prune = || executor.prune(HOUR, 64);
     let (a, b, c, d) = tokio::join!(prune(), prune(), prune(), prune());
     assert_eq!(a.unwrap() + b.unwrap() + c.unwrap() + d.unwrap(), 3000);
     database.drop().await;
@@ -1230,21 +1231,21 @@ async fn two_prunings_at_once_delete_each_key_once() {
 #[tokio::test]
 async fn a_table_of_medusas_gets_the_column_for_fingerprints() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     let lease = begun(&database, "k").await;
     let drop = "ALTER TABLE idempotency_key DROP COLUMN request_fingerprint";
-    execute(session, drop).await;
-    assert!(!session.has_fingerprints().await.unwrap());
+    execute(executor, drop).await;
+    assert!(!executor.has_fingerprints().await.unwrap());
     // Without it everything else works, on statements that were prepared with it.
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     for _ in 0..2 {
-        session.migrate().await.unwrap();
-        assert!(session.has_fingerprints().await.unwrap());
+        executor.migrate().await.unwrap();
+        assert!(executor.has_fingerprints().await.unwrap());
     }
     let key = stored(&database, "k").await;
     assert_eq!(key.recovery_point, "paid");
     let request = Request { fingerprint: Some("f".to_owned()), ..Request::default() };
     let name = Some("k".to_owned());
-    request::initialize(session, &impatient(), name, request, AT_ONCE, false).await.unwrap();
+    request::initialize(executor, &impatient(), name, request, AT_ONCE, false).await.unwrap();
     database.drop().await;
 }

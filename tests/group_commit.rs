@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use medusa_idempotency_key::engine::error::{DatabaseError, Error};
 use medusa_idempotency_key::engine::execution::group_commit::{GroupCommit, Limits};
 use medusa_idempotency_key::engine::execution::in_transaction;
-use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
+use medusa_idempotency_key::engine::execution::pool_executor::PoolExecutor;
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey};
 use medusa_idempotency_key::engine::postgres::connection::Connection;
 use medusa_idempotency_key::engine::protocol::executor::Executor;
@@ -28,11 +28,11 @@ use tokio::task::JoinHandle;
 const LEASE: Duration = Duration::from_secs(10);
 
 fn group(database: &Database) -> GroupCommit {
-    GroupCommit::join(database.session().clone(), Limits::default())
+    GroupCommit::join(database.executor().clone(), Limits::default())
 }
 
 fn group_within(database: &Database, limits: Limits) -> GroupCommit {
-    GroupCommit::join(database.session().clone(), limits)
+    GroupCommit::join(database.executor().clone(), limits)
 }
 
 /// Calls in their order, none of which waits for the one before it.
@@ -124,27 +124,27 @@ fn request(id: &str, key: &str, path: &str) -> NewRequest {
     }
 }
 
-async fn connect(session: &PoolSession) -> Connection {
-    session.pool.connection().await.unwrap()
+async fn connect(executor: &PoolExecutor) -> Connection {
+    executor.pool.connection().await.unwrap()
 }
 
-async fn execute(session: &PoolSession, sql: &str) {
-    connect(session).await.execute(sql.to_owned()).await.unwrap();
+async fn execute(executor: &PoolExecutor, sql: &str) {
+    connect(executor).await.execute(sql.to_owned()).await.unwrap();
 }
 
-async fn select<T>(session: &PoolSession, sql: &str) -> Vec<T>
+async fn select<T>(executor: &PoolExecutor, sql: &str) -> Vec<T>
 where
     T: Send + Unpin + for<'r> FromRow<'r, sqlx::postgres::PgRow>,
 {
-    let mut connection = connect(session).await;
+    let mut connection = connect(executor).await;
     let rows = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection.start().unwrap()).await;
     connection.end(rows).unwrap()
 }
 
 /// Notes each statement that inserts or updates keys: its text, and how many rows it wrote.
-async fn log_statements(session: &PoolSession) {
+async fn log_statements(executor: &PoolExecutor) {
     execute(
-        session,
+        executor,
         "CREATE TABLE log (sql text, rows bigint, bytes bigint); \
          CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log \
          SELECT current_query(), count(*), sum(octet_length(response_body::text)) FROM new; \
@@ -157,13 +157,13 @@ async fn log_statements(session: &PoolSession) {
     .await;
 }
 
-async fn logged(session: &PoolSession) -> Vec<(String, i64)> {
-    select(session, "SELECT sql, rows FROM log WHERE rows > 0").await
+async fn logged(executor: &PoolExecutor) -> Vec<(String, i64)> {
+    select(executor, "SELECT sql, rows FROM log WHERE rows > 0").await
 }
 
 /// Another transaction, which holds what it has locked until it is committed or dropped.
-async fn transaction(session: &PoolSession, sql: &str) -> Connection {
-    let mut connection = connect(session).await;
+async fn transaction(executor: &PoolExecutor, sql: &str) -> Connection {
+    let mut connection = connect(executor).await;
     connection.in_transaction = true;
     connection.execute(format!("BEGIN; {sql}")).await.unwrap();
     connection
@@ -177,13 +177,13 @@ async fn commit(mut connection: Connection) {
 #[tokio::test]
 async fn a_lone_caller_sends_the_plain_statement_at_once() {
     let database = Database::new().await;
-    log_statements(database.session()).await;
+    log_statements(database.executor()).await;
     let group = group(&database);
     for number in 0..5 {
         group.run(create(&format!("k{number}"))).await.unwrap();
         group.run(update(&format!("k{number}"), recovery_point("paid"))).await.unwrap();
     }
-    let logged = logged(database.session()).await;
+    let logged = logged(database.executor()).await;
     assert_eq!(logged.len(), 10);
     assert!(logged.iter().all(|(sql, _)| !sql.contains("unnest")), "{logged:?}");
     database.drop().await;
@@ -192,7 +192,7 @@ async fn a_lone_caller_sends_the_plain_statement_at_once() {
 #[tokio::test]
 async fn a_thousand_callers_share_few_commits() {
     let database = Database::new().await;
-    log_statements(database.session()).await;
+    log_statements(database.executor()).await;
     let group = group(&database);
     let names: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
     for statement in [create, |key: &str| update(key, recovery_point("paid")), lock] {
@@ -203,10 +203,10 @@ async fn a_thousand_callers_share_few_commits() {
             assert_eq!(&rows[0].key.idempotency_key, name);
             assert!(rows[0].won);
         }
-        let logged = logged(database.session()).await;
+        let logged = logged(database.executor()).await;
         // A busy machine may begin with some of them alone.
         assert!(logged.len() <= 50, "{logged:?}");
-        execute(database.session(), "TRUNCATE log").await;
+        execute(database.executor(), "TRUNCATE log").await;
     }
     let found = run_all(&group, names.iter().map(|name| find(name)).collect()).await;
     for (found, name) in found.into_iter().zip(&names) {
@@ -220,7 +220,7 @@ async fn a_thousand_callers_share_few_commits() {
 #[tokio::test]
 async fn what_is_submitted_together_goes_together() {
     let database = Database::new().await;
-    log_statements(database.session()).await;
+    log_statements(database.executor()).await;
     let group = group(&database);
     let (submission, longer) = (group.begin_submission(), group.begin_submission());
     let calls = at_once((0..10).map(|number| run(&group, create(&format!("k{number}")))));
@@ -228,13 +228,13 @@ async fn what_is_submitted_together_goes_together() {
     tokio::task::yield_now().await;
     // Each look is several round trips, in which the calls would have gone.
     for _ in 0..3 {
-        assert_eq!(logged(database.session()).await, []);
+        assert_eq!(logged(database.executor()).await, []);
     }
     drop(submission);
     // Another thread that is still submitting delays nobody.
     assert!(all(calls).await.iter().all(Result::is_ok));
     let rows: Vec<i64> =
-        logged(database.session()).await.into_iter().map(|(_, rows)| rows).collect();
+        logged(database.executor()).await.into_iter().map(|(_, rows)| rows).collect();
     assert_eq!(rows, [10]);
     drop(longer);
     database.drop().await;
@@ -243,8 +243,8 @@ async fn what_is_submitted_together_goes_together() {
 #[tokio::test]
 async fn what_is_submitted_does_not_go_in_parts_when_a_statement_is_answered() {
     let database = Database::new().await;
-    let session = database.session();
-    log_statements(session).await;
+    let executor = database.executor();
+    log_statements(executor).await;
     let group = group(&database);
     let under_way = at_once([run(&group, create("a"))]);
     tokio::task::yield_now().await;
@@ -254,21 +254,21 @@ async fn what_is_submitted_does_not_go_in_parts_when_a_statement_is_answered() {
     assert!(all(under_way).await.iter().all(Result::is_ok));
     // Each look is several round trips, in which the calls would have gone.
     for _ in 0..3 {
-        assert_eq!(logged(session).await.len(), 1);
+        assert_eq!(logged(executor).await.len(), 1);
     }
     let second = at_once((3..10).map(|number| run(&group, create(&format!("b{number}")))));
     tokio::task::yield_now().await;
     drop(submission);
     assert!(all(first).await.iter().chain(&all(second).await).all(Result::is_ok));
-    let rows: Vec<i64> = logged(session).await.into_iter().map(|(_, rows)| rows).collect();
+    let rows: Vec<i64> = logged(executor).await.into_iter().map(|(_, rows)| rows).collect();
     assert_eq!(rows, [1, 10]);
     database.drop().await;
 }
 
 /// Has every statement that inserts keys take some milliseconds, and notes when it began and ended.
-async fn slow_down(session: &PoolSession) {
+async fn slow_down(executor: &PoolExecutor) {
     execute(
-        session,
+        executor,
         "CREATE TABLE slow (began timestamptz, ended timestamptz); \
          CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          PERFORM pg_sleep(0.015); \
@@ -282,9 +282,9 @@ async fn slow_down(session: &PoolSession) {
 #[tokio::test]
 async fn where_the_disk_is_only_slow_all_calls_go_together() {
     let database = Database::new().await;
-    slow_down(database.session()).await;
+    slow_down(database.executor()).await;
     let group = group(&database);
-    log_statements(database.session()).await;
+    log_statements(database.executor()).await;
     for round in 0..100 {
         let hold = group.begin_submission();
         let calls =
@@ -294,22 +294,22 @@ async fn where_the_disk_is_only_slow_all_calls_go_together() {
         assert!(all(calls).await.iter().all(Result::is_ok));
     }
     let rows: Vec<i64> =
-        logged(database.session()).await.into_iter().map(|(_, rows)| rows).collect();
+        logged(database.executor()).await.into_iter().map(|(_, rows)| rows).collect();
     assert_eq!(rows, [10; 100]);
     database.drop().await;
 }
 
 /// How many pairs of the statements that [`slow_down`] has noted were under way at once.
-async fn overlapping(session: &PoolSession) -> i64 {
+async fn overlapping(executor: &PoolExecutor) -> i64 {
     let sql = "SELECT count(*) FROM slow a JOIN slow b ON a.began < b.began AND b.began < a.ended";
-    let pairs: Vec<(i64,)> = select(session, sql).await;
+    let pairs: Vec<(i64,)> = select(executor, sql).await;
     pairs[0].0
 }
 
 #[tokio::test]
 async fn calls_that_fill_statements_with_their_bytes_do_not_wait_for_one_another() {
     let database = Database::new().await;
-    slow_down(database.session()).await;
+    slow_down(database.executor()).await;
     let group = group_within(&database, Limits { max_batch_bytes: 1000, ..Limits::default() });
     let long = |number| {
         let request_path = Field::Set(Some("/".repeat(1000)));
@@ -318,14 +318,14 @@ async fn calls_that_fill_statements_with_their_bytes_do_not_wait_for_one_another
     let answers = run_all(&group, (0..20).map(long).collect()).await;
     assert!(answers.iter().all(Result::is_ok));
     // Whoever seems to wait, for 25 ms, lets others go beside it: these statements are shorter.
-    assert!(overlapping(database.session()).await > 0);
+    assert!(overlapping(database.executor()).await > 0);
     database.drop().await;
 }
 
 #[tokio::test]
 async fn services_of_one_pool_and_schema_share_a_group() {
     let database = Database::new().await;
-    log_statements(database.session()).await;
+    log_statements(database.executor()).await;
     let (a, b) = (group(&database), group(&database));
     let submission = a.begin_submission();
     let calls = (0..100)
@@ -334,7 +334,7 @@ async fn services_of_one_pool_and_schema_share_a_group() {
     tokio::task::yield_now().await;
     drop(submission);
     assert!(all(calls).await.iter().all(Result::is_ok));
-    assert_eq!(logged(database.session()).await.len(), 1);
+    assert_eq!(logged(database.executor()).await.len(), 1);
     database.drop().await;
 }
 
@@ -353,9 +353,9 @@ fn told(error: &DatabaseError) -> String {
 #[tokio::test]
 async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     execute(
-        session,
+        executor,
         "ALTER TABLE idempotency_key ADD CONSTRAINT known_method \
          CHECK (request_method <> 'BREW'); \
          CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
@@ -370,7 +370,7 @@ async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
          DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_late()",
     )
     .await;
-    session.run(create("known")).await.unwrap();
+    executor.run(create("known")).await.unwrap();
     let bad: Vec<(&str, Columns)> = vec![
         ("22021", Columns { request_path: text("a\0b"), ..Columns::default() }),
         ("22P05", Columns { response_body: text("\"\\u0000\""), ..Columns::default() }),
@@ -412,7 +412,7 @@ async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
     let mut answers = run_together(&group, statements.clone()).await.into_iter();
     answers.next().unwrap().unwrap();
     let duplicate = database_error(answers.next().unwrap());
-    let alone = database_error(session.run(statements[1].clone()).await);
+    let alone = database_error(executor.run(statements[1].clone()).await);
     assert_eq!(told(&duplicate), told(&alone));
     assert_eq!(duplicate.code, "23505");
     assert!(duplicate.constraint.is_some() && duplicate.table.is_some(), "{duplicate:?}");
@@ -420,7 +420,7 @@ async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
         answers.next().unwrap().unwrap();
         let error = database_error(answers.next().unwrap());
         assert_eq!(error.code, *code);
-        let alone = database_error(session.run(statements[2 * index + 3].clone()).await);
+        let alone = database_error(executor.run(statements[2 * index + 3].clone()).await);
         assert_eq!(told(&error), told(&alone));
     }
 
@@ -433,7 +433,7 @@ async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
     for ((answer, (code, _)), statement) in answers.zip(&bad).zip(&statements[1..]) {
         let error = database_error(answer);
         assert_eq!(error.code, *code);
-        assert_eq!(told(&error), told(&database_error(session.run(statement.clone()).await)));
+        assert_eq!(told(&error), told(&database_error(executor.run(statement.clone()).await)));
     }
     let code = |key: usize, code: &str| {
         let columns = Columns { response_code: text(code), ..Columns::default() };
@@ -450,7 +450,7 @@ async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
 #[tokio::test]
 async fn a_poisoned_batch_is_halved_not_taken_apart() {
     let database = Database::new().await;
-    log_statements(database.session()).await;
+    log_statements(database.executor()).await;
     let group = group(&database);
     let answering = |number: usize, response_code: &str| {
         let columns = key_named(&format!("k{number:03}"));
@@ -461,13 +461,13 @@ async fn a_poisoned_batch_is_halved_not_taken_apart() {
     let answers = run_together(&group, statements).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
     assert!(answers[100].is_err());
-    let rows = logged(database.session()).await;
+    let rows = logged(database.executor()).await;
     assert!((8..=12).contains(&rows.len()), "{rows:?}");
     // The next ones go together again.
-    execute(database.session(), "TRUNCATE log").await;
+    execute(database.executor(), "TRUNCATE log").await;
     let more = (256..512).map(|number| answering(number, "200")).collect();
     assert!(run_together(&group, more).await.iter().all(Result::is_ok));
-    let rows = logged(database.session()).await;
+    let rows = logged(database.executor()).await;
     assert!((2..=8).contains(&rows.len()), "{rows:?}");
     database.drop().await;
 }
@@ -475,8 +475,8 @@ async fn a_poisoned_batch_is_halved_not_taken_apart() {
 #[tokio::test]
 async fn a_new_key_that_somebody_has_all_the_same_fails_its_caller_alone() {
     let database = Database::new().await;
-    database.session().run(create("k7")).await.unwrap();
-    log_statements(database.session()).await;
+    database.executor().run(create("k7")).await.unwrap();
+    log_statements(database.executor()).await;
     let group = group(&database);
     let new = |number| Statement::CreateNew(key_named(&format!("k{number}")));
     let answers = run_all(&group, (0..20).map(new).collect()).await;
@@ -486,7 +486,7 @@ async fn a_new_key_that_somebody_has_all_the_same_fails_its_caller_alone() {
             _ => assert_eq!(answer.unwrap()[0].key.idempotency_key, format!("k{number}")),
         }
     }
-    let logged = logged(database.session()).await;
+    let logged = logged(database.executor()).await;
     assert!(logged.iter().all(|(sql, _)| !sql.contains("ON CONFLICT")), "{logged:?}");
     database.drop().await;
 }
@@ -494,7 +494,7 @@ async fn a_new_key_that_somebody_has_all_the_same_fails_its_caller_alone() {
 #[tokio::test]
 async fn new_keys_are_answered_as_they_are_stored() {
     let database = Database::new().await;
-    database.session().run(create("given3")).await.unwrap();
+    database.executor().run(create("given3")).await.unwrap();
     let group = group(&database);
     let all = |key: String| Columns {
         id: Field::Set(Some(format!("ikey_{key}"))),
@@ -520,7 +520,7 @@ async fn new_keys_are_answered_as_they_are_stored() {
         refused.into_iter().map(|answer| database_error(answer).code).collect();
     assert_eq!(codes, ["23505"]);
     for rows in created.into_iter().map(Result::unwrap) {
-        let stored = database.session().run(find(&rows[0].key.idempotency_key)).await.unwrap();
+        let stored = database.executor().run(find(&rows[0].key.idempotency_key)).await.unwrap();
         assert_eq!(parsed(&rows[0]), parsed(&stored[0]));
     }
     database.drop().await;
@@ -536,16 +536,16 @@ fn parsed(row: &Row) -> (IdempotencyKey, [Option<serde_json::Value>; 2]) {
 #[tokio::test]
 async fn new_keys_that_are_given_other_ids_are_not_inserted_twice() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     execute(
-        session,
+        executor,
         "CREATE FUNCTION other_id() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN NEW.id := 'other_' || NEW.idempotency_key; RETURN NEW; END $$; \
          CREATE TRIGGER other_id BEFORE INSERT ON idempotency_key \
          FOR EACH ROW EXECUTE FUNCTION other_id()",
     )
     .await;
-    session.run(create("k7")).await.unwrap();
+    executor.run(create("k7")).await.unwrap();
     let group = group(&database);
     let named = |number| key_named(&format!("k{number}"));
     let some = (0..20).map(|number| Statement::Create(named(number)));
@@ -563,9 +563,9 @@ async fn new_keys_that_are_given_other_ids_are_not_inserted_twice() {
 #[tokio::test]
 async fn a_trigger_changes_what_a_new_key_is_answered_with() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     execute(
-        session,
+        executor,
         "CREATE FUNCTION upper_path() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN NEW.request_path := upper(NEW.request_path); RETURN NEW; END $$; \
          CREATE TRIGGER upper_path BEFORE INSERT ON idempotency_key \
@@ -682,22 +682,22 @@ async fn of_many_who_begin_a_request_one_wins_and_the_others_meet_it() {
 async fn of_many_who_take_a_request_over_the_first_gets_it() {
     let database = Database::new().await;
     let group = group(&database);
-    let session = database.session();
+    let executor = database.executor();
     for key in ["free", "held", "done", "locked", "stale"] {
-        session.run(Statement::Initialize(request(key, key, "/a"))).await.unwrap();
+        executor.run(Statement::Initialize(request(key, key, "/a"))).await.unwrap();
     }
     execute(
-        session,
+        executor,
         "UPDATE idempotency_key SET locked_at = NULL WHERE idempotency_key IN ('free', 'locked', 'stale'); \
          UPDATE idempotency_key SET locked_at = NULL, recovery_point = 'finished' \
          WHERE idempotency_key = 'done'",
     )
     .await;
     let held =
-        transaction(session, "SELECT FROM idempotency_key WHERE id = 'locked' FOR UPDATE").await;
+        transaction(executor, "SELECT FROM idempotency_key WHERE id = 'locked' FOR UPDATE").await;
     let mut statements = vec![find("free")];
     for key in ["free", "held", "done", "locked"] {
-        let seen = session.run(Statement::Initialize(request("unused", key, "/a"))).await.unwrap();
+        let seen = executor.run(Statement::Initialize(request("unused", key, "/a"))).await.unwrap();
         let take_over =
             Statement::TakeOver { new: request("unused", key, "/b"), seen: seen[0].token.clone() };
         statements.extend((0..8).map(|_| take_over.clone()));
@@ -720,8 +720,8 @@ async fn of_many_who_take_a_request_over_the_first_gets_it() {
 async fn updates_answer_as_they_do_alone() {
     let database = Database::new().await;
     let group = group(&database);
-    let session = database.session();
-    let row = |key: &str| session.run(Statement::Initialize(request(key, key, "/a")));
+    let executor = database.executor();
+    let row = |key: &str| executor.run(Statement::Initialize(request(key, key, "/a")));
     let mut tokens = Vec::new();
     for key in ["a", "b", "c", "d"] {
         tokens.push(row(key).await.unwrap().remove(0).token);
@@ -799,7 +799,7 @@ async fn known_keys_are_found_and_others_are_created() {
         assert_eq!(answer.unwrap()[0].key.idempotency_key, expected);
     }
     let count: Vec<(i64,)> =
-        select(database.session(), "SELECT count(*) FROM idempotency_key").await;
+        select(database.executor(), "SELECT count(*) FROM idempotency_key").await;
     assert_eq!(count[0].0, 21);
     database.drop().await;
 }
@@ -807,9 +807,9 @@ async fn known_keys_are_found_and_others_are_created() {
 #[tokio::test]
 async fn a_lost_connection_fails_its_batch_which_is_not_repeated() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     execute(
-        session,
+        executor,
         "CREATE SEQUENCE tries; \
          CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          IF NEW.idempotency_key = 'slow' THEN PERFORM nextval('tries'), pg_sleep(60); END IF; \
@@ -847,9 +847,9 @@ async fn a_lost_connection_fails_its_batch_which_is_not_repeated() {
         assert_eq!(error.code(), Some("57P01"));
     }
     let kept: Vec<(String,)> =
-        select(session, "SELECT idempotency_key FROM idempotency_key ORDER BY 1").await;
+        select(executor, "SELECT idempotency_key FROM idempotency_key ORDER BY 1").await;
     assert_eq!(kept, [("first".to_owned(),), ("meanwhile".to_owned(),)]);
-    let tries: Vec<(i64,)> = select(session, "SELECT last_value FROM tries").await;
+    let tries: Vec<(i64,)> = select(executor, "SELECT last_value FROM tries").await;
     assert_eq!(tries, [(1,)]);
     group.run(create("after")).await.unwrap();
     database.drop().await;
@@ -858,18 +858,18 @@ async fn a_lost_connection_fails_its_batch_which_is_not_repeated() {
 #[tokio::test]
 async fn batches_keep_their_limits() {
     let database = Database::new().await;
-    let session = database.session();
-    log_statements(session).await;
+    let executor = database.executor();
+    log_statements(executor).await;
     let limits =
         Limits { max_batch_rows: 10, max_batch_bytes: 250_000, max_queued: 8, ..Limits::default() };
     let group = group_within(&database, limits);
     let statements = (0..200).map(|number| create(&format!("k{number}"))).collect();
     assert!(run_all(&group, statements).await.iter().all(Result::is_ok));
-    let rows: Vec<(i64,)> = select(session, "SELECT rows FROM log WHERE rows > 0").await;
+    let rows: Vec<(i64,)> = select(executor, "SELECT rows FROM log WHERE rows > 0").await;
     assert_eq!(rows.iter().map(|(rows,)| rows).sum::<i64>(), 200);
     assert!(rows.iter().all(|(rows,)| *rows <= 10), "{rows:?}");
 
-    execute(session, "TRUNCATE log").await;
+    execute(executor, "TRUNCATE log").await;
     let body = format!("\"{}\"", "x".repeat(100_000));
     let statements = (0..20)
         .map(|number| {
@@ -878,7 +878,7 @@ async fn batches_keep_their_limits() {
         })
         .collect();
     assert!(run_all(&group, statements).await.iter().all(Result::is_ok));
-    let bytes: Vec<(i64,)> = select(session, "SELECT bytes::bigint FROM log WHERE rows > 0").await;
+    let bytes: Vec<(i64,)> = select(executor, "SELECT bytes::bigint FROM log WHERE rows > 0").await;
     assert!(bytes.len() >= 10 && bytes.iter().all(|(bytes,)| *bytes <= 250_000), "{bytes:?}");
     // Those outside of the queue keep their order too.
     let statements = (0..100)
@@ -899,7 +899,7 @@ const BLOCKED_FOR_LONG: &str = "EXISTS (SELECT FROM pg_stat_activity \
 async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
     for max_connections in [4, 1] {
         let database = Database::with_connections(max_connections).await;
-        let session = database.session();
+        let executor = database.executor();
         let group = group(&database);
         let names: Vec<String> = (0..50).map(|number| format!("k{number}")).collect();
         run_all(&group, names.iter().map(|name| create(name)).collect()).await;
@@ -909,7 +909,7 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                 1 => None,
                 _ => Some(
                     transaction(
-                        session,
+                        executor,
                         "SELECT FROM idempotency_key \
                      WHERE idempotency_key IN ('k7', 'k8') FOR UPDATE",
                     )
@@ -918,7 +918,7 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
             };
             let (inside, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
             let stage = {
-                let session = database.session().clone();
+                let executor = database.executor().clone();
                 let (inside, done) = (Arc::clone(&inside), Arc::clone(&done));
                 let stage = held.is_none();
                 tokio::spawn(async move {
@@ -930,7 +930,7 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
                             done.notified().await;
                             Ok(finished("200"))
                         };
-                        in_transaction::run_stage(&session, "k7", &claimant, 0, work)
+                        in_transaction::run_stage(&executor, "k7", &claimant, 0, work)
                             .await
                             .unwrap();
                     }
@@ -989,10 +989,10 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
 #[tokio::test]
 async fn a_key_that_another_transaction_inserts_does_not_hold_up_its_neighbours() {
     let database = Database::new().await;
-    let session = database.session();
+    let executor = database.executor();
     let group = group(&database);
     let held = transaction(
-        session,
+        executor,
         "INSERT INTO idempotency_key (id, idempotency_key) VALUES ('taken', 'k7')",
     )
     .await;
@@ -1075,7 +1075,7 @@ async fn a_changed_table_is_no_error() {
     let round = |prefix: &str| (0..20).map(|n| create(&format!("{prefix}{n}"))).collect();
     assert!(run_all(&group, round("a")).await.iter().all(Result::is_ok));
     execute(
-        database.session(),
+        database.executor(),
         "ALTER TABLE idempotency_key ALTER COLUMN recovery_point TYPE varchar(200); \
          ALTER TABLE idempotency_key ALTER COLUMN request_path TYPE text",
     )
@@ -1088,8 +1088,8 @@ async fn a_changed_table_is_no_error() {
 async fn a_refused_connection_is_told_to_each_caller() {
     let user = support::join("postgres://me@127.0.0.1:1/shop", 1).unwrap();
     let sql = Arc::new(medusa_idempotency_key::engine::sql::Sql::new(None));
-    let session = PoolSession { pool: Arc::clone(user.pool()), sql };
-    let group = GroupCommit::join(session, Limits::default());
+    let executor = PoolExecutor { pool: Arc::clone(user.pool()), sql };
+    let group = GroupCommit::join(executor, Limits::default());
     let answers = run_all(&group, (0..20).map(|n| create(&format!("k{n}"))).collect()).await;
     for answer in answers {
         assert_eq!(answer.unwrap_err().code(), Some("ECONNREFUSED"));
@@ -1101,9 +1101,9 @@ async fn a_server_that_answers_no_more_does_not_hang_a_batch() {
     let database = Database::new().await;
     let frozen = support::FrozenServer::start(database.url()).await;
     let user = support::join(frozen.url(), 1).unwrap();
-    let sql = Arc::clone(&database.session().sql);
-    let session = PoolSession { pool: Arc::clone(user.pool()), sql };
-    let group = GroupCommit::join(session, Limits::default());
+    let sql = Arc::clone(&database.executor().sql);
+    let executor = PoolExecutor { pool: Arc::clone(user.pool()), sql };
+    let group = GroupCommit::join(executor, Limits::default());
     operations::create(&group, Columns::default(), false).await.unwrap();
     frozen.freeze();
     tokio::time::pause();

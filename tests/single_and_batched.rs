@@ -54,7 +54,7 @@ fn answer(result: Result<Vec<Row>, Error>) -> Result<Vec<Seen>, String> {
 async fn stored(database: &Database) -> Vec<Seen> {
     let mut all = Vec::new();
     for key in NAMES.into_iter().chain(["given", "i1-other"]) {
-        let rows = database.session().run(Statement::Find(key.to_owned())).await.unwrap();
+        let rows = database.executor().run(Statement::Find(key.to_owned())).await.unwrap();
         all.extend(rows.iter().map(seen));
     }
     all
@@ -66,7 +66,7 @@ type Tokens = HashMap<&'static str, Token>;
 async fn tokens(database: &Database) -> Tokens {
     let mut tokens = Tokens::new();
     for key in NAMES {
-        let rows = database.session().run(Statement::Find(key.to_owned())).await.unwrap();
+        let rows = database.executor().run(Statement::Find(key.to_owned())).await.unwrap();
         tokens.extend(rows.into_iter().map(|row| (key, row.token)));
     }
     tokens
@@ -76,8 +76,8 @@ async fn tokens(database: &Database) -> Tokens {
 async fn with_keys() -> Database {
     let database = Database::new().await;
     let times = "ALTER TABLE idempotency_key ALTER created_at SET DEFAULT '2022-02-02'";
-    execute(database.session(), times).await;
-    execute(database.session(), KEYS).await;
+    execute(database.executor(), times).await;
+    execute(database.executor(), KEYS).await;
     database
 }
 
@@ -86,9 +86,9 @@ async fn assert_alike(name: &str, statements: impl Fn(&Tokens) -> Vec<Statement>
     let (one, many) = (with_keys().await, with_keys().await);
     let mut single = Vec::new();
     for statement in statements(&tokens(&one).await) {
-        single.push(answer(one.session().run(statement).await));
+        single.push(answer(one.executor().run(statement).await));
     }
-    let group = GroupCommit::join(many.session().clone(), Limits::default());
+    let group = GroupCommit::join(many.executor().clone(), Limits::default());
     let statements = statements(&tokens(&many).await);
     let submission = group.begin_submission();
     let calls: Vec<_> = statements

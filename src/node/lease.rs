@@ -6,7 +6,7 @@ use std::time::Duration;
 use napi_derive::napi;
 
 use super::answers::Answers;
-use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::protocol::lease;
 
 /// What one attempt at a request knows of its key's lease, for the calls that it makes. Which of them use the
@@ -14,13 +14,13 @@ use crate::engine::protocol::lease;
 #[napi]
 pub struct Lease {
     lease: Arc<lease::Lease>,
-    session: PoolSession,
+    executor: PoolExecutor,
 }
 
 impl Lease {
-    /// Of an attempt that knows nothing of its key yet. It is renewed and released through `session`.
-    pub fn new(session: PoolSession, duration: Duration) -> Self {
-        Self { lease: Arc::new(lease::Lease::new(duration)), session }
+    /// Of an attempt that knows nothing of its key yet. It is renewed and released through `executor`.
+    pub fn new(executor: PoolExecutor, duration: Duration) -> Self {
+        Self { lease: Arc::new(lease::Lease::new(duration)), executor }
     }
 
     /// The engine's half.
@@ -40,22 +40,22 @@ impl Lease {
     /// Renews the lease, on a connection of the pool, unless a call uses it.
     #[napi(catch_unwind)]
     pub fn renew(&self, answers: &Answers, call: u32) {
-        let (session, lease) = (self.session.clone(), self.shared());
-        answers.answer(call, async move { lease::renew(&session, &lease).await });
+        let (executor, lease) = (self.executor.clone(), self.shared());
+        answers.answer(call, async move { lease::renew(&executor, &lease).await });
     }
 
     /// Ends the lease, on a connection of the pool; tries again for a while if the row is locked.
     #[napi(catch_unwind)]
     pub fn release(&self, answers: &Answers, call: u32) {
-        let (session, lease) = (self.session.clone(), self.shared());
-        answers.answer(call, async move { lease::release(&session, &lease).await });
+        let (executor, lease) = (self.executor.clone(), self.shared());
+        answers.answer(call, async move { lease::release(&executor, &lease).await });
     }
 
     /// Has the lease run out now, on a connection of the pool.
     #[napi(catch_unwind)]
     pub fn expire(&self, answers: &Answers, call: u32) {
-        let (session, lease) = (self.session.clone(), self.shared());
-        answers.answer(call, async move { lease::expire(&session, &lease).await });
+        let (executor, lease) = (self.executor.clone(), self.shared());
+        answers.answer(call, async move { lease::expire(&executor, &lease).await });
     }
 
     /// Waits for the end of the renewal or release that is under way.

@@ -16,7 +16,7 @@ use super::work::{self, Work};
 use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
 use crate::engine::execution::in_transaction;
-use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::postgres::pool_user::PoolUser;
 use crate::engine::postgres::target::Target;
 use crate::engine::protocol::operations;
@@ -43,7 +43,7 @@ pub struct Settings {
 #[napi]
 pub struct Service {
     user: Mutex<Option<PoolUser>>,
-    session: PoolSession,
+    executor: PoolExecutor,
     group: GroupCommit,
     max_retries: usize,
 }
@@ -58,13 +58,13 @@ impl Service {
         let connection = settings.connection;
         let target = || Target::try_from(connection);
         let user = PoolUser::join(&settings.identity, max_connections, target).map_err(refused)?;
-        let session = PoolSession {
+        let executor = PoolExecutor {
             pool: Arc::clone(user.pool()),
             sql: Arc::new(Sql::new(settings.schema.as_deref())),
         };
         Ok(Self {
-            group: GroupCommit::join(session.clone(), limits),
-            session,
+            group: GroupCommit::join(executor.clone(), limits),
+            executor,
             user: Mutex::new(Some(user)),
             max_retries: settings.max_retries as usize,
         })
@@ -92,7 +92,7 @@ impl Service {
     /// The lease of an attempt that knows nothing of its key yet. It holds for so many milliseconds.
     #[napi(catch_unwind)]
     pub fn lease(&self, duration: u32) -> Lease {
-        Lease::new(self.session.clone(), Duration::from_millis(duration.into()))
+        Lease::new(self.executor.clone(), Duration::from_millis(duration.into()))
     }
 
     /// Runs a stage of a key's request in a transaction of its own.
@@ -106,7 +106,7 @@ impl Service {
         lease: Option<&Lease>,
         recovery_point: Option<String>,
     ) {
-        let session = self.session.clone();
+        let executor = self.executor.clone();
         let max_retries = self.max_retries;
         let work = Arc::new(work);
         let claimant = claimant(lease, recovery_point);
@@ -117,7 +117,7 @@ impl Service {
                 let scope = TransactionScope::root(&transaction);
                 async move { work::run(&work, scope, environment).await }
             };
-            in_transaction::run_stage(&session, &key, &claimant, max_retries, work).await
+            in_transaction::run_stage(&executor, &key, &claimant, max_retries, work).await
         });
     }
 
@@ -132,13 +132,13 @@ impl Service {
         repeat: bool,
         work: Work<TransactionScope>,
     ) {
-        let session = self.session.clone();
+        let executor = self.executor.clone();
         let work = Arc::new(work);
         let environment = answers.environment();
         answers.answer(call, async move {
             let isolation =
                 isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
-            in_transaction::run(&session, isolation, repeat.into(), |transaction| {
+            in_transaction::run(&executor, isolation, repeat.into(), |transaction| {
                 let (work, environment) = (Arc::clone(&work), environment.clone());
                 let scope = TransactionScope::root(&transaction);
                 async move { work::run(&work, scope, environment).await.map(drop) }
@@ -150,8 +150,8 @@ impl Service {
     /// Whether the table has the column for fingerprints; `null` if that cannot be told now.
     #[napi(catch_unwind)]
     pub fn has_fingerprints(&self, answers: &Answers, call: u32) {
-        let session = self.session.clone();
-        answers.answer(call, async move { Ok(session.has_fingerprints().await.ok()) });
+        let executor = self.executor.clone();
+        answers.answer(call, async move { Ok(executor.has_fingerprints().await.ok()) });
     }
 
     /// Finds unfinished keys that nobody works on, or only those whose lease ran out; durations in milliseconds.
@@ -165,11 +165,12 @@ impl Service {
         lease: u32,
         limit: u32,
     ) {
-        let session = self.session.clone();
+        let executor = self.executor.clone();
         let lease = Duration::from_millis(lease.into());
         answers.answer(call, async move {
             let older_than = milliseconds(older_than);
-            let keys = operations::stalled(&session, interrupted, older_than, lease, limit).await?;
+            let keys =
+                operations::stalled(&executor, interrupted, older_than, lease, limit).await?;
             Ok(keys.into_iter().map(KeyRow).collect::<Vec<_>>())
         });
     }
@@ -177,21 +178,21 @@ impl Service {
     /// Whether this service or another one uses the pool.
     #[napi(getter, catch_unwind)]
     pub fn is_pool_open(&self) -> bool {
-        self.session.pool.is_open()
+        self.executor.pool.is_open()
     }
 
     /// Deletes finished keys that are older than so many milliseconds; answers how many.
     #[napi(catch_unwind)]
     pub fn prune(&self, answers: &Answers, call: u32, older_than: f64, batch: u32) {
-        let session = self.session.clone();
-        answers.answer(call, async move { session.prune(milliseconds(older_than), batch).await });
+        let executor = self.executor.clone();
+        answers.answer(call, async move { executor.prune(milliseconds(older_than), batch).await });
     }
 
     /// Creates the table where it is missing.
     #[napi(catch_unwind)]
     pub fn migrate(&self, answers: &Answers, call: u32) {
-        let session = self.session.clone();
-        answers.answer(call, async move { session.migrate().await });
+        let executor = self.executor.clone();
+        answers.answer(call, async move { executor.migrate().await });
     }
 
     /// Leaves the pool; the last user ends it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use medusa_idempotency_key::engine::error::Error;
 use medusa_idempotency_key::engine::execution::in_transaction;
-use medusa_idempotency_key::engine::execution::pool_session::PoolSession;
+use medusa_idempotency_key::engine::execution::pool_executor::PoolExecutor;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult};
 use medusa_idempotency_key::engine::postgres::parts::{Host, Parts};
@@ -36,7 +36,7 @@ pub struct Database {
     schema: String,
     max_connections: usize,
     user: Mutex<Option<PoolUser>>,
-    session: PoolSession,
+    executor: PoolExecutor,
 }
 
 impl Database {
@@ -54,16 +54,16 @@ impl Database {
         let url =
             format!("{url}{separator}application_name={schema}&options=-csearch_path%3D{schema}");
         let user = join(&url, max_connections).unwrap();
-        let session =
-            PoolSession { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };
-        session.migrate().await.unwrap();
-        session.migrate().await.unwrap();
-        execute(&session, "CREATE TABLE effect (at timestamptz DEFAULT now())").await;
-        Self { url, schema, max_connections, user: Mutex::new(Some(user)), session }
+        let executor =
+            PoolExecutor { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };
+        executor.migrate().await.unwrap();
+        executor.migrate().await.unwrap();
+        execute(&executor, "CREATE TABLE effect (at timestamptz DEFAULT now())").await;
+        Self { url, schema, max_connections, user: Mutex::new(Some(user)), executor }
     }
 
-    pub fn session(&self) -> &PoolSession {
-        &self.session
+    pub fn executor(&self) -> &PoolExecutor {
+        &self.executor
     }
 
     pub fn url(&self) -> &str {
@@ -89,7 +89,7 @@ impl Database {
         F: Future<Output = Result<StageResult, Error>>,
     {
         let staged =
-            in_transaction::run_stage(&self.session, key, &Claimant::Anyone, 3, work).await;
+            in_transaction::run_stage(&self.executor, key, &Claimant::Anyone, 3, work).await;
         staged.map(|staged| staged.key)
     }
 
@@ -123,7 +123,7 @@ impl Database {
 
     /// How many effects were committed.
     pub async fn effects(&self) -> i64 {
-        let mut connection = self.session.pool.connection().await.unwrap();
+        let mut connection = self.executor.pool.connection().await.unwrap();
         let count = sqlx::query_scalar("SELECT count(*) FROM effect");
         let count = count.fetch_one(connection.start().unwrap()).await;
         connection.end(count).unwrap()
@@ -131,9 +131,9 @@ impl Database {
 
     pub async fn drop(self) {
         let user = join(&self.url, self.max_connections).unwrap();
-        let session =
-            PoolSession { pool: Arc::clone(user.pool()), sql: Arc::clone(&self.session.sql) };
-        execute(&session, &format!("DROP SCHEMA {} CASCADE", self.schema)).await;
+        let executor =
+            PoolExecutor { pool: Arc::clone(user.pool()), sql: Arc::clone(&self.executor.sql) };
+        execute(&executor, &format!("DROP SCHEMA {} CASCADE", self.schema)).await;
         self.leave().await;
         user.leave().await.unwrap();
     }
@@ -154,13 +154,13 @@ pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
 }
 
 /// Runs SQL of the test's own.
-pub async fn execute(session: &PoolSession, sql: &str) {
-    let mut connection = session.pool.connection().await.unwrap();
+pub async fn execute(executor: &PoolExecutor, sql: &str) {
+    let mut connection = executor.pool.connection().await.unwrap();
     connection.execute(sql.to_owned()).await.unwrap();
 }
 
-pub async fn new_key(session: &PoolSession) -> String {
-    operations::create(session, Columns::default(), false).await.unwrap().idempotency_key
+pub async fn new_key(executor: &PoolExecutor) -> String {
+    operations::create(executor, Columns::default(), false).await.unwrap().idempotency_key
 }
 
 pub fn insert_effect_sql() -> String {
@@ -189,14 +189,14 @@ pub fn finished(code: &str) -> StageResult {
 
 /// The pool, with a count of the statements that were answered.
 #[derive(Clone)]
-pub struct CountingSession {
-    session: PoolSession,
+pub struct CountingExecutor {
+    executor: PoolExecutor,
     count: Arc<AtomicUsize>,
 }
 
-impl CountingSession {
-    pub fn new(session: &PoolSession) -> Self {
-        Self { session: session.clone(), count: Arc::default() }
+impl CountingExecutor {
+    pub fn new(executor: &PoolExecutor) -> Self {
+        Self { executor: executor.clone(), count: Arc::default() }
     }
 
     /// How many statements were answered.
@@ -216,17 +216,17 @@ impl CountingSession {
     }
 }
 
-impl Executor for CountingSession {
+impl Executor for CountingExecutor {
     fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
         Box::pin(async move {
-            let rows = self.session.run(statement).await;
+            let rows = self.executor.run(statement).await;
             self.count.fetch_add(1, Ordering::SeqCst);
             rows
         })
     }
 
     fn commits_each(&self) -> bool {
-        self.session.commits_each()
+        self.executor.commits_each()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 
 use crate::engine::error::Error;
-use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::execution::transaction::{ROOT, Transaction};
 use crate::engine::key::StageResult;
 use crate::engine::protocol::outcome::Answer;
@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// The last try's: the work's own, or the commit's.
 pub async fn run<T, W, F>(
-    session: &PoolSession,
+    executor: &PoolExecutor,
     isolation: Isolation,
     max_retries: usize,
     work: W,
@@ -34,7 +34,7 @@ where
     W: Fn(Arc<Transaction>) -> F,
     F: Future<Output = Result<T, Error>>,
 {
-    let once = || try_once(session, isolation, &work);
+    let once = || try_once(executor, isolation, &work);
     let tries = || {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(SHORTEST_PAUSE)
@@ -44,7 +44,7 @@ where
         once.retry(pauses).sleep(tokio::time::sleep).when(|failed: &Failed| failed.repeat)
     };
     // Not counted as a retry: each one closes a connection whose statements are of no more use.
-    for _ in 0..=session.pool.max_connections() {
+    for _ in 0..=executor.pool.max_connections() {
         match tries().await {
             Err(Failed { stale: true, .. }) => {}
             result => return result.map_err(|failed| failed.error),
@@ -54,7 +54,7 @@ where
 }
 
 async fn try_once<T, W, F>(
-    session: &PoolSession,
+    executor: &PoolExecutor,
     isolation: Isolation,
     work: &W,
 ) -> Result<T, Failed>
@@ -62,7 +62,8 @@ where
     W: Fn(Arc<Transaction>) -> F,
     F: Future<Output = Result<T, Error>>,
 {
-    let transaction = Transaction::begin(&session.pool, Arc::clone(&session.sql), isolation).await;
+    let transaction =
+        Transaction::begin(&executor.pool, Arc::clone(&executor.sql), isolation).await;
     let transaction = transaction.map_err(Failed::for_good)?;
     let result = match work(Arc::clone(&transaction)).await {
         Ok(result) => transaction.commit().await.map(|()| result),
@@ -100,7 +101,7 @@ impl Failed {
 /// # Errors
 /// As [`stage::run`] and [`run`].
 pub async fn run_stage<W, F>(
-    session: &PoolSession,
+    executor: &PoolExecutor,
     key: &str,
     claimant: &Claimant,
     max_retries: usize,
@@ -114,7 +115,7 @@ where
         Claimant::Anyone => None,
         Claimant::LeaseHolder(lease, _) => Some((lease, lease.known())),
     };
-    let staged = run(session, Isolation::ReadCommitted, max_retries, |transaction| {
+    let staged = run(executor, Isolation::ReadCommitted, max_retries, |transaction| {
         let work = work(Arc::clone(&transaction));
         async move {
             let scope = transaction.enter(ROOT)?;

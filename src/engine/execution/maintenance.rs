@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use crate::engine::error::Error;
-use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::key::Text;
 use crate::engine::postgres::errors::from_driver;
 use crate::engine::sql::Query;
@@ -15,7 +15,7 @@ use crate::engine::sql::Query;
 /// About as many keys as fit in one page of the table.
 const ROWS_PER_PAGE: u32 = 32;
 
-impl PoolSession {
+impl PoolExecutor {
     /// Creates the table where it is missing.
     ///
     /// # Errors

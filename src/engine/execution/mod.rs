@@ -4,7 +4,7 @@
 pub mod group_commit;
 pub mod in_transaction;
 mod maintenance;
-pub mod pool_session;
+pub mod pool_executor;
 mod scopes;
 pub mod stepped;
 pub mod transaction;

@@ -34,7 +34,7 @@ impl Group {
     pub(super) async fn run_next(self: Arc<Self>, mut slot: InFlightSlot) {
         slot.use_it();
         // What arrives while it waits for the connection goes along.
-        let connection = self.session.pool.connection().await;
+        let connection = self.executor.pool.connection().await;
         let Some(mut batch) = self.queue.next_batch() else {
             return;
         };
@@ -65,7 +65,7 @@ impl Group {
                 () = &mut running => return,
                 () = sleep(PATIENCE) => {}
             }
-            if let Some(connection) = self.session.pool.try_stage() {
+            if let Some(connection) = self.executor.pool.try_stage() {
                 break connection;
             }
         };
@@ -121,14 +121,14 @@ impl Group {
         let arguments = arguments(kind, statements)?;
         let mut connection = match connection {
             Some(connection) => connection,
-            None => self.session.pool.connection().await?,
+            None => self.executor.pool.connection().await?,
         };
         let rows = loop {
             let rows = connection.fetch_with(Arc::clone(text), arguments.clone()).await;
             if !connection.stale {
                 break rows?;
             }
-            connection = self.session.pool.connection().await?;
+            connection = self.executor.pool.connection().await?;
         };
         let reader = RowReader::new(1, answered(kind));
         let bytes: usize = rows.iter().map(|row| reader.size(row)).sum();
@@ -142,7 +142,7 @@ impl Group {
         rows: &[PgRow],
         statements: &mut [QueuedStatement],
     ) -> Result<Vec<Found>, Error> {
-        let target = self.session.pool.target();
+        let target = self.executor.pool.target();
         found(kind, rows, statements).map_err(|error| from_driver(error, target))
     }
 }

@@ -32,7 +32,7 @@ use self::guards::InFlightSlot;
 pub use self::guards::SubmissionGuard;
 pub use self::limits::Limits;
 use self::queue::Queue;
-use crate::engine::execution::pool_session::PoolSession;
+use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::postgres::pool::Pool;
 use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
@@ -51,7 +51,7 @@ pub struct GroupCommit(Arc<Group>);
 
 /// What the services that use the same table through the same pool share.
 struct Group {
-    session: PoolSession,
+    executor: PoolExecutor,
     limits: Limits,
     queue: Arc<Queue>,
     /// Of those that a batch has left to their callers.
@@ -62,18 +62,18 @@ static GROUPS: Mutex<Vec<Weak<Group>>> = Mutex::new(Vec::new());
 
 impl GroupCommit {
     /// The group of all who use this table through this pool, within the same limits.
-    pub fn join(session: PoolSession, limits: Limits) -> Self {
+    pub fn join(executor: PoolExecutor, limits: Limits) -> Self {
         let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
         groups.retain(|group| group.strong_count() > 0);
         let same = |group: &Arc<Group>| {
-            Arc::ptr_eq(&group.session.pool, &session.pool)
-                && group.session.sql.schema == session.sql.schema
+            Arc::ptr_eq(&group.executor.pool, &executor.pool)
+                && group.executor.sql.schema == executor.sql.schema
                 && group.limits == limits
         };
         if let Some(group) = groups.iter().filter_map(Weak::upgrade).find(same) {
             return Self(group);
         }
-        let group = Group::new(session, limits);
+        let group = Group::new(executor, limits);
         groups.push(Arc::downgrade(&group));
         Self(group)
     }
@@ -85,7 +85,7 @@ impl GroupCommit {
 
     /// The pool.
     pub fn pool(&self) -> &Arc<Pool> {
-        &self.0.session.pool
+        &self.0.executor.pool
     }
 }
 
@@ -98,13 +98,13 @@ impl Executor for GroupCommit {
         match Kind::of(&statement) {
             // Boxed, as it changes hands a few times.
             Some(kind) => Box::pin(self.0.run(kind, Box::new(statement))),
-            None => self.0.session.run(statement),
+            None => self.0.executor.run(statement),
         }
     }
 }
 
 impl Group {
-    fn new(session: PoolSession, limits: Limits) -> Arc<Self> {
+    fn new(executor: PoolExecutor, limits: Limits) -> Arc<Self> {
         Arc::new_cyclic(|group: &Weak<Self>| {
             let group = group.clone();
             let launch = move |slot: InFlightSlot| {
@@ -113,7 +113,7 @@ impl Group {
                 }
             };
             Self {
-                session,
+                executor,
                 limits,
                 queue: Arc::new(Queue::new(limits, Box::new(launch))),
                 single: Arc::new(Semaphore::new(MAX_SINGLE)),
@@ -122,6 +122,6 @@ impl Group {
     }
 
     fn text(&self, kind: Kind) -> Arc<str> {
-        batch_sql::text(&self.session.sql, kind)
+        batch_sql::text(&self.executor.sql, kind)
     }
 }

@@ -70,7 +70,7 @@ impl Group {
         slot: S,
     ) -> Result<Vec<Row>, Error> {
         if may_wait_for_row(kind) {
-            return match self.session.pool.try_stage() {
+            return match self.executor.pool.try_stage() {
                 Some(connection) => self.write(statement, permit, slot, connection).await,
                 // The last connection is not for one that may have to wait for its row.
                 None => {
@@ -80,14 +80,14 @@ impl Group {
                 }
             };
         }
-        let mut running = self.session.run(*statement);
+        let mut running = self.executor.run(*statement);
         let connection = loop {
             tokio::select! {
                 biased;
                 result = &mut running => return result,
                 () = sleep(PATIENCE) => {}
             }
-            if let Some(connection) = self.session.pool.try_stage() {
+            if let Some(connection) = self.executor.pool.try_stage() {
                 break connection;
             }
         };
@@ -105,7 +105,7 @@ impl Group {
         slot: S,
         _connection: C,
     ) -> Result<Vec<Row>, Error> {
-        let mut running = self.session.run(*statement);
+        let mut running = self.executor.run(*statement);
         tokio::select! {
             biased;
             result = &mut running => return result,
@@ -132,8 +132,8 @@ impl Group {
         let until = Instant::now() + LOCK_TIMEOUT;
         let mut pause = SHORTEST_PAUSE;
         loop {
-            if let Some(_connection) = self.session.pool.try_stage() {
-                return self.session.run(*statement).await;
+            if let Some(_connection) = self.executor.pool.try_stage() {
+                return self.executor.run(*statement).await;
             }
             if Instant::now() >= until {
                 return Err(Error::Busy(statement.key().unwrap_or_default().to_owned()));

@@ -10,14 +10,14 @@ use crate::engine::sql::Sql;
 
 /// Single statements on the pool, each committed when it is answered.
 #[derive(Clone)]
-pub struct PoolSession {
+pub struct PoolExecutor {
     /// The connections.
     pub pool: Arc<Pool>,
     /// The statements' SQL.
     pub sql: Arc<Sql>,
 }
 
-impl Executor for PoolSession {
+impl Executor for PoolExecutor {
     fn commits_each(&self) -> bool {
         true
     }
