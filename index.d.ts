@@ -438,8 +438,8 @@ export declare class IdempotencyKeyService<Manager = any> {
   withTransaction(transactionManager?: any): this;
 
   /**
-   * Inserts a key. It resolves to the texts and the JSON that were given, whatever a trigger has made of
-   * them.
+   * Inserts a key. It resolves to the texts that are stored, also where a trigger has changed them, and to the
+   * JSON that was given.
    *
    * Rejects with SQLSTATE `23505` if the key exists; with `invalid_data` for a name that is nearly a column's
    * (`recoveryPoint`).
