@@ -83,9 +83,8 @@ fn row(number: u8) -> Row {
         request_method: request().method,
         request_params: request().params,
         request_path: request().path,
-        response_code: None,
-        response_body: None,
         recovery_point: "started".to_owned(),
+        ..IdempotencyKey::default()
     };
     let location = RowLocation("(0,1)".to_owned());
     Row { key, location, token: token(number), won: true, live: true, same: true }

@@ -160,20 +160,13 @@ mod tests {
     use crate::engine::protocol::outcome::Outcome;
     use crate::engine::protocol::stage::{self, Claimant};
     use crate::engine::protocol::statement::{RowLocation, Token};
-    use crate::engine::timestamp::Timestamp;
 
     fn row() -> Row {
         let key = IdempotencyKey {
             id: "ikey_1".to_owned(),
             idempotency_key: "k".to_owned(),
-            created_at: Timestamp(0),
-            locked_at: None,
-            request_method: None,
-            request_params: None,
-            request_path: None,
-            response_code: None,
-            response_body: None,
             recovery_point: "started".to_owned(),
+            ..IdempotencyKey::default()
         };
         let location = RowLocation("(0,1)".to_owned());
         Row { key, location, token: Token("x1".to_owned()), won: true, live: false, same: true }
