@@ -438,8 +438,8 @@ export declare class IdempotencyKeyService<Manager = any> {
   withTransaction(transactionManager?: any): this;
 
   /**
-   * Inserts a key. It resolves to the texts that are stored, also where a trigger has changed them, and to the
-   * JSON that was given.
+   * Inserts a key. It resolves to what is stored, also where a trigger has changed it; JSON columns are the
+   * values that were given.
    *
    * Rejects with SQLSTATE `23505` if the key exists; with `invalid_data` for a name that is nearly a column's
    * (`recoveryPoint`).

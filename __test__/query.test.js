@@ -722,6 +722,16 @@ describe("a statement that the server refuses rejects as in pg", () => {
     },
   );
 
+  test("a statement whose body has statements of its own is one", async () => {
+    const sql = `CREATE FUNCTION doubled(n int) RETURNS int LANGUAGE sql
+      BEGIN ATOMIC SELECT 1; SELECT 2 * n; END`;
+    const rows = await inStage(async (query) => {
+      expect(await query(sql)).toEqual([]);
+      return query("SELECT doubled($1) AS n", [4]);
+    });
+    expect(rows).toEqual([{ n: 8 }]);
+  });
+
   test("SQL with U+0000, and the service goes on", async () => {
     for (const sql of ["SELECT 'a\0b'", "\0", "SELECT 1\0; COMMIT"]) {
       expect(await rejection(inStage((query) => query(sql)))).toBeInstanceOf(Error);

@@ -12,7 +12,7 @@ use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgColumn, PgRow, PgTypeInfo};
-use sqlx::{Arguments as _, Column as _, Row as _, ValueRef as _};
+use sqlx::{Arguments as _, AssertSqlSafe, Column as _, Row as _, ValueRef as _};
 use uuid::Uuid;
 
 use crate::engine::error::{DatabaseError, Error};
@@ -46,7 +46,7 @@ pub async fn run(
 ) -> Result<Rows, Error> {
     refuse_nul(&sql)?;
     if !is_single(&sql) {
-        return Err(several_statements());
+        return judged(connection, sql).await;
     }
     if parameters.is_empty() {
         return rows_of(&connection.fetch_text(sql).await?);
@@ -60,6 +60,14 @@ pub async fn run(
         return rows_of(&connection.fetch_text(with_values(&sql, &values)).await?);
     }
     prepared(connection, &without_end(&sql), &parameters).await
+}
+
+/// Has the server judge what looks like several statements: it refuses them, but for one whose body has
+/// statements of its own, such as that of a function with `BEGIN ATOMIC`. Those answer no rows.
+async fn judged(connection: &mut Connection, sql: String) -> Result<Rows, Error> {
+    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+    let done = query.execute(connection.start()?).await;
+    connection.end(done).map(|_| Rows::default())
 }
 
 /// Runs a statement whose parameters' types the server infers.
@@ -197,11 +205,6 @@ fn text_at(row: &PgRow, index: usize) -> Result<Option<String>, Error> {
 
 fn unreadable() -> Error {
     Error::InvalidData("the database answered a value that cannot be read as text".to_owned())
-}
-
-/// What the server says of several statements that a client prepares as one.
-fn several_statements() -> Error {
-    refused("42601", "cannot insert multiple commands into a prepared statement".to_owned())
 }
 
 /// What the server says when a client binds another number of parameters than the statement has; here it
