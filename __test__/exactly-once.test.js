@@ -629,15 +629,10 @@ describe("a flow whose request was taken over", () => {
     expect(await rejection(service.lock(first))).toMatchObject({ type: "conflict" });
   });
 
-  test("does not end the lease of the other by failing", async () => {
-    const own = database.service({ maxConnections: 2 });
-    const first = await begin(own);
-    await sleep(PAST_SHORT_LEASE);
-    const second = await begin(impatient, first.idempotency_key);
-    await rejection(own.workStage(first, () => Promise.reject(new Error("late"))));
-    // It waits for what the failure has begun.
-    await own.close();
-    expect((await stored(first.idempotency_key)).locked_at).toEqual(second.locked_at);
+  test("does not end the lease of the other by releasing the request", async () => {
+    const { first, second, key } = await takenOver();
+    expect(await rejection(service.release(first))).toMatchObject(leaseLost);
+    expect((await stored(key)).locked_at).toEqual(second.locked_at);
   });
 
   test("is fenced off also when the other has finished or given up", async () => {
