@@ -75,7 +75,7 @@ describe("where somebody sees the statements", () => {
       "a logger of slow queries",
       {
         logger: { ...logger, logQuery() {}, logQuerySlow: (_time, sql) => see(sql) },
-        maxQueryExecutionTime: 0.000_001,
+        maxQueryExecutionTime: -1,
       },
     ],
     ["a subscriber", { subscribers: [Subscriber] }],
