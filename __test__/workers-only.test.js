@@ -1,7 +1,7 @@
 "use strict";
 
-// Worker threads are the only ones that load the package, one after the other, as in Vitest's thread
-// pool: with the end of each, no JavaScript thread of the process uses the addon any more.
+// Worker threads are the only ones that load the package, as in Vitest's thread pool. Where they run one
+// after the other, no JavaScript thread of the process uses the addon any more with the end of each.
 
 const { fork } = require("node:child_process");
 const { once } = require("node:events");
@@ -10,9 +10,15 @@ const { useDatabase } = require("./helpers/database");
 const { eventually, sleep } = require("./helpers/flows");
 
 const MAX_CONNECTIONS = 4;
+/** How many workers are ended at random moments, one at a time and again with several at once. */
+const ENDINGS = Number(process.env.WORKER_ENDINGS ?? 30);
+const AT_ONCE = 4;
+/** Half of them are terminated from outside. */
+const HOW = ["terminate", "exit", "terminate", "throw", "terminate", "reject"];
 
 const database = useDatabase();
 let child;
+let lastId = 0;
 
 beforeAll(() => database.pool.query("CREATE TABLE effect (name text)"));
 
@@ -28,26 +34,38 @@ afterEach(async () => {
   }
 });
 
+/** Has the process start a worker; `ended` resolves to what it has said by its end. */
+function start(file, workerData) {
+  lastId += 1;
+  const id = lastId;
+  const ended = new Promise((resolve, reject) => {
+    const lost = (code, signal) => reject(new Error(`the process ended: ${code ?? signal}`));
+    const hear = ({ id: whose, ...told }) => {
+      if (whose === id) {
+        child.off("message", hear);
+        child.off("exit", lost);
+        resolve(told);
+      }
+    };
+    child.on("message", hear);
+    child.on("exit", lost);
+  });
+  child.send({ id, file, workerData: { url: database.url, ...workerData } });
+  return { ended, end: (how = "terminate") => child.send({ id, end: how }) };
+}
+
 /** Has the process start a worker, and resolves at its end to what the worker has said. */
-async function run(file, workerData) {
-  const answer = once(child, "message");
-  child.send({ file, workerData: { url: database.url, ...workerData } });
-  return (await answer)[0];
+function run(file, workerData) {
+  return start(file, workerData).ended;
 }
 
 /** Has the process end a worker as soon as the engine has locked a key's row for its work. */
 async function endInStage(file, key) {
-  const ended = run(file, { key });
+  const worker = start(file, { key });
   expect(await eventually(async () => (await idleInTransaction()).length > 0)).toBe(true);
-  child.send({ end: true });
-  expect((await ended).code).toBe(1);
+  worker.end();
+  expect((await worker.ended).code).toBe(1);
   expect(await eventually(async () => (await idleInTransaction()).length === 0)).toBe(true);
-}
-
-async function finished() {
-  const sql =
-    "SELECT count(*)::int AS count FROM idempotency_key WHERE recovery_point = 'finished'";
-  return (await database.pool.query(sql)).rows[0].count;
 }
 
 async function effects() {
@@ -114,18 +132,78 @@ test.each([
   expect(await effects()).toBe(1);
 });
 
-test("workers that are terminated at any moment leave no transaction", async () => {
-  for (let round = 0; round < 20; round += 1) {
-    const before = await finished();
-    const ended = run("worker-stages.js");
-    await eventually(async () => (await finished()) > before);
-    await sleep(Math.random() * 10);
-    child.send({ end: true });
-    await ended;
-    expect(await eventually(async () => (await idleInTransaction()).length === 0)).toBe(true);
-  }
-  expect(await run("worker-calls.js", { key: "afterwards" })).toEqual(settled);
+/** Has the process end a worker at a random moment after its first stages, or those of others beside it. */
+async function endAtRandom(how) {
+  const worker = start("worker-stages.js");
+  const before = await effects();
+  await Promise.race([eventually(async () => (await effects()) > before), worker.ended]);
+  await sleep(Math.random() * 20);
+  worker.end(how);
+  const said = ["throw", "reject"].includes(how) ? [{ error: "on purpose" }] : [];
+  expect((await worker.ended).said).toEqual(said);
+}
+
+/** What workers that have ended keep from others: transactions, keys' rows, places of `maxConnections`. */
+async function held(patience = 20_000) {
+  const { said } = await run("worker-places.js", { maxConnections: MAX_CONNECTIONS, patience });
+  return {
+    transactions: (await idleInTransaction()).length,
+    rows: await lockedRows(),
+    places: MAX_CONNECTIONS - said[0],
+  };
+}
+
+async function lockedRows() {
+  const { rows } = await database.pool.query(
+    `WITH free AS (SELECT 1 FROM idempotency_key FOR UPDATE SKIP LOCKED)
+     SELECT ((SELECT count(*) FROM idempotency_key) - (SELECT count(*) FROM free))::int AS locked`,
+  );
+  return rows[0].locked;
+}
+
+const nothing = { transactions: 0, rows: 0, places: 0 };
+const PATIENCE = 30_000 + ENDINGS * 1000;
+
+test("a stage that goes on holds a transaction, a row and a place", async () => {
+  const [key] = await newKeys();
+  const worker = start("worker.js", { key });
+  expect(await eventually(async () => (await idleInTransaction()).length > 0)).toBe(true);
+  const found = await held(500);
+  expect(found).toMatchObject({ transactions: 1, rows: 1 });
+  expect(found.places).toBeGreaterThan(0);
+  worker.end();
+  await worker.ended;
 });
+
+test(
+  "workers that end at any moment, one after the other, hold nothing",
+  async () => {
+    for (let round = 0; round < ENDINGS; round += 1) {
+      await endAtRandom(HOW[round % HOW.length]);
+      expect(await eventually(async () => (await idleInTransaction()).length === 0)).toBe(true);
+    }
+    expect(await held()).toEqual(nothing);
+    expect(await run("worker-calls.js", { key: "afterwards" })).toEqual(settled);
+  },
+  PATIENCE,
+);
+
+test(
+  "workers that end at any moment while others work hold nothing",
+  async () => {
+    let rounds = 0;
+    const lane = async () => {
+      while (rounds < ENDINGS) {
+        rounds += 1;
+        await endAtRandom(HOW[rounds % HOW.length]);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+    expect(await held()).toEqual(nothing);
+    expect(await run("worker-calls.js", { key: "afterwards" })).toEqual(settled);
+  },
+  PATIENCE,
+);
 
 test("a worker's password function is not asked when the worker has ended", async () => {
   const { hostname, port, pathname } = new URL(database.url);
