@@ -1,12 +1,16 @@
 "use strict";
 
 const { fork } = require("node:child_process");
+const cluster = require("node:cluster");
 const { once } = require("node:events");
 const path = require("node:path");
 const { text } = require("node:stream/consumers");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Worker } = require("node:worker_threads");
 const { useDatabase } = require("./helpers/database");
+const { eventually } = require("./helpers/flows");
+
+const PROGRAM = path.join(__dirname, "fixtures/process.js");
 
 const database = useDatabase();
 const children = new Set();
@@ -29,7 +33,7 @@ function start(...args) {
 }
 
 function startWith(options, ...args) {
-  const child = fork(path.join(__dirname, "fixtures/process.js"), [database.url, ...args], options);
+  const child = fork(PROGRAM, [database.url, ...args], options);
   children.add(child);
   return child;
 }
@@ -96,6 +100,78 @@ test("a process can end in the middle of very many calls", async () => {
     const [errors, [code]] = await Promise.all([text(child.stderr), once(child, "exit")]);
     expect({ code, errors }).toEqual({ code: 0, errors: "" });
   }
+});
+
+/** Starts a process as one of a cluster. */
+function startInCluster(...args) {
+  cluster.setupPrimary({ exec: PROGRAM, args: [database.url, ...args], silent: true });
+  const { process: child } = cluster.fork();
+  children.add(child);
+  return child;
+}
+
+/** Whether no transaction is open that somebody has left, and no key's row is locked. */
+async function isNothingHeld() {
+  const { rows } = await database.pool.query(
+    `WITH free AS (SELECT 1 FROM idempotency_key FOR UPDATE SKIP LOCKED)
+     SELECT (SELECT count(*) FROM free) = (SELECT count(*) FROM idempotency_key) AND NOT EXISTS
+       (SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND state LIKE 'idle in transaction%') AS nothing`,
+  );
+  return rows[0].nothing;
+}
+
+describe.each([
+  ["a process", (...args) => startWith({ silent: true }, ...args)],
+  ["a process of a cluster", startInCluster],
+])("%s that ends while stages are under way holds nothing", (_, begin) => {
+  test.each([
+    ["process.exit()", "exit", [1, null], ""],
+    ["an uncaught error", "throw", [1, null], "on purpose"],
+    ["a rejection that nobody handles", "reject", [1, null], "on purpose"],
+    ["SIGTERM", "SIGTERM", [null, "SIGTERM"], ""],
+    ["SIGKILL", "SIGKILL", [null, "SIGKILL"], ""],
+  ])("by %s", async (__, ending, expected, printed) => {
+    for (let round = 0; round < 3; round += 1) {
+      const before = await effects();
+      const child = begin("busy");
+      const unexpected = [];
+      child.on("message", (message) => message.unexpected && unexpected.push(message));
+      const ended = Promise.all([text(child.stderr), once(child, "exit")]);
+      expect(await eventually(async () => (await effects()) > before)).toBe(true);
+      await sleep(Math.random() * 20);
+      if (ending.startsWith("SIG")) {
+        child.kill(ending);
+      } else {
+        child.send(ending);
+      }
+      const [errors, how] = await ended;
+      expect({ how, unexpected }).toEqual({ how: expected, unexpected: [] });
+      expect(errors).toContain(printed);
+      expect(errors).not.toMatch(/panicked|FATAL|assert/i);
+      expect(await eventually(isNothingHeld)).toBe(true);
+    }
+  });
+});
+
+test("a stage that goes on is seen to hold its key", async () => {
+  const child = start("hang", await newKey());
+  await once(child, "message");
+  expect(await isNothingHeld()).toBe(false);
+  child.kill("SIGKILL");
+  expect(await eventually(isNothingHeld)).toBe(true);
+});
+
+test("a process whose last service is closed while stages are under way ends by itself", async () => {
+  const child = start("close");
+  const [outcomes] = await once(child, "message");
+  const [code, signal] = await once(child, "exit");
+  expect([code, signal]).toEqual([0, null]);
+  const fulfilled = outcomes.filter((outcome) => outcome === "fulfilled");
+  expect(fulfilled.length).toBeGreaterThan(0);
+  expect(new Set(outcomes)).toEqual(new Set(["fulfilled", "service_closed"]));
+  expect(await effects()).toBe(fulfilled.length);
+  expect(await isNothingHeld()).toBe(true);
 });
 
 test("a process that has nothing more to do ends by itself", async () => {
