@@ -193,6 +193,25 @@ export interface IdempotencyKeyOptions {
    */
   waitTimeout?: number;
   /**
+   * How long a call waits until a connection is open; with several hosts each has its share.
+   *
+   * @default 10000
+   */
+  connectTimeout?: Duration;
+  /**
+   * How long a statement of the service's own may take. After that whether it ran is unknown, and its connection is
+   * closed.
+   *
+   * @default 30000
+   */
+  statementTimeout?: Duration;
+  /**
+   * How long a call waits for a free connection, and a stage for its turn among `maxConnections`.
+   *
+   * @default 30000
+   */
+  acquireTimeout?: Duration;
+  /**
    * How long finished keys are kept before they are deleted in the background, as
    * {@link IdempotencyKeyService.prune} does. Without it they are kept for ever.
    */

@@ -20,6 +20,9 @@ const CHECKS = {
   leaseTimeout: integer(1, MAX_MILLISECONDS),
   maxDuration: longerThanNothing,
   waitTimeout: integer(0, MAX_MILLISECONDS),
+  connectTimeout: timeout,
+  statementTimeout: timeout,
+  acquireTimeout: timeout,
   onInterrupted: oneOf(ON_INTERRUPTED, "a function that answers one of them"),
   maxRetries: integer(0, 100),
   maxBatchSize: integer(1, 10_000),
@@ -37,6 +40,9 @@ const DEFAULTS = {
   leaseTimeout: 10_000,
   maxDuration: 300_000,
   waitTimeout: 0,
+  connectTimeout: 10_000,
+  statementTimeout: 30_000,
+  acquireTimeout: 30_000,
   onInterrupted: "retry",
   maxRetries: 3,
   maxBatchSize: 512,
@@ -143,6 +149,15 @@ function longerThanNothing(name, value) {
   const milliseconds = duration(name, value);
   if (milliseconds === 0) {
     throw invalid(`${name} has to be longer than 0 ms`);
+  }
+  return milliseconds;
+}
+
+/** A timer of the runtime's cannot be longer. */
+function timeout(name, value) {
+  const milliseconds = longerThanNothing(name, value);
+  if (milliseconds > MAX_MILLISECONDS) {
+    throw invalid(`${name} has to be at most ${MAX_MILLISECONDS} ms`);
   }
   return milliseconds;
 }

@@ -24,7 +24,13 @@ class Database {
    * @param {(message: string) => void} tell
    */
   constructor(settings, connection, tell) {
-    this.native = opened({ ...settings, ...connection });
+    const { connectTimeout, statementTimeout, acquireTimeout } = settings;
+    const timeouts = {
+      connect: connectTimeout,
+      statement: statementTimeout,
+      acquire: acquireTimeout,
+    };
+    this.native = opened({ ...settings, ...connection, timeouts });
     this.table = `${connection.schema ?? ""} ${connection.identity}`;
     this.tell = tell;
     this.settings = settings;

@@ -140,7 +140,7 @@ const MISTAKES = {
     code: "stages_exhausted",
     status: 503,
     message: ({ running, target }) =>
-      `no stage could start in 30 s: ${running} stages are running on ${target}. Raise maxConnections; ` +
+      `no stage could start within acquireTimeout: ${running} stages are running on ${target}. Raise maxConnections; ` +
       "inside a stage's callback, use service.withTransaction(manager)",
   },
   batch_lost: unexpected(
@@ -173,13 +173,23 @@ const CONNECTIONS = {
       `lost or could not reach PostgreSQL at ${target}: ${withRemedy(reason)}`,
   ),
   connection_ended: connection(({ reason, target }) => `PostgreSQL at ${target}: ${reason}`),
-  connection_not_opened: connection(({ target }) => `no connection within 10 s on ${target}`),
-  no_connection_free: connection(({ target }) => `no connection became free in 30 s on ${target}`),
+  connection_not_opened: connection(
+    ({ target }) => `no connection within connectTimeout on ${target}`,
+  ),
+  no_connection_free: connection(
+    ({ target }) => `no connection became free within acquireTimeout on ${target}`,
+  ),
   no_answer: connection(
-    ({ target }) => `no answer in 30 s, so whether the statement ran is unknown, on ${target}`,
+    ({ target }) =>
+      `no answer within statementTimeout, so whether the statement ran is unknown, on ${target}`,
   ),
   no_password: connection(
     ({ reason, target }) => `the password function for PostgreSQL at ${target} failed: ${reason}`,
+  ),
+  statement_pooling: connection(
+    ({ target }) =>
+      `the pooler at ${target} is in statement mode, in which there are no transactions: set it to ` +
+      "transaction or session mode, or connect to the server itself",
   ),
   wrong_server_state: connection(
     ({ target }) => `no server at ${target} is what target_session_attrs asks for`,

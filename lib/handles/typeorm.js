@@ -10,10 +10,13 @@ const { settingsFromTypeOrm } = require("./typeorm-options");
 const openedBy = "TypeORM's manager.transaction()";
 
 /**
- * SQLSTATEs of a connection that does not keep statements: it has none of that name, or another one, as behind a
- * pooler that gives each transaction another connection; or the table is not what it was.
+ * SQLSTATEs of a connection that does not keep statements: it has none of that name, or another one; or the table is
+ * not what it was.
  */
 const NOT_KEPT = ["26000", "42P05", "0A000"];
+
+/** Whether the connections of a DataSource are the server's own, by DataSource. */
+const direct = new WeakMap();
 
 /** The DataSources on which statements are not kept. */
 const notKeeping = new WeakSet();
@@ -52,7 +55,7 @@ function isOpen({ queryRunner }) {
  * @returns {Promise<object[]>} the rows as `pg` gives them
  */
 async function query(manager, sql, parameters, isFrequent = false) {
-  if (!isFrequent || !keepsStatements(manager.connection)) {
+  if (!isFrequent || !keepsStatements(manager.connection) || !(await isDirect(manager))) {
     return rowsOf(await manager.query(sql, parameters));
   }
   try {
@@ -79,6 +82,19 @@ function rowsOf(answer) {
  */
 function keepsStatements(dataSource) {
   return !notKeeping.has(dataSource) && !isWatched(dataSource);
+}
+
+/**
+ * Whether a transaction's connection is the server's own: a pooler, which may give the next transaction another
+ * one, has told the client another process than the server does. Asked once for each DataSource.
+ */
+async function isDirect(manager) {
+  const { connection, queryRunner } = manager;
+  if (!direct.has(connection)) {
+    const [{ pid }] = rowsOf(await manager.query("SELECT pg_backend_pid() AS pid"));
+    direct.set(connection, queryRunner.databaseConnection?.processID === pid);
+  }
+  return direct.get(connection);
 }
 
 /** Whether loggers or subscribers see the statements of a DataSource. */

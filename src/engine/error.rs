@@ -133,6 +133,8 @@ pub enum ConnectionProblem {
     NoPassword(String),
     /// No server is in the state that was asked for.
     WrongState,
+    /// The pooler gives each statement a session of its own.
+    StatementPooling,
 }
 
 impl Error {

@@ -1,5 +1,9 @@
 //! Times as PostgreSQL keeps them.
 
+use std::str::FromStr;
+
+use chrono::{DateTime, ParseError};
+
 /// A point in time, in microseconds since 2000-01-01 UTC, which is how PostgreSQL keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
@@ -7,6 +11,9 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// Milliseconds from 1970-01-01 to 2000-01-01.
     const EPOCH: f64 = 946_684_800_000.0;
+
+    /// The same in microseconds.
+    const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
 
     /// Milliseconds since 1970-01-01 UTC, as a JavaScript `Date` counts; PostgreSQL's `infinity`
     /// and `-infinity` stay infinite.
@@ -17,6 +24,30 @@ impl Timestamp {
             i64::MIN => f64::NEG_INFINITY,
             microseconds => (microseconds.div_euclid(1000)) as f64 + Self::EPOCH,
         }
+    }
+}
+
+/// The text in which a server writes a time whose `DateStyle` is ISO, such as `2026-11-26 20:51:34.5+00`.
+impl FromStr for Timestamp {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "infinity" => return Ok(Self(i64::MAX)),
+            "-infinity" => return Ok(Self(i64::MIN)),
+            _ => {}
+        }
+        let (text, is_before_christ) = match text.strip_suffix(" BC") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        // chrono wants a sign before a year of more than four digits, and has the year 0 before the year 1.
+        let (year, rest) = text.split_once('-').unwrap_or((text, ""));
+        let year: i64 = year.parse().unwrap_or_default();
+        let year = if is_before_christ { 1 - year } else { year };
+        let time =
+            DateTime::parse_from_str(&format!("{year:+}-{rest}"), "%Y-%m-%d %H:%M:%S%.f%#z")?;
+        Ok(Self(time.timestamp_micros() - Self::EPOCH_MICROSECONDS))
     }
 }
 
@@ -31,5 +62,22 @@ mod tests {
         assert_eq!(Timestamp(-1).milliseconds(), 946_684_799_999.0);
         assert_eq!(Timestamp(i64::MAX).milliseconds(), f64::INFINITY);
         assert_eq!(Timestamp(i64::MIN).milliseconds(), f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn timestamps_are_read_from_the_text_of_a_server() {
+        for (text, microseconds) in [
+            ("2000-01-01 00:00:00+00", 0),
+            ("2000-01-01 01:00:00.000001+01", 1),
+            ("1999-12-31 23:59:59.5+00", -500_000),
+            ("2000-01-01 05:30:00+05:30", 0),
+            ("infinity", i64::MAX),
+            ("-infinity", i64::MIN),
+            ("10000-01-01 00:00:00+00", 252_455_616_000_000_000),
+            ("0001-01-01 00:00:00+00 BC", -63_113_904_000_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Timestamp(microseconds)), "{text}");
+        }
+        assert!("01.01.2000 00:00:00 UTC".parse::<Timestamp>().is_err());
     }
 }

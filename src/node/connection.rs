@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use napi::Status;
 use napi::bindgen_prelude::Promise;
@@ -12,6 +13,7 @@ use napi_derive::napi;
 use crate::engine::error::Error;
 use crate::engine::postgres::parts::{Host, Parts, PasswordSource, Tls, Verify};
 use crate::engine::postgres::target::Target;
+use crate::engine::postgres::timeouts::Timeouts;
 
 /// The settings of a connection, one by one.
 #[napi(object, object_to_js = false)]
@@ -28,6 +30,16 @@ pub struct ConnectionParts {
     pub options: Option<String>,
     pub application_name: Option<String>,
     pub tls: Option<TlsParts>,
+    /// Whether the user says that a pooler stands before the servers.
+    pub is_pooled: Option<bool>,
+}
+
+/// How long things may take, in milliseconds.
+#[napi(object, object_to_js = false)]
+pub struct TimeoutParts {
+    pub connect: u32,
+    pub statement: u32,
+    pub acquire: u32,
 }
 
 /// Where a server is.
@@ -51,17 +63,31 @@ pub struct TlsParts {
 /// Weak: the pool does not keep the process alive.
 type PasswordFunction = ThreadsafeFunction<(), Promise<String>, (), Status, false, true>;
 
-impl TryFrom<ConnectionParts> for Target {
-    type Error = Error;
+impl From<TimeoutParts> for Timeouts {
+    fn from(TimeoutParts { connect, statement, acquire }: TimeoutParts) -> Self {
+        let duration = |milliseconds: u32| Duration::from_millis(milliseconds.into());
+        Self {
+            connect: duration(connect),
+            statement: duration(statement),
+            acquire: duration(acquire),
+        }
+    }
+}
 
-    fn try_from(parts: ConnectionParts) -> Result<Self, Error> {
+impl ConnectionParts {
+    /// The database, on whose connections things may take so long.
+    ///
+    /// # Errors
+    /// As [`Target::new`].
+    pub fn target(self, timeouts: Timeouts) -> Result<Target, Error> {
+        let parts = self;
         let password_source = parts.password_function.map(|function| {
             let source: Arc<dyn PasswordSource> = Arc::new(FromJavaScript(function));
             source
         });
         let hosts = parts.hosts.into_iter();
         let session = parts.target_session.as_deref().map(str::parse).transpose()?;
-        Self::new(&mut Parts {
+        Target::new(&mut Parts {
             hosts: hosts.map(|HostParts { host, port }| Host { name: host, port }).collect(),
             session: session.unwrap_or_default(),
             user: parts.user,
@@ -71,6 +97,8 @@ impl TryFrom<ConnectionParts> for Target {
             options: parts.options,
             application_name: parts.application_name,
             tls: parts.tls.map(Tls::from),
+            is_pooled: parts.is_pooled.unwrap_or(false),
+            timeouts,
         })
     }
 }

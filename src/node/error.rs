@@ -114,6 +114,7 @@ impl From<ConnectionError> for Failure {
             ConnectionProblem::NoAnswer => Self::of("no_answer"),
             ConnectionProblem::NoPassword(reason) => Self::because("no_password", reason),
             ConnectionProblem::WrongState => Self::of("wrong_server_state"),
+            ConnectionProblem::StatementPooling => Self::of("statement_pooling"),
         };
         Self {
             code: Some(error.code),

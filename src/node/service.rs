@@ -8,7 +8,7 @@ use napi_derive::napi;
 
 use super::answers::Answers;
 use super::calls::{claimant, read_calls};
-use super::connection::ConnectionParts;
+use super::connection::{ConnectionParts, TimeoutParts};
 use super::key::KeyRow;
 use super::lease::Lease;
 use super::transaction_scope::TransactionScope;
@@ -17,8 +17,8 @@ use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
 use crate::engine::execution::in_transaction;
 use crate::engine::execution::pool_executor::PoolExecutor;
-use crate::engine::postgres::pool_user::PoolUser;
-use crate::engine::postgres::target::Target;
+use crate::engine::postgres::pool_user::{PoolSize, PoolUser};
+use crate::engine::postgres::timeouts::Timeouts;
 use crate::engine::protocol::operations;
 use crate::engine::sql::{Isolation, Sql};
 
@@ -32,6 +32,7 @@ pub struct Settings {
     pub schema: Option<String>,
     pub max_connections: u32,
     pub max_retries: u32,
+    pub timeouts: TimeoutParts,
     /// How many calls share one statement at most, and how many bytes it sends, and
     pub max_batch_size: Option<u32>,
     pub max_batch_bytes: Option<u32>,
@@ -56,8 +57,10 @@ impl Service {
         let max_connections = settings.max_connections as usize;
         let limits = limits(&settings);
         let connection = settings.connection;
-        let target = || Target::try_from(connection);
-        let user = PoolUser::join(&settings.identity, max_connections, target).map_err(refused)?;
+        let timeouts = Timeouts::from(settings.timeouts);
+        let size = PoolSize { max_connections, timeouts };
+        let target = || connection.target(timeouts);
+        let user = PoolUser::join(&settings.identity, size, target).map_err(refused)?;
         let executor = PoolExecutor {
             pool: Arc::clone(user.pool()),
             sql: Arc::new(Sql::new(settings.schema.as_deref())),

@@ -12,8 +12,9 @@ use medusa_idempotency_key::engine::execution::pool_executor::PoolExecutor;
 use medusa_idempotency_key::engine::execution::transaction::{ROOT, Transaction};
 use medusa_idempotency_key::engine::key::{Columns, Field, IdempotencyKey, StageResult};
 use medusa_idempotency_key::engine::postgres::parts::{Host, Parts};
-use medusa_idempotency_key::engine::postgres::pool_user::PoolUser;
+use medusa_idempotency_key::engine::postgres::pool_user::{PoolSize, PoolUser};
 use medusa_idempotency_key::engine::postgres::target::Target;
+use medusa_idempotency_key::engine::postgres::timeouts::Timeouts;
 use medusa_idempotency_key::engine::protocol::executor::{Executor, Running};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::stage::Claimant;
@@ -150,7 +151,8 @@ pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
         application_name: options.get_application_name().map(str::to_owned),
         ..Parts::default()
     };
-    PoolUser::join(url, max_connections, || Target::new(&mut parts))
+    let size = PoolSize { max_connections, timeouts: Timeouts::default() };
+    PoolUser::join(url, size, || Target::new(&mut parts))
 }
 
 /// Runs SQL of the test's own.

@@ -46,8 +46,7 @@ impl Transaction {
         isolation: Isolation,
     ) -> Result<Arc<Self>, Error> {
         let mut connection = pool.stage_connection().await?;
-        connection.in_transaction = true;
-        connection.control(isolation.begin()).await?;
+        connection.begin(isolation).await?;
         Ok(Arc::new(Self {
             connection: Arc::new(tokio::sync::Mutex::new(connection)),
             sql,

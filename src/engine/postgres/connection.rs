@@ -1,25 +1,25 @@
 //! One connection that was taken from the pool, and the exchanges on it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use deadpool::managed::Object;
 use futures_util::TryStreamExt as _;
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Either};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Either};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connector::Connector;
-use crate::engine::postgres::errors::{from_driver, is_stale_statement, leaves_connection_usable};
+use crate::engine::postgres::errors::{
+    from_driver, is_read_only, is_stale_statement, leaves_connection_usable,
+};
+use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
 use crate::engine::postgres::target::Target;
-use crate::engine::sql::Query;
-
-/// How long a statement of the engine's waits for its answer. Longer than
-/// [`LOCK_TIMEOUT`](super::parts::LOCK_TIMEOUT), so that the server's own answer comes first.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::engine::postgres::text::with_values;
+use crate::engine::sql::{Isolation, Query};
 
 /// A connection taken from the pool. It goes back only when it is known to be clean: one whose
 /// future was dropped half-way is closed instead, which makes the server roll back.
@@ -76,7 +76,7 @@ impl Connection {
             return Err(from_driver(lost, &self.target));
         };
         self.exchanging = true;
-        Ok(object)
+        Ok(&mut object.connection)
     }
 
     /// Ends an exchange that [`Self::start`] began.
@@ -96,29 +96,91 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
-        let mut arguments = PgArguments::default();
-        for parameter in query.parameters {
-            let added = arguments.add(parameter);
-            added.map_err(|error| Error::InvalidData(error.to_string()))?;
-        }
-        self.fetch_with(query.text, arguments).await
+        self.fetch_with(&query.text, &Parameters::Texts(query.parameters)).await
     }
 
-    /// Runs a statement of the engine's with parameters of any type.
+    /// Runs a statement of the engine's, a single one or that of a batch.
     ///
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn fetch_with(
         &mut self,
-        text: Arc<str>,
-        arguments: PgArguments,
+        text: &Arc<str>,
+        parameters: &Parameters<'_>,
     ) -> Result<Vec<PgRow>, Error> {
-        let statement = sqlx::query_with(AssertSqlSafe(text), arguments);
-        let answer = timeout(STATEMENT_TIMEOUT, statement.fetch_all(self.start()?)).await;
-        // The exchange has not ended, so the connection is not used again.
+        if self.is_pooled() {
+            return self.fetch_in_one_message(text, parameters).await;
+        }
+        let statement = sqlx::query_with(AssertSqlSafe(Arc::clone(text)), parameters.arguments()?);
+        let limit = self.target.timeouts().statement;
+        let answer = timeout(limit, statement.fetch_all(self.start()?)).await;
+        self.answered(answer)
+    }
+
+    /// Runs a statement of the engine's in a message that has all it needs: it waits for a lock for as long as a
+    /// stage does, and a pooler keeps it together.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn fetch_in_one_message(
+        &mut self,
+        text: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Vec<PgRow>, Error> {
+        let statement = with_values(text, &parameters.literals()?);
+        let message = match self.in_transaction {
+            true => statement,
+            false => format!(
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {}; {statement}",
+                self.target.local_settings()
+            ),
+        };
+        let limit = self.target.timeouts().statement;
+        let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(self.start()?);
+        let answer = timeout(limit, rows).await;
+        self.answered(answer)
+    }
+
+    /// Ends the exchange of a statement of the engine's, if it was answered in time. If it was not, the exchange
+    /// has not ended, so the connection is not used again.
+    fn answered(
+        &mut self,
+        answer: Result<Result<Vec<PgRow>, sqlx::Error>, Elapsed>,
+    ) -> Result<Vec<PgRow>, Error> {
         let Ok(result) = answer else { return Err(self.unanswered()) };
-        self.stale |= result.as_ref().is_err_and(is_stale_statement);
+        if let Err(error) = &result {
+            // A server that was a standby when it was chosen, or has become one, is no use to anybody.
+            let is_read_only = is_read_only(error);
+            self.broken |= is_read_only;
+            self.stale |= is_stale_statement(error) || (is_read_only && !self.is_new());
+        }
         self.end(result)
+    }
+
+    /// Whether each of its transactions may be in another session of the server.
+    fn is_pooled(&self) -> bool {
+        self.object.as_ref().is_some_and(|session| session.is_pooled)
+    }
+
+    /// Whether nobody has used it before.
+    fn is_new(&self) -> bool {
+        self.object.as_ref().is_some_and(|session| Object::metrics(session).recycle_count == 0)
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn begin(&mut self, isolation: Isolation) -> Result<(), Error> {
+        // Whatever goes wrong, the connection is closed with the transaction that it is in.
+        self.in_transaction = true;
+        match self.is_pooled() {
+            false => self.control(isolation.begin()).await,
+            true => {
+                let settings = self.target.local_settings();
+                self.control(&format!("{}; {settings}", isolation.begin())).await
+            }
+        }
     }
 
     /// Runs SQL text of a caller's own, however long it takes; its rows are text.
@@ -171,7 +233,7 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn control(&mut self, sql: &str) -> Result<(), Error> {
-        let done = timeout(STATEMENT_TIMEOUT, self.execute(sql.to_owned())).await;
+        let done = timeout(self.target.timeouts().statement, self.execute(sql.to_owned())).await;
         done.unwrap_or_else(|_| Err(self.unanswered()))
     }
 

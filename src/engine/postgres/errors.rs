@@ -10,6 +10,8 @@ use crate::engine::error::{ConnectionProblem, DatabaseError, Error};
 const FEATURE_NOT_SUPPORTED: &str = "0A000";
 /// There is no such prepared statement.
 const INVALID_STATEMENT_NAME: &str = "26000";
+/// The server, or the transaction, takes no writes.
+pub const READ_ONLY: &str = "25006";
 /// The connection was lost and nothing more precise is known.
 const CONNECTION_FAILURE: &str = "08006";
 
@@ -79,6 +81,11 @@ pub fn is_stale_statement(error: &sqlx::Error) -> bool {
         Some(INVALID_STATEMENT_NAME) => true,
         _ => false,
     }
+}
+
+/// Whether the server, or the transaction, takes no writes.
+pub fn is_read_only(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(READ_ONLY))
 }
 
 /// Whether the server ends the connection with this error.

@@ -4,16 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::engine::error::Error;
-
-/// How long a statement waits for a row lock before it answers that the key is in use. A callback
-/// that changes its own key outside of its transaction would otherwise wait for itself for ever.
-pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::engine::postgres::timeouts::Timeouts;
 
 /// Where the password comes from when it may change from connection to connection.
 pub trait PasswordSource: Send + Sync {
@@ -49,6 +45,10 @@ pub struct Parts {
     pub application_name: Option<String>,
     /// How the connection is encrypted; `None`: not at all.
     pub tls: Option<Tls>,
+    /// Whether the user says that a pooler stands before the servers.
+    pub is_pooled: bool,
+    /// How long things may take.
+    pub timeouts: Timeouts,
 }
 
 /// Where a server is.
@@ -186,9 +186,6 @@ fn with_defaults(options: PgConnectOptions) -> PgConnectOptions {
         Some(_) => options,
         None => options.application_name(env!("CARGO_PKG_NAME")),
     };
-    let options = match options.get_options() {
-        Some(given) if given.contains("lock_timeout") => options,
-        _ => options.options([("lock_timeout", LOCK_TIMEOUT.as_millis().to_string())]),
-    };
-    options.disable_statement_logging()
+    // Poolers refuse what sqlx sets of itself, and the engine reads no such numbers.
+    options.extra_float_digits(None).disable_statement_logging()
 }

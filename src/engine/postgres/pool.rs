@@ -9,17 +9,20 @@ use std::time::Duration;
 use deadpool::managed::{self, PoolError, QueueMode};
 use sqlx::Connection as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connection::Connection;
-use crate::engine::postgres::connector::{CONNECT_TIMEOUT, Connector};
+use crate::engine::postgres::connector::Connector;
 use crate::engine::postgres::errors::ended;
 use crate::engine::postgres::pool_use::Uses;
 use crate::engine::postgres::target::Target;
+use crate::engine::postgres::timeouts::Timeouts;
 
-/// How long a call waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The server has no room for a further connection.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+/// How often a call looks for a connection that has become free, where no further one can be opened.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long [`Pool::close`] waits for running calls.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -73,7 +76,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::Connection`] when the server cannot be reached or no connection becomes free in
-    /// 30 s; [`Error::Closed`] when the pool was closed.
+    /// time; [`Error::Closed`] when the pool was closed.
     pub async fn connection(self: &Arc<Self>) -> Result<Connection, Error> {
         self.connection_with(None).await
     }
@@ -81,9 +84,9 @@ impl Pool {
     /// A connection for a stage, once fewer than `maxConnections` stages are running.
     ///
     /// # Errors
-    /// As [`Self::connection`], and [`Error::StagesExhausted`] when no stage ends in 30 s.
+    /// As [`Self::connection`], and [`Error::StagesExhausted`] when no stage ends in time.
     pub async fn stage_connection(self: &Arc<Self>) -> Result<Connection, Error> {
-        let permit = timeout(ACQUIRE_TIMEOUT, Arc::clone(&self.stages).acquire_owned())
+        let permit = timeout(self.timeouts().acquire, Arc::clone(&self.stages).acquire_owned())
             .await
             .map_err(|_| self.stages_exhausted())?
             .map_err(|_| Error::Closed)?;
@@ -95,15 +98,48 @@ impl Pool {
         stage: Option<OwnedSemaphorePermit>,
     ) -> Result<Connection, Error> {
         let pool_use = self.uses.begin();
-        let object = timeout(ACQUIRE_TIMEOUT, self.connections.get())
-            .await
-            .map_err(|_| Error::timed_out(&self.target, ConnectionProblem::NoneFree))?
-            .map_err(|error| match error {
-                PoolError::Backend(error) => error,
-                PoolError::Closed => Error::Closed,
-                other => ended("ETIMEDOUT", &self.target, &other.to_string()),
-            })?;
+        let object = tokio::select! {
+            biased;
+            object = self.object() => object?,
+            problem = self.until_hopeless() => return Err(Error::timed_out(&self.target, problem)),
+        };
         Ok(Connection::new(object, Arc::clone(&self.target), stage, pool_use))
+    }
+
+    /// One of the connections, or a further one. If the server has no room for it, one of those that there are.
+    async fn object(&self) -> Result<managed::Object<Connector>, Error> {
+        loop {
+            match self.connections.get().await {
+                Ok(object) => return Ok(object),
+                Err(PoolError::Closed) => return Err(Error::Closed),
+                Err(PoolError::Backend(error))
+                    if error.code() == Some(TOO_MANY_CONNECTIONS) && self.has_connections() =>
+                {
+                    sleep(PAUSE).await;
+                }
+                Err(PoolError::Backend(error)) => return Err(error),
+                Err(other) => return Err(ended("ETIMEDOUT", &self.target, &other.to_string())),
+            }
+        }
+    }
+
+    /// Until a call need not wait for a connection any more. Whatever others wait for, its own time counts.
+    async fn until_hopeless(&self) -> ConnectionProblem {
+        let timeouts = self.timeouts();
+        sleep(timeouts.connect).await;
+        if !self.has_connections() {
+            return ConnectionProblem::NotOpened;
+        }
+        sleep(timeouts.acquire.saturating_sub(timeouts.connect)).await;
+        ConnectionProblem::NoneFree
+    }
+
+    fn has_connections(&self) -> bool {
+        self.connections.status().size > 0
+    }
+
+    fn timeouts(&self) -> &Timeouts {
+        self.target.timeouts()
     }
 
     /// The place of a stage, for a statement that may take as long as one, so that the last connection
@@ -127,9 +163,9 @@ impl Pool {
         self.stages.close();
         let idle = self.connections.retain(|_, _| false).removed;
         self.connections.close();
-        for connection in idle {
+        for session in idle {
             // A connection that cannot say goodbye is gone already.
-            let _ = timeout(CONNECT_TIMEOUT, connection.close()).await;
+            let _ = timeout(self.timeouts().connect, session.connection.close()).await;
         }
         timeout(CLOSE_TIMEOUT, self.uses.until_none()).await.map_err(|_| self.close_timed_out())
     }

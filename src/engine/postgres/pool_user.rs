@@ -7,9 +7,19 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use crate::engine::error::Error;
 use crate::engine::postgres::pool::Pool;
 use crate::engine::postgres::target::Target;
+use crate::engine::postgres::timeouts::Timeouts;
 
-/// What makes two services share a pool: the identity of their database, and how many connections.
-type PoolKey = (String, usize);
+/// What makes two services share a pool: the identity of their database, and its size.
+type PoolKey = (String, PoolSize);
+
+/// How many stages run at once on a pool, and how long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolSize {
+    /// How many stages.
+    pub max_connections: usize,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+}
 
 /// A pool stays until its last user leaves: services that are merely forgotten, as those of HTTP
 /// requests are, do not end it, or each quiet moment would cost the next request new connections.
@@ -31,16 +41,16 @@ impl PoolUser {
     /// Those of `target`.
     pub fn join(
         identity: &str,
-        max_connections: usize,
+        size: PoolSize,
         target: impl FnOnce() -> Result<Target, Error>,
     ) -> Result<Self, Error> {
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|_, shared| !shared.is_abandoned());
-        let key = (identity.to_owned(), max_connections);
+        let key = (identity.to_owned(), size);
         let shared = match pools.get(&key) {
             Some(shared) => Arc::clone(shared),
             None => {
-                let pool = Arc::new(Pool::new(target()?, max_connections)?);
+                let pool = Arc::new(Pool::new(target()?, size.max_connections)?);
                 let shared = Arc::new(SharedPool { pool, users: AtomicUsize::new(0) });
                 pools.insert(key, Arc::clone(&shared));
                 shared

@@ -1,7 +1,7 @@
 //! Reads the rows that the statements of [`sql`](crate::engine::sql) answer.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgRow, PgValueFormat};
 
 use crate::engine::error::Error;
 use crate::engine::key::{Column, ColumnSet, IdempotencyKey, with_columns};
@@ -122,6 +122,9 @@ impl sqlx::Type<sqlx::Postgres> for Timestamp {
 
 impl sqlx::Decode<'_, sqlx::Postgres> for Timestamp {
     fn decode(value: sqlx::postgres::PgValueRef<'_>) -> Result<Self, sqlx::error::BoxDynError> {
-        Ok(Self(i64::from_be_bytes(value.as_bytes()?.try_into()?)))
+        match value.format() {
+            PgValueFormat::Binary => Ok(Self(i64::from_be_bytes(value.as_bytes()?.try_into()?))),
+            PgValueFormat::Text => Ok(value.as_str()?.parse()?),
+        }
     }
 }

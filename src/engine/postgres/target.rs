@@ -3,30 +3,30 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Row as _};
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::timeout;
 
 use crate::engine::error::{ConnectionProblem, Error};
-use crate::engine::postgres::errors::{ended, from_driver};
+use crate::engine::postgres::errors::{READ_ONLY, ended, from_driver};
 use crate::engine::postgres::parts::{Parts, PasswordSource, TargetSession, address};
+use crate::engine::postgres::session::{Opener, Session};
+use crate::engine::postgres::timeouts::Timeouts;
 
-/// The server takes no writes.
-const READ_ONLY: &str = "25006";
 /// The role could not be authenticated.
 const INVALID_AUTHORIZATION: &str = "28000";
 
 /// A database, and how to reach it.
-#[derive(Clone)]
 pub struct Target {
     /// One for each host, which are tried in their order.
     addresses: Vec<PgConnectOptions>,
     session: TargetSession,
     password: Option<Arc<dyn PasswordSource>>,
+    opener: Opener,
+    timeouts: Timeouts,
 }
 
-/// One row: whether the server is in recovery, and whether its transactions are read-only by default.
-const SERVER_STATE: &str =
-    "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool";
+/// What PgBouncer says when it cannot keep a transaction together.
+const STATEMENT_POOLING: &str = "statement pooling mode";
 
 impl Target {
     /// A database with these settings.
@@ -35,19 +35,23 @@ impl Target {
     /// [`Error::InvalidArgument`] when they cannot be used; the message repeats none of them.
     pub fn new(parts: &mut Parts) -> Result<Self, Error> {
         let addresses = parts.hosts.iter().map(|host| address(host, parts));
+        let timeouts = parts.timeouts;
         Ok(Self {
+            opener: Opener::new(parts.options.as_deref(), timeouts.lock(), parts.is_pooled),
+            timeouts,
             addresses: addresses.collect::<Result<_, _>>()?,
             session: parts.session,
             password: parts.password_source.take(),
         })
     }
 
-    /// Opens a connection to the first host that can be reached and will do.
+    /// Opens a session with the first host that can be reached and will do. Each has its share of the time
+    /// that connecting may take.
     ///
     /// # Errors
     /// As [`from_driver`], those of the last host; whatever the server says is trouble with the
     /// connection here.
-    pub async fn connect(&self) -> Result<PgConnection, Error> {
+    pub async fn connect(&self) -> Result<Session, Error> {
         let mut failure = None;
         let password = match &self.password {
             None => None,
@@ -56,18 +60,34 @@ impl Target {
                 Some(password.map_err(|reason| self.no_password(&reason))?)
             }
         };
+        let share = self.timeouts.connect / u32::try_from(self.addresses.len()).unwrap_or(1).max(1);
         let passes = if self.session == TargetSession::PreferStandby { 2 } else { 1 };
         for pass in 0..passes {
             let wanted = if pass == 0 { self.session } else { TargetSession::Any };
             for address in &self.addresses {
-                match connect_to(address, password.as_deref(), wanted).await {
-                    Ok(Some(connection)) => return Ok(connection),
-                    Ok(None) => failure = failure.or(Some(self.wrong_state())),
-                    Err(error) => failure = Some(self.trouble(error)),
+                let address = match &password {
+                    None => address.clone(),
+                    Some(password) => address.clone().password(password),
+                };
+                match timeout(share, self.opener.open(&address, wanted)).await {
+                    Ok(Ok(Some(session))) => return Ok(session),
+                    Ok(Ok(None)) => failure = failure.or_else(|| Some(self.wrong_state())),
+                    Ok(Err(error)) => failure = Some(self.trouble(error)),
+                    Err(_) => failure = Some(Error::timed_out(self, ConnectionProblem::NotOpened)),
                 }
             }
         }
         Err(failure.unwrap_or_else(|| self.wrong_state()))
+    }
+
+    /// How long things may take.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// SQL by which a transaction in a pooled session has the settings of a direct one.
+    pub fn local_settings(&self) -> String {
+        self.opener.local_settings()
     }
 
     /// Whether no connection can be opened any more.
@@ -76,8 +96,14 @@ impl Target {
     }
 
     fn trouble(&self, error: sqlx::Error) -> Error {
-        match from_driver(error, self) {
+        let error = match from_driver(error, self) {
             Error::Database(error) => ended(&error.code, self, &error.message),
+            other => other,
+        };
+        match error {
+            Error::Connection(error) if is_statement_pooling(&error.problem) => {
+                Error::connection(&error.code, self, ConnectionProblem::StatementPooling)
+            }
             other => other,
         }
     }
@@ -92,21 +118,8 @@ impl Target {
     }
 }
 
-/// Connects to one host; answers nothing if its server will not do.
-async fn connect_to(
-    address: &PgConnectOptions,
-    password: Option<&str>,
-    wanted: TargetSession,
-) -> Result<Option<PgConnection>, sqlx::Error> {
-    let mut connection = match password {
-        None => address.connect().await?,
-        Some(password) => address.clone().password(password).connect().await?,
-    };
-    if wanted == TargetSession::Any {
-        return Ok(Some(connection));
-    }
-    let state = sqlx::raw_sql(SERVER_STATE).fetch_one(&mut connection).await?;
-    Ok(wanted.accepts(state.try_get(0)?, state.try_get(1)?).then_some(connection))
+fn is_statement_pooling(problem: &ConnectionProblem) -> bool {
+    matches!(problem, ConnectionProblem::Ended(reason) if reason.contains(STATEMENT_POOLING))
 }
 
 /// Hosts, port and database; never the password.

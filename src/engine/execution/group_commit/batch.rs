@@ -3,9 +3,8 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::Arguments as _;
 use sqlx::Row as _;
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgRow;
 use tokio::time::sleep;
 
 use super::guards::InFlightSlot;
@@ -16,9 +15,10 @@ use crate::engine::error::Error;
 use crate::engine::key::Field;
 use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::errors::from_driver;
+use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::rows::RowReader;
 use crate::engine::protocol::statement::{Row, Statement};
-use crate::engine::sql::batch::{Array, Kind, answered, arrays};
+use crate::engine::sql::batch::{Kind, answered, arrays};
 
 /// What a batch found for one of its statements.
 enum Found {
@@ -118,13 +118,13 @@ impl Group {
         statements: &[QueuedStatement],
         connection: Option<Connection>,
     ) -> Result<Vec<PgRow>, Error> {
-        let arguments = arguments(kind, statements)?;
+        let parameters = parameters(kind, statements);
         let mut connection = match connection {
             Some(connection) => connection,
             None => self.executor.pool.connection().await?,
         };
         let rows = loop {
-            let rows = connection.fetch_with(Arc::clone(text), arguments.clone()).await;
+            let rows = connection.fetch_with(text, &parameters).await;
             if !connection.stale {
                 break rows?;
             }
@@ -147,17 +147,9 @@ impl Group {
     }
 }
 
-fn arguments(kind: Kind, statements: &[QueuedStatement]) -> Result<PgArguments, Error> {
+fn parameters(kind: Kind, statements: &[QueuedStatement]) -> Parameters<'_> {
     let statements: Vec<&Statement> = statements.iter().map(|queued| &*queued.statement).collect();
-    let mut arguments = PgArguments::default();
-    for array in arrays(kind, &statements) {
-        let added = match array {
-            Array::Borrowed(values) => arguments.add(values),
-            Array::Owned(values) => arguments.add(values),
-        };
-        added.map_err(|error| Error::InvalidData(error.to_string()))?;
-    }
-    Ok(arguments)
+    Parameters::Arrays(arrays(kind, &statements))
 }
 
 fn found(

@@ -11,7 +11,6 @@ use super::queue::Ticket;
 use super::queued_statement::Answer;
 use super::{Group, PATIENCE};
 use crate::engine::error::Error;
-use crate::engine::postgres::parts::LOCK_TIMEOUT;
 use crate::engine::protocol::executor::Executor as _;
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::batch::Kind;
@@ -129,7 +128,7 @@ impl Group {
         mut statement: Box<Statement>,
         _wait: Option<RowWait>,
     ) -> Result<Vec<Row>, Error> {
-        let until = Instant::now() + LOCK_TIMEOUT;
+        let until = Instant::now() + self.executor.pool.target().timeouts().lock();
         let mut pause = SHORTEST_PAUSE;
         loop {
             if let Some(_connection) = self.executor.pool.try_stage() {

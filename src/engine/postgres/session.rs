@@ -1,0 +1,149 @@
+//! A session with a server: how it begins, and whether a pooler stands before the server.
+//!
+//! Behind a pooler in transaction mode two statements of one connection may run in two sessions of the server, so
+//! nothing may be left in a session. A direct session is told by what it was told at its start: it keeps it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use uuid::Uuid;
+
+use crate::engine::postgres::parts::TargetSession;
+
+/// A connection whose statements have the settings that the engine needs.
+pub struct Session {
+    /// The driver's.
+    pub connection: PgConnection,
+    /// Whether each transaction may be in another session of the server.
+    pub is_pooled: bool,
+}
+
+/// The setting by which a session is told from others. No server has it of itself.
+const OWN: &str = "idempotency_key.session";
+
+/// Opens sessions with the hosts of one database.
+pub struct Opener {
+    lock_timeout: String,
+    /// Whether a session is pooled, as the user says or as an earlier one was.
+    is_pooled: AtomicBool,
+}
+
+impl Opener {
+    /// For a user who gives these options to the server. `is_pooled`: the user says so.
+    pub fn new(options: Option<&str>, lock_timeout: Duration, is_pooled: bool) -> Self {
+        let given = options.and_then(lock_timeout_of);
+        let lock_timeout = given.unwrap_or_else(|| lock_timeout.as_millis().to_string());
+        Self { lock_timeout, is_pooled: AtomicBool::new(is_pooled) }
+    }
+
+    /// Opens a session with one host; answers nothing if its server is not as it is wanted.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn open(
+        &self,
+        address: &PgConnectOptions,
+        wanted: TargetSession,
+    ) -> Result<Option<Session>, sqlx::Error> {
+        let own = Uuid::new_v4().simple().to_string();
+        let mut connection = self.connect(address, &own).await?;
+        let state = format!(
+            "SELECT coalesce(current_setting('{OWN}', true) = '{own}', false), pg_is_in_recovery(), \
+             current_setting('default_transaction_read_only')::bool"
+        );
+        let state = sqlx::raw_sql(AssertSqlSafe(state)).fetch_one(&mut connection).await?;
+        if !wanted.accepts(state.try_get(1)?, state.try_get(2)?) {
+            return Ok(None);
+        }
+        let is_pooled = !state.try_get::<bool, _>(0)?;
+        if is_pooled {
+            self.is_pooled.store(true, Ordering::Relaxed);
+            has_transactions(&mut connection).await?;
+        }
+        Ok(Some(Session { connection, is_pooled }))
+    }
+
+    /// Connects, with the settings of the session, if they are not refused: poolers refuse them.
+    async fn connect(
+        &self,
+        address: &PgConnectOptions,
+        own: &str,
+    ) -> Result<PgConnection, sqlx::Error> {
+        if !self.is_pooled.load(Ordering::Relaxed) {
+            match self.with_settings(address, own).connect().await {
+                Err(error) if may_refuse_settings(&error) => {}
+                result => return result,
+            }
+        }
+        address.connect().await
+    }
+
+    /// What the server is told of a direct session. A machine that vanishes must not leave a key's row locked
+    /// for the two hours after which a server finds that out by itself.
+    fn with_settings(&self, address: &PgConnectOptions, own: &str) -> PgConnectOptions {
+        address.clone().options([
+            (OWN, own),
+            ("lock_timeout", &self.lock_timeout),
+            ("default_transaction_isolation", "read committed"),
+            ("tcp_keepalives_idle", "15"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "6"),
+        ])
+    }
+
+    /// SQL by which a transaction in a pooled session has the settings of a direct one.
+    pub fn local_settings(&self) -> String {
+        format!(
+            "SET LOCAL lock_timeout = '{}'; SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'",
+            self.lock_timeout
+        )
+    }
+}
+
+/// The `lock_timeout` among the options of a server, such as `-c lock_timeout=5s`.
+fn lock_timeout_of(options: &str) -> Option<String> {
+    let mut given = options.split_whitespace().filter_map(|option| {
+        let option = option.trim_start_matches("--").trim_start_matches("-c");
+        let value = option.strip_prefix("lock_timeout=")?;
+        value.chars().all(|c| c.is_ascii_alphanumeric()).then(|| value.to_owned())
+    });
+    given.next_back()
+}
+
+/// Whether it may be the settings that a server or a pooler refuses: it is if the connection opens without.
+fn may_refuse_settings(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    // Who may not log in, a database that is not there, a server that is full or starting.
+    let others = ["28", "3D", "53", "57"];
+    error.code().is_some_and(|code| !others.iter().any(|class| code.starts_with(class)))
+}
+
+/// Fails behind a pooler that gives each statement a session of its own: it refuses transactions.
+async fn has_transactions(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for sql in ["BEGIN", "COMMIT"] {
+        sqlx::raw_sql(sql).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_timeout_that_is_given_is_kept() {
+        for (options, lock_timeout) in [
+            (None, "10000"),
+            (Some("-c lock_timeout=5s"), "5s"),
+            (Some("-clock_timeout=500 -c a=b"), "500"),
+            (Some("--lock_timeout=1min"), "1min"),
+            (Some("-c deadlock_timeout=5s"), "10000"),
+            (Some("-c lock_timeout=5;"), "10000"),
+        ] {
+            let opener = Opener::new(options, Duration::from_secs(10), false);
+            assert_eq!(opener.lock_timeout, lock_timeout, "{options:?}");
+        }
+    }
+}
