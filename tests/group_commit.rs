@@ -890,11 +890,6 @@ async fn batches_keep_their_limits() {
     database.drop().await;
 }
 
-/// A batch waits 50 ms.
-const BLOCKED_FOR_LONG: &str = "EXISTS (SELECT FROM pg_stat_activity \
-    WHERE application_name = current_schema AND wait_event_type = 'Lock' \
-    AND clock_timestamp() - query_start > '200 ms')";
-
 #[tokio::test]
 async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
     for max_connections in [4, 1] {
@@ -960,15 +955,9 @@ async fn an_update_of_a_locked_row_waits_and_its_neighbours_do_not() {
             assert_eq!(group.run(find("k7")).await.unwrap().len(), 1);
             assert!(!group.run(lock("k7")).await.unwrap()[0].won);
             let behind = tokio::spawn(run(&group, update("k7", recovery_point("last"))));
-            match held {
-                // Longer than a batch waits for a row: by itself now.
-                Some(_) => database.until(BLOCKED_FOR_LONG).await,
-                // It asks again and again, between others.
-                None => {
-                    for _ in 0..50 {
-                        group.run(find("k7")).await.unwrap();
-                    }
-                }
+            // It asks again and again, between others.
+            for _ in 0..50 {
+                group.run(find("k7")).await.unwrap();
             }
             assert!(!waiting.is_finished() && !behind.is_finished());
             done.notify_one();
@@ -1001,10 +990,86 @@ async fn a_key_that_another_transaction_inserts_does_not_hold_up_its_neighbours(
     // The other transaction lasts until they are answered.
     let answers = tokio::time::timeout(Duration::from_secs(5), all(calls)).await;
     assert!(answers.unwrap().iter().all(Result::is_ok));
-    database.until(BLOCKED_FOR_LONG).await;
     assert!(!waiting.is_finished());
     commit(held).await;
     assert_eq!(database_error(waiting.await.unwrap()).code, "23505");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn many_who_wait_for_locks_leave_the_connections_to_the_others() {
+    let database = Database::new().await;
+    let executor = database.executor();
+    let group = group(&database);
+    let held = transaction(
+        executor,
+        "INSERT INTO idempotency_key (id, idempotency_key) \
+         SELECT 'id' || n, 'blocked' || n FROM generate_series(0, 39) n",
+    )
+    .await;
+    let blocked = at_once((0..40).map(|n| run(&group, create(&format!("blocked{n}")))));
+    let free = at_once((0..160).map(|n| run(&group, create(&format!("free{n}")))));
+    for answer in all(free).await {
+        answer.unwrap();
+    }
+    // One at a time, too, and a stage.
+    for n in 0..20 {
+        group.run(create(&format!("later{n}"))).await.unwrap();
+    }
+    database.stage("later0", |_| async { Ok(finished("200")) }).await.unwrap();
+    assert!(blocked.iter().all(|call| !call.is_finished()));
+    commit(held).await;
+    for answer in all(blocked).await {
+        assert_eq!(database_error(answer).code, "23505");
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_locked_table_is_told_to_all_who_wait_for_it_in_the_time_of_one() {
+    let database = Database::with_lock_timeout("1s").await;
+    let executor = database.executor();
+    let group = group(&database);
+    group.run(create("k")).await.unwrap();
+    let held = transaction(executor, "LOCK TABLE idempotency_key").await;
+    let begun = Instant::now();
+    let calls = (0..1_000).map(|n| run(&group, create(&format!("k{n}"))));
+    let reads = (0..100).map(|_| run(&group, find("k")));
+    let mut answers = all(at_once(calls)).await;
+    answers.extend(all(at_once(reads)).await);
+    for answer in answers {
+        // Those that insert know of no row.
+        let error = answer.unwrap_err();
+        assert!(matches!(error, Error::Busy(_)) || error.is_lock_timeout(), "{error:?}");
+    }
+    // One after the other they would take a quarter of an hour.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    commit(held).await;
+    assert_eq!(group.run(create("after")).await.unwrap().len(), 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_fault_of_a_row_is_told_to_all_at_once() {
+    let database = Database::new().await;
+    let executor = database.executor();
+    execute(
+        executor,
+        "CREATE SEQUENCE tries; \
+         CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         PERFORM nextval('tries'); \
+         RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$; \
+         CREATE TRIGGER full_disk BEFORE INSERT ON idempotency_key \
+         FOR EACH ROW EXECUTE FUNCTION full_disk()",
+    )
+    .await;
+    let group = group(&database);
+    let statements = (0..64).map(|n| create(&format!("k{n}"))).collect();
+    for answer in run_together(&group, statements).await {
+        assert_eq!(database_error(answer).code, "53100");
+    }
+    let tries: Vec<(i64,)> = select(executor, "SELECT last_value FROM tries").await;
+    assert!(tries[0].0 <= 2, "{tries:?}");
     database.drop().await;
 }
 

@@ -205,6 +205,28 @@ impl Error {
         }
     }
 
+    /// The refusal of a statement that needs a lock which somebody else has, as the server says it.
+    pub fn lock_timeout() -> Self {
+        Self::Database(Box::new(DatabaseError {
+            code: LOCK_NOT_AVAILABLE.to_owned(),
+            severity: "ERROR".to_owned(),
+            message: "canceling statement due to lock timeout".to_owned(),
+            ..DatabaseError::default()
+        }))
+    }
+
+    /// Whether the server has refused because somebody else has a lock.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.code() == Some(LOCK_NOT_AVAILABLE)
+    }
+
+    /// Whether the server has refused a statement for one of its rows, so that it may take the others. Whatever it
+    /// refuses for want of resources, time or writability, it refuses for all.
+    pub fn is_of_a_row(&self) -> bool {
+        const OF_ALL: [&str; 6] = ["08", "25", "53", "55", "57", "58"];
+        matches!(self, Self::Database(error) if !OF_ALL.iter().any(|class| error.code.starts_with(class)))
+    }
+
     /// Whether repeating the transaction may succeed.
     pub fn is_serialization_failure(&self) -> bool {
         matches!(self.code(), Some(SERIALIZATION_FAILURE | DEADLOCK_DETECTED))

@@ -46,14 +46,24 @@ impl Database {
     }
 
     pub async fn with_connections(max_connections: usize) -> Self {
+        Self::with(max_connections, "").await
+    }
+
+    /// One where a statement waits for a lock for so long.
+    pub async fn with_lock_timeout(lock_timeout: &str) -> Self {
+        Self::with(4, &format!("%20-clock_timeout%3D{lock_timeout}")).await
+    }
+
+    async fn with(max_connections: usize, options: &str) -> Self {
         let url = std::env::var("TEST_DATABASE_URL")
             .expect("TEST_DATABASE_URL names the server to test on; `npm test` starts one");
         let schema = format!("test_{}", Uuid::new_v4().simple());
         // The schema is the search path too, and makes the URL, and so the pool, the test's own. As the
         // application's name it tells the test's backends from others.
         let separator = if url.contains('?') { '&' } else { '?' };
-        let url =
-            format!("{url}{separator}application_name={schema}&options=-csearch_path%3D{schema}");
+        let url = format!(
+            "{url}{separator}application_name={schema}&options=-csearch_path%3D{schema}{options}"
+        );
         let user = join(&url, max_connections).unwrap();
         let executor =
             PoolExecutor { pool: Arc::clone(user.pool()), sql: Arc::new(Sql::new(Some(&schema))) };

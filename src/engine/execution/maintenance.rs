@@ -10,7 +10,7 @@ use crate::engine::error::Error;
 use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::key::Text;
 use crate::engine::postgres::errors::from_driver;
-use crate::engine::sql::Query;
+use crate::engine::sql::{Isolation, Query};
 
 /// About as many keys as fit in one page of the table.
 const ROWS_PER_PAGE: u32 = 32;
@@ -22,9 +22,9 @@ impl PoolExecutor {
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn migrate(&self) -> Result<(), Error> {
         let mut connection = self.pool.connection().await?;
-        // Whatever goes wrong, the connection is closed with the transaction that it is in.
-        connection.in_transaction = true;
+        connection.begin(Isolation::ReadCommitted).await?;
         connection.execute(self.sql.migrate()).await?;
+        connection.control("COMMIT").await?;
         connection.in_transaction = false;
         Ok(())
     }
@@ -34,7 +34,7 @@ impl PoolExecutor {
     /// # Errors
     /// [`Error::Connection`].
     pub async fn has_fingerprints(&self) -> Result<bool, Error> {
-        let rows = self.fetch(self.sql.has_fingerprints(), Vec::new()).await?;
+        let rows = self.rows(self.sql.has_fingerprints(), Vec::new()).await?;
         self.only(&rows)
     }
 
@@ -45,7 +45,7 @@ impl PoolExecutor {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`]; earlier batches stay deleted.
     pub async fn prune(&self, age: Duration, batch: u32) -> Result<u64, Error> {
-        let pages: i64 = self.only(&self.fetch(self.sql.pages(), Vec::new()).await?)?;
+        let pages: i64 = self.only(&self.rows(self.sql.pages(), Vec::new()).await?)?;
         let at_once = i64::from((batch / ROWS_PER_PAGE).max(1));
         let age = format!("{} milliseconds", age.as_millis());
         let mut deleted = 0;
@@ -54,20 +54,19 @@ impl PoolExecutor {
             let to = from + at_once;
             let range = [age.clone(), format!("({from},0)"), format!("({to},0)")];
             let parameters = range.map(Some).to_vec();
-            deleted += self.fetch(self.sql.prune(), parameters).await?.len() as u64;
+            deleted += self.rows(self.sql.prune(), parameters).await?.len() as u64;
             from = to;
         }
         Ok(deleted)
     }
 
-    async fn fetch(
+    async fn rows(
         &self,
         text: impl Into<Arc<str>>,
         parameters: Vec<Text>,
     ) -> Result<Vec<PgRow>, Error> {
-        let mut connection = self.pool.connection().await?;
         let query = Query { text: text.into(), parameters };
-        connection.fetch(query).await.map_err(|error| error.of_statement(None))
+        self.fetch(&query, self.deadline()).await.map_err(|error| error.of_statement(None))
     }
 
     fn only<T>(&self, rows: &[PgRow]) -> Result<T, Error>

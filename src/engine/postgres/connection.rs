@@ -17,9 +17,13 @@ use crate::engine::postgres::errors::{
 };
 use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
+use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::target::Target;
 use crate::engine::postgres::text::with_values;
 use crate::engine::sql::{Isolation, Query};
+
+/// The formats of the text that a pooled session answers, which a direct one has from its start.
+const FORMATS: &str = "SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'";
 
 /// A connection taken from the pool. It goes back only when it is known to be clean: one whose
 /// future was dropped half-way is closed instead, which makes the server roll back.
@@ -117,12 +121,8 @@ impl Connection {
         self.answered(answer)
     }
 
-    /// Runs a statement of the engine's in a message that has all it needs: it waits for a lock for as long as a
-    /// stage does, and a pooler keeps it together.
-    ///
-    /// # Errors
-    /// [`Error::Database`] and [`Error::Connection`].
-    pub async fn fetch_in_one_message(
+    /// The same in a message that has all it needs, so that a pooler keeps it together.
+    async fn fetch_in_one_message(
         &mut self,
         text: &str,
         parameters: &Parameters<'_>,
@@ -131,8 +131,8 @@ impl Connection {
         let message = match self.in_transaction {
             true => statement,
             false => format!(
-                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {}; {statement}",
-                self.target.local_settings()
+                "{}; SET LOCAL lock_timeout = {BRIEF_LOCK_TIMEOUT}; {FORMATS}; {statement}",
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
             ),
         };
         let limit = self.target.timeouts().statement;
@@ -174,13 +174,12 @@ impl Connection {
     pub async fn begin(&mut self, isolation: Isolation) -> Result<(), Error> {
         // Whatever goes wrong, the connection is closed with the transaction that it is in.
         self.in_transaction = true;
-        match self.is_pooled() {
-            false => self.control(isolation.begin()).await,
-            true => {
-                let settings = self.target.local_settings();
-                self.control(&format!("{}; {settings}", isolation.begin())).await
-            }
+        let lock_timeout = self.target.lock_timeout().as_millis();
+        let mut begin = format!("{}; SET LOCAL lock_timeout = {lock_timeout}", isolation.begin());
+        if self.is_pooled() {
+            begin = format!("{begin}; {FORMATS}");
         }
+        self.control(&begin).await
     }
 
     /// Runs SQL text of a caller's own, however long it takes; its rows are text.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use deadpool::managed::{self, PoolError, QueueMode};
 use sqlx::Connection as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
 use crate::engine::error::{ConnectionProblem, Error};
@@ -21,6 +21,8 @@ use crate::engine::postgres::timeouts::Timeouts;
 
 /// The server has no room for a further connection.
 const TOO_MANY_CONNECTIONS: &str = "53300";
+/// How many statements that wait for a lock are tried again at the same time.
+const MAX_BLOCKED: usize = 2;
 /// How often a call looks for a connection that has become free, where no further one can be opened.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long [`Pool::close`] waits for running calls.
@@ -32,6 +34,7 @@ pub struct Pool {
     connections: managed::Pool<Connector>,
     max_stages: usize,
     stages: Arc<Semaphore>,
+    blocked: Semaphore,
     uses: Arc<Uses>,
 }
 
@@ -53,6 +56,7 @@ impl Pool {
             connections,
             max_stages: max_connections,
             stages: Arc::new(Semaphore::new(max_connections)),
+            blocked: Semaphore::new(MAX_BLOCKED),
             uses: Arc::default(),
         })
     }
@@ -149,6 +153,11 @@ impl Pool {
             return None;
         }
         Arc::clone(&self.stages).try_acquire_owned().ok()
+    }
+
+    /// The turn of a statement that waits for a lock, to be tried again.
+    pub async fn turn_of_blocked(&self) -> Option<SemaphorePermit<'_>> {
+        self.blocked.acquire().await.ok()
     }
 
     fn stages_exhausted(&self) -> Error {

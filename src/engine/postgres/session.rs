@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use uuid::Uuid;
 
 use crate::engine::postgres::parts::TargetSession;
+use crate::engine::postgres::timeouts::Timeouts;
 
 /// A connection whose statements have the settings that the engine needs.
 pub struct Session {
@@ -23,18 +24,22 @@ pub struct Session {
 /// The setting by which a session is told from others. No server has it of itself.
 const OWN: &str = "idempotency_key.session";
 
+/// How many milliseconds the server has a statement wait for a lock, outside of a transaction. Who has to wait for longer
+/// asks again, without a connection.
+pub const BRIEF_LOCK_TIMEOUT: &str = "3";
+
 /// Opens sessions with the hosts of one database.
 pub struct Opener {
-    lock_timeout: String,
+    lock_timeout: Duration,
     /// Whether a session is pooled, as the user says or as an earlier one was.
     is_pooled: AtomicBool,
 }
 
 impl Opener {
     /// For a user who gives these options to the server. `is_pooled`: the user says so.
-    pub fn new(options: Option<&str>, lock_timeout: Duration, is_pooled: bool) -> Self {
+    pub fn new(options: Option<&str>, timeouts: &Timeouts, is_pooled: bool) -> Self {
         let given = options.and_then(lock_timeout_of);
-        let lock_timeout = given.unwrap_or_else(|| lock_timeout.as_millis().to_string());
+        let lock_timeout = given.unwrap_or(timeouts.lock()).min(timeouts.statement);
         Self { lock_timeout, is_pooled: AtomicBool::new(is_pooled) }
     }
 
@@ -85,7 +90,7 @@ impl Opener {
     fn with_settings(&self, address: &PgConnectOptions, own: &str) -> PgConnectOptions {
         address.clone().options([
             (OWN, own),
-            ("lock_timeout", &self.lock_timeout),
+            ("lock_timeout", BRIEF_LOCK_TIMEOUT),
             ("default_transaction_isolation", "read committed"),
             ("tcp_keepalives_idle", "15"),
             ("tcp_keepalives_interval", "5"),
@@ -93,21 +98,29 @@ impl Opener {
         ])
     }
 
-    /// SQL by which a transaction in a pooled session has the settings of a direct one.
-    pub fn local_settings(&self) -> String {
-        format!(
-            "SET LOCAL lock_timeout = '{}'; SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'",
-            self.lock_timeout
-        )
+    /// How long a statement may wait for a lock, as the user or the engine limits it.
+    pub fn lock_timeout(&self) -> Duration {
+        self.lock_timeout
     }
 }
 
-/// The `lock_timeout` among the options of a server, such as `-c lock_timeout=5s`.
-fn lock_timeout_of(options: &str) -> Option<String> {
+/// The `lock_timeout` among the options of a server, such as `-c lock_timeout=5s`; without end, if it is 0.
+fn lock_timeout_of(options: &str) -> Option<Duration> {
     let mut given = options.split_whitespace().filter_map(|option| {
         let option = option.trim_start_matches("--").trim_start_matches("-c");
         let value = option.strip_prefix("lock_timeout=")?;
-        value.chars().all(|c| c.is_ascii_alphanumeric()).then(|| value.to_owned())
+        let unit = value.trim_start_matches(|c: char| c.is_ascii_digit());
+        let milliseconds = match unit {
+            "" | "ms" => 1,
+            "s" => 1_000,
+            "min" => 60_000,
+            _ => return None,
+        };
+        let number: u64 = value.strip_suffix(unit)?.parse().ok()?;
+        Some(match number {
+            0 => Duration::MAX,
+            number => Duration::from_millis(number.saturating_mul(milliseconds)),
+        })
     });
     given.next_back()
 }
@@ -134,16 +147,17 @@ mod tests {
 
     #[test]
     fn the_lock_timeout_that_is_given_is_kept() {
-        for (options, lock_timeout) in [
-            (None, "10000"),
-            (Some("-c lock_timeout=5s"), "5s"),
-            (Some("-clock_timeout=500 -c a=b"), "500"),
-            (Some("--lock_timeout=1min"), "1min"),
-            (Some("-c deadlock_timeout=5s"), "10000"),
-            (Some("-c lock_timeout=5;"), "10000"),
+        for (options, milliseconds) in [
+            (None, 10_000),
+            (Some("-c lock_timeout=5s"), 5_000),
+            (Some("-clock_timeout=500 -c a=b"), 500),
+            (Some("--lock_timeout=1min"), 30_000),
+            (Some("-c lock_timeout=0"), 30_000),
+            (Some("-c deadlock_timeout=5s"), 10_000),
+            (Some("-c lock_timeout=5;"), 10_000),
         ] {
-            let opener = Opener::new(options, Duration::from_secs(10), false);
-            assert_eq!(opener.lock_timeout, lock_timeout, "{options:?}");
+            let opener = Opener::new(options, &Timeouts::default(), false);
+            assert_eq!(opener.lock_timeout.as_millis(), milliseconds, "{options:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
@@ -37,7 +38,7 @@ impl Target {
         let addresses = parts.hosts.iter().map(|host| address(host, parts));
         let timeouts = parts.timeouts;
         Ok(Self {
-            opener: Opener::new(parts.options.as_deref(), timeouts.lock(), parts.is_pooled),
+            opener: Opener::new(parts.options.as_deref(), &timeouts, parts.is_pooled),
             timeouts,
             addresses: addresses.collect::<Result<_, _>>()?,
             session: parts.session,
@@ -85,9 +86,9 @@ impl Target {
         &self.timeouts
     }
 
-    /// SQL by which a transaction in a pooled session has the settings of a direct one.
-    pub fn local_settings(&self) -> String {
-        self.opener.local_settings()
+    /// How long a statement may wait for a lock.
+    pub fn lock_timeout(&self) -> Duration {
+        self.opener.lock_timeout()
     }
 
     /// Whether no connection can be opened any more.

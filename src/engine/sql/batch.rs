@@ -5,7 +5,7 @@
 //! its size, so that it is prepared once a connection.
 //!
 //! No batch waits for a row that somebody has locked: it skips the row, and answers so. What it has to wait for
-//! none the less, such as the end of a transaction that inserts the same key, it waits for 50 ms; then it
+//! none the less, such as the end of a transaction that inserts the same key, it waits for 20 ms; then it
 //! fails and its statements are run apart.
 
 use std::sync::Arc;

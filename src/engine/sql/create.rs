@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field, Text};
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, cast, names, row, selected, statement};
+use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, cast, names, row, selected, statement};
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// Parameters: the values of all columns.
@@ -29,7 +29,7 @@ pub fn batch(table: &str, columns: ColumnSet, is_new: bool) -> Arc<str> {
         &format!(
             "INSERT INTO @table ({names})
              SELECT {values} FROM {input}
-             WHERE {LOCK_TIMEOUT_50MS}
+             WHERE {LOCK_TIMEOUT_20MS}
              {on_conflict}
              RETURNING id, {answered}",
             names = names(),

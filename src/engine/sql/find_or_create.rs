@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::key::Column;
 use crate::engine::key::ColumnSet;
 use crate::engine::sql::create::{casts, new_values};
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, names, row, statement};
+use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, names, row, statement};
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// Parameters: the key that is looked for, and the values of all columns.
@@ -43,7 +43,7 @@ pub fn batch(table: &str, columns: ColumnSet) -> Arc<str> {
              ), created AS (
                INSERT INTO @table ({names})
                SELECT {values} FROM input
-               WHERE {LOCK_TIMEOUT_50MS} AND NOT EXISTS (SELECT FROM known WHERE known.n = input.n)
+               WHERE {LOCK_TIMEOUT_20MS} AND NOT EXISTS (SELECT FROM known WHERE known.n = input.n)
                ON CONFLICT DO NOTHING
                RETURNING {row}
              )

@@ -13,8 +13,9 @@ pub const FINGERPRINT: &str = "request_fingerprint";
 /// attempt that has released its lease, or finished, knows whether anybody has written since.
 pub const TOKEN: &str = "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
 
-/// True, and from then on the statement waits for another transaction for 50 ms at most.
-pub const LOCK_TIMEOUT_50MS: &str = "(SELECT set_config('lock_timeout', '50', true)) IS NOT NULL";
+/// True, and from then on the statement waits for another transaction for 20 ms at most: longer than most
+/// transactions of others' batches last, which may insert the same keys.
+pub const LOCK_TIMEOUT_20MS: &str = "(SELECT set_config('lock_timeout', '20', true)) IS NOT NULL";
 
 /// A statement from a template of many lines, in which `@table` stands for the table. The table's name is
 /// written last, as it may hold anything.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_50MS, cast, live, row, row_names, same, statement,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, cast, live, row, row_names, same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
@@ -59,7 +59,7 @@ pub fn batch(table: &str, fingerprint: bool) -> Arc<str> {
                INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
                  locked_at, id{column})
                SELECT k, m, p, CAST(j AS jsonb), statement_timestamp(), id_or_token{value} FROM input
-               WHERE {LOCK_TIMEOUT_50MS}
+               WHERE {LOCK_TIMEOUT_20MS}
                ON CONFLICT (idempotency_key) DO NOTHING
                RETURNING {row}{column}
              )

@@ -18,7 +18,7 @@ impl Sql {
     }
 
     /// Creates the table as Medusa's migrations do, where it is missing, and the column that is not
-    /// among Medusa's.
+    /// among Medusa's, in a transaction.
     pub fn migrate(&self) -> String {
         let Self { schema, table, .. } = self;
         let schema = match schema {
@@ -27,7 +27,7 @@ impl Sql {
         };
         // Two services that start at once would otherwise both find the table missing.
         format!(
-            "BEGIN; SELECT pg_advisory_xact_lock(hashtext('medusa-idempotency-key migrate')); \
+            "SELECT pg_advisory_xact_lock(hashtext('medusa-idempotency-key migrate')); \
              {schema} \
              CREATE TABLE IF NOT EXISTS {table} (\
              id character varying NOT NULL PRIMARY KEY, \
@@ -41,7 +41,7 @@ impl Sql {
              response_body jsonb, \
              recovery_point character varying NOT NULL DEFAULT 'started'); \
              ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {FINGERPRINT} character varying; \
-             DO {index}; COMMIT",
+             DO {index}",
             index = literal(&self.index_where_missing())
         )
     }

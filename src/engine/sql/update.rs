@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet};
 use crate::engine::protocol::statement::LeaseChange;
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, cast, fenced, locked_at, row, statement};
+use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, cast, fenced, locked_at, row, statement};
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// What tells the text of one update from that of another.
@@ -65,7 +65,7 @@ pub fn batch(table: &str, columns: ColumnSet, lease: LeaseChange, is_fenced: boo
         table,
         &format!(
             "WITH input AS (
-               SELECT * FROM {input} WHERE {LOCK_TIMEOUT_50MS}
+               SELECT * FROM {input} WHERE {LOCK_TIMEOUT_20MS}
              ), free AS (
                SELECT input.*, row_id FROM input
                CROSS JOIN LATERAL (

@@ -24,7 +24,7 @@ use crate::engine::sql::batch::{Kind, answered, arrays};
 enum Found {
     Rows(Vec<Row>),
     /// Its key's row is locked.
-    RowLocked,
+    Locked,
     /// Only the single statement can tell.
     Nothing,
 }
@@ -39,7 +39,11 @@ impl Group {
             return;
         };
         match connection {
-            Err(error) => fail(batch.statements, &error),
+            // Whoever else waits would wait for the same.
+            Err(error) => {
+                fail(batch.statements, &error);
+                fail(self.queue.give_up(), &error);
+            }
             Ok(connection) if is_single(&batch.statements) => {
                 drop(connection);
                 self.queue.ran_single(batch.kind);
@@ -73,8 +77,8 @@ impl Group {
         running.await;
     }
 
-    /// Runs a batch, and releases its slot when it is answered. If the server refuses it, runs its
-    /// halves, and so on.
+    /// Runs a batch, and releases its slot when it is answered. If the server refuses it for a row, runs its
+    /// halves, and so on. If it is refused for a lock, each runs apart: one of them needs what somebody has locked.
     async fn run_and_answer(
         &self,
         mut batch: Batch,
@@ -100,7 +104,8 @@ impl Group {
                 Ok(found) => {
                     part.into_iter().zip(found).for_each(|(one, found)| answer(one, found))
                 }
-                Err(Error::Database(_)) if part.len() > 1 => {
+                Err(error) if error.is_lock_timeout() => part.into_iter().for_each(leave_single),
+                Err(error) if error.is_of_a_row() && part.len() > 1 => {
                     self.queue.failed(kind, part.len());
                     let second = part.split_off(part.len() / 2);
                     parts.extend([second, part]);
@@ -172,7 +177,7 @@ fn found(
         if let Some(found) = index.and_then(|index| found.get_mut(index)) {
             *found = match row.try_get::<Option<&str>, _>(1)? {
                 Some(_) => Found::Rows(vec![reader.read(row)?]),
-                None => Found::RowLocked,
+                None => Found::Locked,
             };
         }
     }
@@ -217,7 +222,7 @@ fn created(
 
 /// Whether there is one statement only, which may as well run as a single one.
 fn is_single(statements: &[QueuedStatement]) -> bool {
-    matches!(statements, [queued] if !queued.skips_locked)
+    statements.len() == 1
 }
 
 /// Answers a caller, after its permit is given back.
@@ -229,7 +234,7 @@ fn answer(queued: QueuedStatement, found: Found) {
             drop(permit);
             reply.send(Answer::Done(Ok(rows)))
         }
-        Found::RowLocked => reply.send(Answer::RowLocked(statement, permit)),
+        Found::Locked => reply.send(Answer::Locked(statement, permit, Error::lock_timeout())),
         Found::Nothing => reply.send(Answer::Single(statement, permit, None)),
     };
 }

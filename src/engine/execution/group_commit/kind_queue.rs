@@ -60,6 +60,12 @@ impl KindQueue {
         self.statements.front().map(|statement| statement.number)
     }
 
+    /// Takes all statements.
+    pub fn take_all(&mut self) -> Vec<QueuedStatement> {
+        self.bytes = 0;
+        self.statements.drain(..).collect()
+    }
+
     /// Takes as many statements as may go in one batch. Those whose callers have gone are given up.
     pub fn take(
         &mut self,

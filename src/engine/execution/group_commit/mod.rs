@@ -4,9 +4,11 @@
 //! in the next batch. So a lone caller waits for nobody, and a thousand share one round trip and one
 //! commit. Statements about one key keep their order.
 //!
-//! What one caller sends never fails another: a batch that the server refuses is halved until the
-//! statement that it refuses is alone, which then runs as a single one. A batch whose connection was
-//! lost is not repeated: whether it was committed is unknown.
+//! What one caller sends never fails another: a batch that the server refuses for a row is halved until the
+//! statement that it refuses is alone, which then runs as a single one. What a batch needs that somebody has locked
+//! holds up nobody else: its statements run apart, and those that are refused again wait without a connection. What
+//! concerns all, such as a full disk, is told to all at once. A batch whose connection was lost is not repeated:
+//! whether it was committed is unknown.
 
 mod access_mode;
 mod batch;

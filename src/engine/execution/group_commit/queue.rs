@@ -60,23 +60,6 @@ impl Queue {
         Ticket::Queued(answer)
     }
 
-    /// Takes in a statement that has been in before, and must not wait for its row.
-    pub fn enter_again(
-        self: &Arc<Self>,
-        kind: Kind,
-        statement: Box<Statement>,
-        permit: Option<KeyPermit>,
-    ) -> oneshot::Receiver<Answer> {
-        let (queued, answer) = QueuedStatement::new(kind, statement);
-        let mut state = self.state();
-        state.queued += 1;
-        let again = QueuedStatement { permit, skips_locked: true, ..queued };
-        let again = state.numbered(again);
-        state.push(again);
-        self.launch(state, None);
-        answer
-    }
-
     /// Takes the next batch: of the kind whose first statement has waited longest.
     pub fn next_batch(self: &Arc<Self>) -> Option<Batch> {
         // Dropped after the state, which their permits lock.
@@ -86,6 +69,11 @@ impl Queue {
         state.let_in(self, self.limits.max_queued);
         drop(state);
         batch
+    }
+
+    /// Takes all statements out, whose callers will be told why.
+    pub fn give_up(self: &Arc<Self>) -> Vec<QueuedStatement> {
+        self.state().give_up()
     }
 
     /// Notes that a statement of a kind runs as a single one.

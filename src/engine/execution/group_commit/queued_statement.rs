@@ -23,8 +23,6 @@ pub struct QueuedStatement {
     pub key: u64,
     /// The permit of its key; none for a statement that has given it up to wait for the key's row.
     pub permit: Option<KeyPermit>,
-    /// Whether it must not wait for its row: it runs as a batch even if it is the only one.
-    pub skips_locked: bool,
     /// Its size in bytes.
     pub bytes: usize,
     /// Its number in the order of arrival.
@@ -44,7 +42,6 @@ impl QueuedStatement {
             statement,
             kind,
             permit: None,
-            skips_locked: false,
             number: 0,
             reply,
         };
@@ -58,8 +55,8 @@ pub enum Answer {
     Done(Result<Vec<Row>, Error>),
     /// The caller has to run it as a single statement, while it has the permit.
     Single(Box<Statement>, Option<KeyPermit>, Option<InFlightSlot>),
-    /// The row of its key is locked by another transaction.
-    RowLocked(Box<Statement>, Option<KeyPermit>),
+    /// The row of its key is locked by another transaction: the refusal.
+    Locked(Box<Statement>, Option<KeyPermit>, Error),
 }
 
 /// The key whose permit a statement needs: that of a new one, too.

@@ -178,6 +178,18 @@ impl State {
         }
     }
 
+    /// Takes all statements out: those that wait for a batch, for their key's permit, or for room.
+    pub fn give_up(&mut self) -> Vec<QueuedStatement> {
+        let mut taken: Vec<_> = self.kinds.iter_mut().flat_map(KindQueue::take_all).collect();
+        for key in self.keys.values_mut() {
+            taken.extend(key.waiting.drain(..));
+            taken.extend(key.waiting_for_row.drain(..));
+        }
+        self.queued -= taken.len();
+        taken.extend(self.outside.drain(..));
+        taken
+    }
+
     pub fn take(&mut self, max_bytes: usize, given_up: &mut Vec<QueuedStatement>) -> Option<Batch> {
         loop {
             let first = |queue: &&mut KindQueue| queue.first().unwrap_or(u64::MAX);

@@ -207,19 +207,18 @@ async fn those_without_room_follow_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_statement_that_comes_again_keeps_its_permit_and_is_a_batch() {
-    let bench = Bench::new(Limits::default());
-    let Ticket::Single(statement, permit, slot) = bench.enter(update("k", "1")) else {
-        panic!("it was to be the first");
-    };
-    let kind = Kind::of(&statement).unwrap();
-    let _behind = bench.queue_up(update("k", "2"));
-    let _again = bench.queue.enter_again(kind, statement, Some(permit));
+async fn all_that_wait_are_given_up_together() {
+    let bench = Bench::new(Limits { max_queued: 4, ..Limits::default() });
+    let (_permit, slot) = bench.busy();
+    let behind_its_key = update("k", "2");
+    let _waiters = [update("k", "1"), behind_its_key, find("1"), create("2"), find("outside")]
+        .map(|one| bench.queue_up(one));
+    let given_up = bench.queue.give_up();
+    assert_eq!(given_up.len(), 5);
+    drop(given_up);
+    assert!(bench.queue.next_batch().is_none());
     drop(slot);
-    let batch = bench.queue.next_batch().unwrap();
-    assert!(batch.statements[0].skips_locked);
-    assert_eq!(points(Some(batch)), ["1"]);
-    assert_eq!(points(bench.queue.next_batch()), ["2"]);
+    assert!(matches!(bench.enter(update("k", "3")), Ticket::Single(..)));
 }
 
 #[tokio::test]
