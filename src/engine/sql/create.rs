@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field, Text};
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_50MS, cast, names, row, selected, statement};
+use crate::engine::sql::fragments::{
+    self, LOCK_TIMEOUT_50MS, cast, names, row, selected, statement,
+};
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// Parameters: the values of all columns.
@@ -31,12 +33,13 @@ pub fn batch(table: &str, columns: ColumnSet, is_new: bool) -> Arc<str> {
              SELECT {values} FROM {input}
              WHERE {LOCK_TIMEOUT_50MS}
              {on_conflict}
-             RETURNING id, {answered}",
+             RETURNING {id}, {answered}",
             names = names(),
             values = new_values(columns),
             input = input(&value_names(columns)),
             // To look for conflicts costs a third of the insert.
             on_conflict = if is_new { "" } else { "ON CONFLICT DO NOTHING" },
+            id = fragments::answered(Column::Id),
             answered = selected(answered(columns)),
         ),
     )
