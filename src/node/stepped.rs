@@ -167,7 +167,9 @@ enum GivenJson {
 #[derive(Clone, Deserialize)]
 struct DecisiveColumns {
     recovery_point: String,
+    #[serde(default)]
     location: String,
+    #[serde(default)]
     token: String,
     live: Option<bool>,
     idempotency_key: Option<String>,

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field, Text};
 use crate::engine::sql::fragments::{
-    self, LOCK_TIMEOUT_50MS, cast, names, row, selected, statement,
+    self, LOCK_TIMEOUT_50MS, cast, key, names, selected, statement,
 };
 use crate::engine::sql::input::{input, value_name, value_names};
 
-/// Parameters: the values of all columns.
+/// Parameters: the values of all columns. Answers no more than the key: in a table that is partitioned, a row that
+/// was inserted a moment ago has no `xmin` yet, which a token may be made of.
 pub fn single(table: &str) -> Arc<str> {
     statement(
         table,
         &format!(
             "INSERT INTO @table ({names})
              VALUES ({values})
-             RETURNING {row}",
+             RETURNING {key}",
             names = names(),
             values = casts(1),
-            row = row(),
+            key = key(),
         ),
     )
 }

@@ -177,7 +177,7 @@ impl Sql {
         maintenance::prune(&self.table)
     }
 
-    /// Answers one row, of one column: how many pages the table has.
+    /// Answers one row: how many pages the table, or the largest of its partitions, has; and how many partitions.
     pub fn pages(&self) -> String {
         maintenance::pages(&self.table)
     }
