@@ -10,10 +10,9 @@ const { settingsFromTypeOrm } = require("./typeorm-options");
 const openedBy = "TypeORM's manager.transaction()";
 
 /**
- * SQLSTATEs of a connection that does not keep statements: it has none of that name, or another one; or the table is
- * not what it was.
+ * SQLSTATEs of a connection that does not keep statements: it has none of that name, or another one.
  */
-const NOT_KEPT = ["26000", "42P05", "0A000"];
+const NOT_KEPT = ["26000", "42P05"];
 
 /** Whether the connections of a DataSource are the server's own, by DataSource. */
 const direct = new WeakMap();
