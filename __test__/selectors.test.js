@@ -83,23 +83,31 @@ beforeAll(async () => {
  */
 async function expectSelected(selector, names) {
   const found = await service.retrieve(selector).catch((error) => error);
-  const json = JSON.stringify(selector);
+  const columns = columnsOf(selector);
   if (names.length === 1) {
     expect(found).not.toBeInstanceOf(Error);
     expect(found.idempotency_key).toBe(names[0]);
   } else if (names.length === 0) {
     expect(found).toMatchObject({
       type: "not_found",
-      message: `Idempotency key with constraints ${json} was not found`,
+      message: `Idempotency key with constraints on ${columns} was not found`,
     });
   } else {
     expect(found.message).toBe(
-      `Multiple keys were found for constraints: ${json}. There should only be one.`,
+      `Multiple keys were found for constraints on ${columns}. There should only be one.`,
     );
     expect(found.type).toBeUndefined();
   }
   const each = await Promise.all(ALL.map((name) => isSelected(selector, name)));
   expect(ALL.filter((_, index) => each[index])).toEqual(names);
+}
+
+/** The columns that a selector has conditions on, in the table's order. */
+function columnsOf(selector) {
+  const alternatives = Array.isArray(selector) ? selector : [selector];
+  const isNamed = (column) => alternatives.some((alternative) => alternative[column] !== undefined);
+  const columns = ["id", "idempotency_key", ...Object.keys(KEYS.alpha)];
+  return columns.filter(isNamed).join(", ") || "no column";
 }
 
 async function isSelected(selector, name) {
@@ -147,6 +155,10 @@ describe("equality", () => {
     ["response_body", {}, []],
   ])("on %s with %j selects %j", async (column, value, names) => {
     await expectSelected({ [column]: value }, names);
+  });
+
+  test.each([[200n], [{ lte: 200n }], [In([200n])]])("takes a BigInt: %p", async (value) => {
+    await expectSelected({ response_code: value }, ["alpha"]);
   });
 
   test("of JSON does not depend on the order of its properties", async () => {
@@ -373,16 +385,14 @@ describe("a Date that was read", () => {
 });
 
 describe("the error", () => {
-  test("for no key is Medusa's", async () => {
+  test("for no key names the columns, and repeats no value", async () => {
     const error = await rejection(
       service.retrieve({ idempotency_key: "none", request_params: { a: [1, null] } }),
     );
     expect(error).toBeInstanceOf(Error);
     expect(error).toMatchObject({
       type: "not_found",
-      message:
-        'Idempotency key with constraints {"idempotency_key":"none",' +
-        '"request_params":{"a":[1,null]}} was not found',
+      message: "Idempotency key with constraints on idempotency_key, request_params was not found",
       date: expect.any(Date),
     });
   });
@@ -391,8 +401,7 @@ describe("the error", () => {
     const error = await rejection(service.retrieve({ recovery_point: "started" }));
     expect(error).toBeInstanceOf(Error);
     expect(error.message).toBe(
-      'Multiple keys were found for constraints: {"recovery_point":"started"}. ' +
-        "There should only be one.",
+      "Multiple keys were found for constraints on recovery_point. There should only be one.",
     );
     expect(error.name).toBe("Error");
     expect(error).not.toHaveProperty("type");
@@ -472,10 +481,7 @@ describe("the error", () => {
   });
 
   test.each([
-    ["a BigInt", () => ({ response_code: 200n })],
     ["a BigInt in JSON", () => ({ request_params: { id: 1n } })],
-    ["a BigInt in an operator", () => ({ response_code: { gt: 200n } })],
-    ["a BigInt in TypeORM's", () => ({ response_code: In([200n]) })],
     [
       "a circle",
       () => {
@@ -488,7 +494,7 @@ describe("the error", () => {
     const selector = make();
     const error = await rejection(service.retrieve(selector));
     expect(error).toBeInstanceOf(TypeError);
-    expect(() => JSON.stringify(selector)).toThrow(error.message);
+    expect(() => JSON.stringify(selector.request_params)).toThrow(error.message);
   });
 });
 
@@ -555,7 +561,7 @@ describe("in a stage", () => {
         expect(idempotency_key).toBe("staged");
         expect((await rejection(service.retrieve({ response_code: 299 }))).type).toBe("not_found");
         expect((await rejection(bound.retrieve({ response_code: 298 }))).message).toBe(
-          'Idempotency key with constraints {"response_code":298} was not found',
+          "Idempotency key with constraints on response_code was not found",
         );
         return { recovery_point: "staged" };
       });

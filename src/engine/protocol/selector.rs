@@ -8,8 +8,6 @@ use crate::engine::key::Column;
 /// What describes keys: any of the alternatives, each of which holds when all its conditions do.
 #[derive(Clone, Debug)]
 pub struct Selector {
-    /// The selector as its caller wrote it, as JSON text, for messages.
-    pub constraints: String,
     /// One list of conditions an alternative.
     pub alternatives: Vec<Vec<Condition>>,
 }
@@ -60,7 +58,7 @@ impl Selector {
     /// # Errors
     /// [`Error::InvalidArgument`] for a column that the table does not have and for JSON of another
     /// shape.
-    pub fn from_json(constraints: String, alternatives: &str) -> Result<Self, Error> {
+    pub fn from_json(alternatives: &str) -> Result<Self, Error> {
         let alternatives: Vec<Vec<Condition>> = serde_json::from_str(alternatives)
             .map_err(|error| Error::InvalidArgument(format!("not a selector: {error}")))?;
         for Condition { column, .. } in alternatives.iter().flatten() {
@@ -71,6 +69,15 @@ impl Selector {
                 )));
             }
         }
-        Ok(Self { constraints, alternatives })
+        Ok(Self { alternatives })
+    }
+
+    /// The columns that it has conditions on, for messages: the values may be a client's.
+    pub fn constraints(&self) -> String {
+        let is_named = |column: &Column| {
+            self.alternatives.iter().flatten().any(|condition| condition.column == column.name())
+        };
+        let names: Vec<&str> = Column::ALL.into_iter().filter(is_named).map(Column::name).collect();
+        names.join(", ")
     }
 }

@@ -91,7 +91,7 @@ mod tests {
 
     fn written(alternatives: &str) -> (String, Vec<Option<String>>) {
         let mut parameters = Vec::new();
-        let selector = Selector::from_json(String::new(), alternatives).unwrap();
+        let selector = Selector::from_json(alternatives).unwrap();
         (condition(&selector, &mut parameters), parameters)
     }
 
@@ -111,11 +111,9 @@ mod tests {
 
     #[test]
     fn a_column_that_is_none_is_named_and_never_written() {
-        let error = Selector::from_json(
-            String::new(),
-            r#"[[{"column":"x\" OR 1=1","predicate":{"operator":"isNull"}}]]"#,
-        )
-        .unwrap_err();
+        let error =
+            Selector::from_json(r#"[[{"column":"x\" OR 1=1","predicate":{"operator":"isNull"}}]]"#)
+                .unwrap_err();
         assert!(error.to_string().contains("x\" OR 1=1"), "{error}");
     }
 }
