@@ -21,6 +21,7 @@ const {
   Raw,
 } = require("typeorm");
 const { rejection, useDatabase } = require("./helpers/database");
+const { HANDLES } = require("./helpers/handles");
 
 const database = useDatabase();
 let service;
@@ -320,10 +321,6 @@ describe("TypeORM's", () => {
   });
 
   test.each([
-    ["Raw", "raw", Raw("1 = 1")],
-    ["Raw with a function", "raw", Raw((column) => `${column} = 'alpha' OR 1 = 1`)],
-    ["Raw inside of Not", "raw", Not(Raw("1 = 1"))],
-    ["Raw inside of And", "raw", And(Like("alpha"), Raw("1 = 1"))],
     ["ArrayContains", "arrayContains", ArrayContains(["alpha"])],
     ["ArrayContainedBy", "arrayContainedBy", ArrayContainedBy(["alpha"])],
     ["ArrayOverlap", "arrayOverlap", ArrayOverlap(["alpha"])],
@@ -332,6 +329,161 @@ describe("TypeORM's", () => {
       type: "invalid_argument",
       message: expect.stringContaining(`"${type}"`),
     });
+  });
+});
+
+describe("TypeORM's Raw", () => {
+  const days = (count) => (column) => `${column} > NOW() - '${count} days'::interval`;
+  const SELECTED = [
+    ["a value", { created_at: Raw("'2024-03-01T10:00:00Z'") }, ["gamma"]],
+    ["an expression", { created_at: Raw("now()") }, []],
+    ["a condition", { created_at: Raw((column) => `${column} < NOW()`) }, ALL],
+    ["a cast", { created_at: Raw(days(1)) }, []],
+    [
+      "a parameter",
+      { created_at: Raw((c) => `${c} >= :at`, { at: "2024-03-01T10:00Z" }) },
+      ["gamma"],
+    ],
+    [
+      "a parameter that is a Date",
+      { locked_at: Raw((c) => `${c} > :at`, { at: new Date(0) }) },
+      ["beta"],
+    ],
+    ["a number", { response_code: Raw((c) => `${c} > :least`, { least: 200 }) }, ["beta", "delta"]],
+    ["a number as text", { response_code: Raw((c) => `${c} = :code`, { code: "404" }) }, ["beta"]],
+    [
+      "a list",
+      { response_code: Raw((c) => `${c} IN (:...codes)`, { codes: [200, 500] }) },
+      ["alpha", "delta"],
+    ],
+    [
+      "an array",
+      { response_code: Raw((c) => `${c} = ANY(:codes)`, { codes: [200, 500] }) },
+      ["alpha", "delta"],
+    ],
+    [
+      "another type",
+      { idempotency_key: Raw((c) => `length(${c}) = :length`, { length: 4 }) },
+      ["beta"],
+    ],
+    ["JSON", { request_params: Raw((c) => `${c}->>'id' = :id`, { id: "cart_2" }) }, ["beta"]],
+    [
+      "JSON that contains",
+      { request_params: Raw((c) => `${c} @> :part`, { part: { id: "cart_1" } }) },
+      ["alpha"],
+    ],
+    [
+      "null",
+      { response_code: Raw((c) => `${c} IS NOT DISTINCT FROM :code`, { code: null }) },
+      ["gamma"],
+    ],
+    ["a boolean", { response_code: Raw((c) => `(${c} = 404) = :is`, { is: true }) }, ["beta"]],
+    [
+      "a parameter twice",
+      { id: Raw((c) => `${c} = :x OR ${c} = :x`, { x: "ikey_beta" }) },
+      ["beta"],
+    ],
+    [
+      "a parameter named as a type",
+      { response_code: Raw((c) => `${c}::int = :int`, { int: 404 }) },
+      ["beta"],
+    ],
+    ["another column", { id: Raw(() => '"IdempotencyKey"."response_code" = 404') }, ["beta"]],
+    [
+      "a subquery, whose columns are its own",
+      {
+        id: Raw(
+          (c) => `EXISTS (SELECT FROM (VALUES ('ikey_beta')) cart (id) WHERE cart.id = ${c})`,
+        ),
+      },
+      ["beta"],
+    ],
+    [
+      "OR, which stays in its place",
+      { response_code: 404, id: Raw(() => "true OR true") },
+      ["beta"],
+    ],
+    ["a comment", { response_code: 404, id: Raw(() => "true -- :x") }, ["beta"]],
+    [
+      "lines and quotes",
+      { id: Raw((c) => `${c} <> '\n  @table '\nAND ${c} = 'ikey_beta'`) },
+      ["beta"],
+    ],
+    ["Not", { response_code: Not(Raw((c) => `${c} = :code`, { code: 404 })) }, ["alpha", "delta"]],
+    [
+      "And",
+      {
+        response_code: And(
+          MoreThan(200),
+          Raw((c) => `${c} < :most`, { most: 500 }),
+        ),
+      },
+      ["beta"],
+    ],
+    [
+      "an array of selectors, beside other values",
+      [
+        { response_code: 200, id: Raw((c) => `${c} LIKE :like`, { like: "%alpha" }) },
+        { recovery_point: "started", id: Raw((c) => `${c} LIKE :like`, { like: "%delta" }) },
+      ],
+      ["alpha", "delta"],
+    ],
+  ];
+
+  test.each(SELECTED)("selects keys by %s", async (_, selector, names) => {
+    await expectSelected(selector, names);
+  });
+
+  test.each(HANDLES)("selects the same through %s", async (_, open) => {
+    const handles = await open(database);
+    const bindable = handles.service();
+    for (const [name, selector, names] of SELECTED.filter(([, , { length }]) => length === 1)) {
+      const found = await handles.transaction((handle) =>
+        bindable.withTransaction(handle).retrieve(selector),
+      );
+      expect([name, found.idempotency_key]).toEqual([name, ...names]);
+    }
+  });
+
+  test("takes a value as a value, whatever is in it", async () => {
+    for (const x of [
+      "' OR true --",
+      "\\' OR true --",
+      "$1",
+      ":x",
+      "'; DELETE FROM idempotency_key; --",
+    ]) {
+      const error = await rejection(service.retrieve({ id: Raw((c) => `${c} = :x`, { x }) }));
+      expect(error.type).toBe("not_found");
+      expect(error.message).not.toContain(x);
+    }
+    await expectAllKeysThere();
+  });
+
+  test.each([
+    ["no SQL", /not undefined/, Raw(undefined)],
+    ["a number", /not number/, Raw(5)],
+    ["a function that returns none", /not object/, Raw(async () => "true")],
+    ["several statements", /one statement/, Raw("now(); DELETE FROM idempotency_key")],
+    ["a list that is none", /":...x" takes an array/, Raw((c) => `${c} IN (:...x)`, { x: "a" })],
+    ["a function as a value", /":x" is a function/, Raw((c) => `${c} = :x`, { x: () => "1" })],
+    ["another operator around it", /inside of "lessThan"/, LessThan(Raw("now()"))],
+  ])("refuses %s", async (_, message, operator) => {
+    expect(await rejection(service.retrieve({ created_at: operator }))).toMatchObject({
+      type: "invalid_argument",
+      message: expect.stringMatching(message),
+    });
+    await expectAllKeysThere();
+  });
+
+  test.each([
+    ["a parameter without a value", "42601", Raw((c) => `${c} = :x`)],
+    ["an empty list", "42601", Raw((c) => `${c} IN (:...x)`, { x: [] })],
+    ["a value of another type", "22P02", Raw((c) => `${c} = :x`, { x: "abc" })],
+    ["U+0000", "22021", Raw((c) => `${c} = :x`, { x: "\0" })],
+    ["SQL that is none", "42601", Raw(() => ") OR (")],
+  ])("leaves %s to the database: %s", async (_, code, operator) => {
+    expect(await rejection(service.retrieve({ response_code: operator }))).toMatchObject({ code });
   });
 });
 

@@ -67,7 +67,7 @@ impl PoolExecutor {
         parameters: Vec<Text>,
     ) -> Result<Vec<PgRow>, Error> {
         let mut connection = self.pool.connection().await?;
-        let query = Query { text: text.into(), parameters };
+        let query = Query::new(text.into(), parameters);
         connection.fetch(query).await.map_err(|error| error.of_statement(None))
     }
 

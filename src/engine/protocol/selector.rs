@@ -39,6 +39,28 @@ pub enum Predicate {
     IsNull,
     Not(Box<Predicate>),
     And(Vec<Predicate>),
+    Raw(Vec<Piece>),
+}
+
+/// A piece of a condition that is a developer's own SQL.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Piece {
+    /// SQL, which stands as it is: it is code.
+    Sql(String),
+    /// A value, whose type the server infers.
+    Value(Option<String>),
+}
+
+impl Predicate {
+    fn is_raw(&self) -> bool {
+        match self {
+            Self::Raw(_) => true,
+            Self::Not(inner) => inner.is_raw(),
+            Self::And(all) => all.iter().any(Self::is_raw),
+            _ => false,
+        }
+    }
 }
 
 /// A value to compare with.
@@ -70,6 +92,11 @@ impl Selector {
             }
         }
         Ok(Self { alternatives })
+    }
+
+    /// Whether SQL of a developer's own is in it.
+    pub fn is_raw(&self) -> bool {
+        self.alternatives.iter().flatten().any(|condition| condition.predicate.is_raw())
     }
 
     /// The columns that it has conditions on, for messages: the values may be a client's.
