@@ -75,7 +75,7 @@ export interface SelectorOperators<T> {
   ends_with?: string;
 }
 
-/** A TypeORM operator, such as `Not(In(["started", "finished"]))`. */
+/** A TypeORM operator, such as `Not(In(["started", "finished"]))` or `Raw("now()")`. */
 export interface FindOperatorLike {
   readonly "@instanceof": symbol;
 }

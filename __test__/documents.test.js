@@ -10,6 +10,7 @@ const os = require("node:os");
 const path = require("node:path");
 const { promisify } = require("node:util");
 const { Client } = require("pg");
+const { Raw } = require("typeorm");
 const { IdempotencyKeyService } = require("..");
 const { ROOT, anchorsOf, blocksOf, documentNames, linksOf } = require("./helpers/documents");
 const { rejection, useDatabase } = require("./helpers/database");
@@ -241,6 +242,14 @@ test("a Medusa's configuration", () => {
   const [plugin] = evaluate("", `[${block("docs/medusa-v1.md", "js", "resolve:").code}]`);
   expect(plugin.resolve).toBe("medusa-idempotency-key");
   new IdempotencyKeyService({}, plugin.options);
+});
+
+test("a selector with SQL of one's own", async () => {
+  const { code } = block("docs/methods.md", "js", "Raw(");
+  const path = `/raw/${randomUUID()}`;
+  const { idempotency_key: made } = await service.create({ request_path: path });
+  const then = "if (key.idempotency_key !== made) throw new Error('another key');";
+  await evaluateAsync(`${code}${then}`, { Raw, made, path, service });
 });
 
 test("a subclass", async () => {

@@ -36,6 +36,14 @@ test.each(Object.keys(ERRORS))("%s has its words, its code and its status", (kin
   expect(error.code).toBe(isOfConnection ? "CODE" : code);
 });
 
+test("docs/errors.md has every code, beside its type", () => {
+  const rows = textOf("docs/errors.md").split("\n");
+  const isThere = ({ type, code }) =>
+    rows.some((row) => row.startsWith(`| \`${type}\` `) && row.includes(`\`${code}\``));
+  const coded = Object.values(ERRORS).filter(({ code }) => code);
+  expect(coded.filter((entry) => !isThere(entry)).map(({ code }) => code)).toEqual([]);
+});
+
 test("a connection lost during COMMIT leaves the outcome unknown, and says so", () => {
   const lost = { kind: "connection_lost", ...GIVEN, duringCommit: true };
   expect(errorFrom(lost).message).toBe(

@@ -1,5 +1,6 @@
 "use strict";
 
+const { randomUUID } = require("node:crypto");
 const { rejection, useDatabase } = require("./helpers/database");
 
 const database = useDatabase();
@@ -73,6 +74,52 @@ test("adds the unique index where it is missing", async () => {
   await database.service({ schema: "bare" }).migrate();
   expect(await rows(INDEXES, "bare")).toContainEqual({
     indexname: "idempotency_key_idempotency_key_idx",
+  });
+});
+
+describe("by a role that may not create anything", () => {
+  let poor;
+
+  beforeAll(async () => {
+    poor = `poor_${randomUUID().replaceAll("-", "")}`;
+    await database.pool.query(`CREATE ROLE ${poor} LOGIN PASSWORD 'poor'`);
+  });
+
+  afterAll(async () => {
+    await database.pool.query(`DROP OWNED BY ${poor}; DROP ROLE ${poor}`);
+  });
+
+  async function serviceOfPoor(schema) {
+    await database.pool.query(`
+      GRANT USAGE ON SCHEMA ${schema} TO ${poor};
+      GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${schema} TO ${poor}`);
+    const url = new URL(database.url);
+    Object.assign(url, { username: poor, password: "poor" });
+    return (options) => database.service({ databaseUrl: url.href, ...options });
+  }
+
+  test("does nothing to a complete table, however it is found", async () => {
+    await database.service({ schema: "complete" }).migrate();
+    const service = (await serviceOfPoor("complete"))({ schema: "complete" });
+    await service.migrate();
+    expect((await service.create({ idempotency_key: "k" })).idempotency_key).toBe("k");
+    const onSearchPath = (await serviceOfPoor("public"))();
+    await database.service().migrate();
+    await onSearchPath.migrate();
+  });
+
+  test.each([
+    ["column", "ALTER TABLE incomplete.idempotency_key DROP request_fingerprint", /must be owner/],
+    ["index", "DROP INDEX incomplete.idempotency_key_idempotency_key_idx", /must be owner/],
+    ["table", "DROP TABLE incomplete.idempotency_key", /permission denied for schema/],
+  ])("fails as the server says where the %s is missing", async (_, drop, message) => {
+    await database.service({ schema: "incomplete" }).migrate();
+    const service = (await serviceOfPoor("incomplete"))({ schema: "incomplete" });
+    await database.pool.query(drop);
+    expect(await rejection(service.migrate())).toMatchObject({
+      code: "42501",
+      message: expect.stringMatching(message),
+    });
   });
 });
 

@@ -128,6 +128,7 @@ const FILES = [
   "lib/values/durations.js",
   "lib/values/keys.js",
   "lib/values/parameters.js",
+  "lib/values/raw.js",
   "lib/values/selectors.js",
   "lib/values/spelling.js",
   "lib/values/times.js",

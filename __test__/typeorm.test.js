@@ -2,6 +2,7 @@
 
 const { randomUUID } = require("node:crypto");
 const { setImmediate } = require("node:timers/promises");
+const { inspect } = require("node:util");
 const { DataSource } = require("typeorm");
 const { IdempotencyKeyService } = require("..");
 const handles = require("../lib/handles/typeorm");
@@ -234,7 +235,7 @@ describe("bound to a manager inside a transaction", () => {
     expect((await service.retrieve(key)).recovery_point).toBe("started");
   });
 
-  test("TypeORM's own errors come through unchanged", async () => {
+  test("TypeORM's own errors come through", async () => {
     const key = await newKey();
     const transaction = dataSource.transaction((manager) =>
       service.withTransaction(manager).create({ idempotency_key: key }),
@@ -246,6 +247,39 @@ describe("bound to a manager inside a transaction", () => {
       table: "idempotency_key",
       driverError: expect.anything(),
     });
+  });
+
+  describe("what the database refuses repeats nothing that a client sent", () => {
+    const secret = "what-a-client-sent";
+    const bindings = [
+      ["in TypeORM's transaction", (work) => dataSource.transaction((manager) => work(manager))],
+      ["in this package's", (work) => database.service().atomicPhase_(work)],
+    ];
+    const refused = [
+      ["23514", { request_method: "REFUSED", request_path: secret, response_body: { secret } }],
+      ["23502", { id: secret, recovery_point: null, request_params: { secret } }],
+      ["22P05", { request_path: secret, request_params: { secret, a: "\0" } }],
+    ];
+
+    beforeAll(() =>
+      database.pool.query(
+        "ALTER TABLE idempotency_key ADD CONSTRAINT refuses CHECK (request_method <> 'REFUSED')",
+      ),
+    );
+    afterAll(() => database.pool.query("ALTER TABLE idempotency_key DROP CONSTRAINT refuses"));
+
+    test.each(bindings.flatMap(([where, open]) => refused.map((one) => [...one, where, open])))(
+      "%s of %j %s",
+      async (code, columns, _, open) => {
+        const error = await rejection(
+          open((manager) => service.withTransaction(manager).create(columns)),
+        );
+        expect(error).toMatchObject({ name: "QueryFailedError", code });
+        const { stack, message } = error;
+        const shown = [stack, message, JSON.stringify(error), inspect(error, { depth: 9 })];
+        expect(shown.join("\n")).not.toContain(secret);
+      },
+    );
   });
 
   test("atomicPhase_ runs in it, and rolls it back for the error handler", async () => {

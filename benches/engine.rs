@@ -143,7 +143,7 @@ fn known_texts(criterion: &mut Criterion) {
 fn new_texts(criterion: &mut Criterion) {
     writes(criterion, "update", &update(None));
     writes(criterion, "update_fenced", &update(Some(&knowledge())));
-    let selector = Selector::from_json(String::new(), SELECTOR).unwrap();
+    let selector = Selector::from_json(SELECTOR).unwrap();
     writes(criterion, "select", &Statement::Select(selector));
 }
 
@@ -188,7 +188,7 @@ fn headers(criterion: &mut Criterion) {
 /// Reading a selector, which comes from JavaScript as JSON.
 fn selectors(criterion: &mut Criterion) {
     criterion.bench_function("selector/parse", |bencher| {
-        bencher.iter(|| Selector::from_json(String::new(), black_box(SELECTOR)));
+        bencher.iter(|| Selector::from_json(black_box(SELECTOR)));
     });
 }
 

@@ -14,6 +14,9 @@ const GENERATED = [
 /** Their messages quote a value as the driver wrote it, or types that another statement infers. */
 const QUOTING = new Set(["22007", "22008", "42883"]);
 const DETAILS = ["name", "type", "code", "schema", "table", "column", "dataType", "constraint"];
+/** INTENDED: Medusa's repeat the selector with its values, which may be a client's; ours name its columns. */
+const CONSTRAINTS =
+  /(with|for) constraints:? (on )?[^]*?( was not found|\. There should only be one\.)$/;
 const UNKNOWN_COLUMN = /^Property ".*" was not found in "IdempotencyKey"/;
 /** Further back than the machine's clock and the server's may differ, nearer than any given time. */
 const NOW = 3_600_000;
@@ -86,7 +89,7 @@ class Observer {
     const details = DETAILS.map((name) => [name, error[name]]);
     const seen = Object.fromEntries(details.filter(([, value]) => value !== undefined));
     if (!QUOTING.has(error.code)) {
-      seen.message = this.text(error.message);
+      seen.message = this.text(error.message.replace(CONSTRAINTS, "$1 constraints$3"));
     }
     if (error.code === "23505") {
       seen.detail = this.text(error.detail);

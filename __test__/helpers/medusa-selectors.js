@@ -44,6 +44,27 @@ function operators(value) {
   );
 }
 
+/**
+ * SQL of the developer's own, with a value. Its name is another one each time: in TypeORM a name has one value in all
+ * of a selector. INTENDED: an OR without parentheses, which in TypeORM also takes in what stands beside it.
+ */
+const raw = (value, sqlOf) =>
+  fc.tuple(value, fc.nat()).map(([one, number]) => ({
+    operator: "Raw",
+    operands: [(column) => sqlOf(column, `p${number}`), { [`p${number}`]: one }],
+  }));
+const raws = (value) => {
+  const simple = fc.oneof(
+    raw(value, (column, name) => `${column} = :${name}`),
+    raw(value, (column, name) => `(:${name} < ${column} OR ${column} IS NULL)`),
+    raw(
+      fc.array(value, { minLength: 1, maxLength: 3 }),
+      (column, name) => `${column} IN (:...${name})`,
+    ),
+  );
+  return fc.oneof(simple, operator("Not", simple), operator("And", simple, simple));
+};
+
 const patterns = (word) =>
   fc.oneof(
     operator("Like", word),
@@ -73,6 +94,7 @@ function ofText(common, bounds = common, words = WORDS) {
     { weight: 2, arbitrary: operator("Not", value) },
     { weight: 1, arbitrary: operator("Any", fc.array(value, { maxLength: 3 })) },
     { weight: 1, arbitrary: patterns(word) },
+    { weight: 1, arbitrary: raws(bound) },
   );
 }
 
@@ -83,12 +105,19 @@ const ofNumber = fc.oneof(
   fc.array(mostly(code, fc.constant(null), 9), { maxLength: 3 }),
   ranges(code),
   operators(code),
+  raws(code),
 );
 
 // INTENDED: a Date in a selector
 const text = fc.constantFrom(...values.DATES, "2010-01-01T00:00:00Z", "infinity");
 const point = fc.oneof(text, values.date);
 const ofTime = fc.oneof(
+  operator("Raw", fc.constant("now()")),
+  operator(
+    "Raw",
+    fc.constant((column) => `${column} > NOW() - '1 day'::interval`),
+  ),
+  raws(text),
   text,
   fc.constantFrom(null, undefined),
   fc.array(text, { maxLength: 3 }),

@@ -32,12 +32,12 @@ const REQUESTS = {
   none_selected: {
     type: "not_found",
     status: 404,
-    message: ({ key }) => `Idempotency key with constraints ${key} was not found`,
+    message: ({ key }) => `Idempotency key with constraints on ${key || "no column"} was not found`,
   },
   several_selected: {
     status: 500,
     message: ({ key }) =>
-      `Multiple keys were found for constraints: ${key}. There should only be one.`,
+      `Multiple keys were found for constraints on ${key || "no column"}. There should only be one.`,
   },
   locked: { type: "conflict", status: 409, message: () => "Key already locked" },
   busy: {

@@ -10,13 +10,15 @@ const { settingsFromTypeOrm } = require("./typeorm-options");
 const openedBy = "TypeORM's manager.transaction()";
 
 /**
- * SQLSTATEs of a connection that does not keep statements: it has none of that name, or another one; or the table is
- * not what it was.
+ * SQLSTATEs of a connection that does not keep statements: it has none of that name, or another one.
  */
-const NOT_KEPT = ["26000", "42P05", "0A000"];
+const NOT_KEPT = ["26000", "42P05"];
 
 /** Whether the connections of a DataSource are the server's own, by DataSource. */
 const direct = new WeakMap();
+
+/** SQLSTATEs of a NOT NULL or CHECK constraint: the server's detail is the row. */
+const REFUSED_ROW = ["23502", "23514"];
 
 /** The DataSources on which statements are not kept. */
 const notKeeping = new WeakSet();
@@ -55,19 +57,31 @@ function isOpen({ queryRunner }) {
  * @returns {Promise<object[]>} the rows as `pg` gives them
  */
 async function query(manager, sql, parameters, isFrequent = false) {
-  if (!isFrequent || !keepsStatements(manager.connection) || !(await isDirect(manager))) {
-    return rowsOf(await manager.query(sql, parameters));
-  }
+  const isKept = isFrequent && keepsStatements(manager.connection) && (await isDirect(manager));
   try {
-    return rowsOf(await manager.query(prepared(sql), parameters));
+    return rowsOf(await manager.query(isKept ? prepared(sql) : sql, parameters));
   } catch (error) {
-    if (NOT_KEPT.includes(sqlState(error))) {
+    if (isKept && NOT_KEPT.includes(sqlState(error))) {
       notKeeping.add(manager.connection);
     }
     if (error?.query?.text === sql) {
       error.query = sql;
     }
+    withoutValues(error);
+    withoutValues(error?.driverError);
     throw error;
+  }
+}
+
+/** Takes from an error what a client may have sent: the parameters, and what the server shows of them. */
+function withoutValues(error) {
+  if (typeof error !== "object" || error === null) {
+    return;
+  }
+  Reflect.deleteProperty(error, "parameters");
+  Reflect.deleteProperty(error, "where");
+  if (REFUSED_ROW.includes(sqlState(error))) {
+    Reflect.deleteProperty(error, "detail");
   }
 }
 

@@ -41,9 +41,7 @@ function lookUp(keyOrSelector) {
   if (typeof keyOrSelector !== "object" || keyOrSelector === null) {
     return { retrieve: [keyText(keyOrSelector)] };
   }
-  const constraints = JSON.stringify(keyOrSelector);
-  const alternatives = JSON.stringify(alternativesOf(keyOrSelector));
-  return { select: [constraints, alternatives] };
+  return { select: [JSON.stringify(alternativesOf(keyOrSelector))] };
 }
 
 /** Locks a key for `lockTimeout`. */

@@ -3,6 +3,7 @@
 const { isDate } = require("node:util").types;
 const { medusaError } = require("../errors/errors");
 const { COLUMNS, JSON_COLUMNS, textFor } = require("./keys");
+const { rawPredicate } = require("./raw");
 
 /** Medusa's operators as the engine's; some of them build a pattern. */
 const OPERATORS = {
@@ -93,6 +94,9 @@ function isFindOperator(value) {
 
 function fromFindOperator(column, operator) {
   const { type, value, child } = operator;
+  if (child?.type === "raw" && type !== "not") {
+    throw medusaError("invalid_argument", `selector: Raw has no place inside of "${type}"`);
+  }
   if (COMPARISONS.has(type)) {
     return child ? predicateOf(column, child) : compare(type, column, value);
   }
@@ -109,6 +113,8 @@ function fromFindOperator(column, operator) {
       return { operator: "between", operand: value.map((one) => operandOf(column, one)) };
     case "isNull":
       return { operator: "isNull" };
+    case "raw":
+      return rawPredicate(column, operator);
     case "and":
       return conjunction(value.map((one) => predicateOf(column, one)));
     default:

@@ -10,6 +10,8 @@ pub const DEADLOCK_DETECTED: &str = "40P01";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// There is no such table.
 const UNDEFINED_TABLE: &str = "42P01";
+/// A row breaks a NOT NULL or CHECK constraint: the server's detail is the row.
+const REFUSED_ROW: [&str; 2] = ["23502", "23514"];
 /// The connection was lost during COMMIT: whether it happened is unknown.
 const TRANSACTION_RESOLUTION_UNKNOWN: &str = "08007";
 
@@ -18,9 +20,9 @@ const TRANSACTION_RESOLUTION_UNKNOWN: &str = "08007";
 pub enum Error {
     /// No key has this value.
     NotFound(String),
-    /// No key fits the selector, given here as JSON text.
+    /// No key fits the selector, of which these are the columns.
     NoneSelected(String),
-    /// Several keys fit the selector, given here as JSON text.
+    /// Several keys fit the selector, of which these are the columns.
     SeveralSelected(String),
     /// Somebody locked the key a moment ago.
     Locked,
@@ -181,7 +183,7 @@ impl Error {
     }
 
     /// Adds to an error of one of the engine's own statements what the server cannot know: which key
-    /// a row lock was for, and which table is missing.
+    /// a row lock was for, and which table is missing. Takes away a row that was refused, as it has what a client sent.
     pub fn of_statement(self, key: Option<&str>) -> Self {
         match (self, key) {
             (Self::Database(error), Some(key)) if error.code == LOCK_NOT_AVAILABLE => {
@@ -189,6 +191,10 @@ impl Error {
             }
             (Self::Database(mut error), _) if error.code == UNDEFINED_TABLE => {
                 error.lacks_table = true;
+                Self::Database(error)
+            }
+            (Self::Database(mut error), _) if REFUSED_ROW.contains(&error.code.as_str()) => {
+                error.detail = None;
                 Self::Database(error)
             }
             (error, _) => error,

@@ -15,7 +15,7 @@ pub struct Failure {
     /// The SQLSTATE or system error that the database, the connection or the work failed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The idempotency key, or the selector, that it is about.
+    /// The idempotency key, or the columns of the selector, that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Host, port and database.

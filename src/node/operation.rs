@@ -34,9 +34,8 @@ pub enum Operation {
     Release { key: String, lease_timeout: u32 },
     /// Finds a key.
     Retrieve { key: String },
-    /// Finds the one key that a selector describes: `constraints` is the selector as its caller wrote
-    /// it, `alternatives` what it means, both as JSON text.
-    Select { constraints: String, alternatives: String },
+    /// Finds the one key that a selector describes, which is JSON text.
+    Select { alternatives: String },
     /// Locks a key for so many milliseconds.
     Lock { key: String, hold: u32 },
     /// Changes columns of a key.
@@ -106,9 +105,8 @@ impl Operation {
                 lease::release_now(executor, key, duration, lease).await?
             }
             Self::Retrieve { key } => operations::retrieve(executor, key).await?,
-            Self::Select { constraints, alternatives } => {
-                let selector = Selector::from_json(constraints, &alternatives)?;
-                operations::select(executor, selector).await?
+            Self::Select { alternatives } => {
+                operations::select(executor, Selector::from_json(&alternatives)?).await?
             }
             Self::Lock { key, hold } => {
                 let hold = Duration::from_millis(hold.into());

@@ -128,7 +128,7 @@ pub type StepTexts = Vec<Option<String>>;
 
 fn texts(step: Step) -> napi::Result<StepTexts> {
     Ok(match step {
-        Step::Query(Query { text, parameters }) => {
+        Step::Query(Query { text, parameters, .. }) => {
             let mut texts = Vec::with_capacity(2 + parameters.len());
             texts.extend([Some("query".to_owned()), Some(text.as_ref().to_owned())]);
             texts.extend(parameters);
@@ -167,7 +167,9 @@ enum GivenJson {
 #[derive(Clone, Deserialize)]
 struct DecisiveColumns {
     recovery_point: String,
+    #[serde(default)]
     location: String,
+    #[serde(default)]
     token: String,
     live: Option<bool>,
     idempotency_key: Option<String>,

@@ -35,7 +35,7 @@ impl PoolExecutor {
     /// [`Error::Connection`].
     pub async fn has_fingerprints(&self) -> Result<bool, Error> {
         let rows = self.rows(self.sql.has_fingerprints(), Vec::new()).await?;
-        self.only(&rows)
+        self.only(&rows, 0)
     }
 
     /// Deletes finished keys that are older than `age`, about `batch` of them at a time, and answers
@@ -45,8 +45,9 @@ impl PoolExecutor {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`]; earlier batches stay deleted.
     pub async fn prune(&self, age: Duration, batch: u32) -> Result<u64, Error> {
-        let pages: i64 = self.only(&self.rows(self.sql.pages(), Vec::new()).await?)?;
-        let at_once = i64::from((batch / ROWS_PER_PAGE).max(1));
+        let size = self.rows(self.sql.pages(), Vec::new()).await?;
+        let (pages, partitions): (i64, i64) = (self.only(&size, 0)?, self.only(&size, 1)?);
+        let at_once = (i64::from(batch / ROWS_PER_PAGE) / partitions.max(1)).max(1);
         let age = format!("{} milliseconds", age.as_millis());
         let mut deleted = 0;
         let mut from = 0;
@@ -65,15 +66,15 @@ impl PoolExecutor {
         text: impl Into<Arc<str>>,
         parameters: Vec<Text>,
     ) -> Result<Vec<PgRow>, Error> {
-        let query = Query { text: text.into(), parameters };
+        let query = Query::new(text.into(), parameters);
         self.fetch(&query, self.deadline()).await.map_err(|error| error.of_statement(None))
     }
 
-    fn only<T>(&self, rows: &[PgRow]) -> Result<T, Error>
+    fn only<T>(&self, rows: &[PgRow], column: usize) -> Result<T, Error>
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        let value = rows.first().map_or(Err(sqlx::Error::RowNotFound), |row| row.try_get(0));
+        let value = rows.first().map_or(Err(sqlx::Error::RowNotFound), |row| row.try_get(column));
         value.map_err(|error| from_driver(error, self.pool.target()))
     }
 }

@@ -19,7 +19,7 @@ use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::target::Target;
-use crate::engine::postgres::text::with_values;
+use crate::engine::postgres::text::{is_single, with_values};
 use crate::engine::sql::{Isolation, Query};
 
 /// The formats of the text that a pooled session answers, which a direct one has from its start.
@@ -100,7 +100,15 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
-        self.fetch_with(&query.text, &Parameters::Texts(query.parameters)).await
+        let parameters = Parameters::Texts(query.parameters);
+        match query.is_raw {
+            false => self.fetch_with(&query.text, &parameters).await,
+            true if !is_single(&query.text) => Err(Error::InvalidArgument(
+                "selector: Raw takes a part of one statement".to_owned(),
+            )),
+            // The driver sends text as text, whatever the server infers.
+            true => self.fetch_in_one_message(&query.text, &parameters).await,
+        }
     }
 
     /// Runs a statement of the engine's, a single one or that of a batch.

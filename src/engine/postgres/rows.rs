@@ -13,7 +13,7 @@ use crate::engine::timestamp::Timestamp;
 /// Reads the rows of a statement written by [`Sql`](crate::engine::sql::Sql).
 ///
 /// # Errors
-/// [`Error::Connection`] when the table's columns have other types than Medusa's.
+/// [`Error::Connection`] when a column is empty that Medusa's table requires.
 pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
     let mut reader = RowReader::new(0, ColumnSet::ALL);
     let read = |row: &PgRow| match row.len() {

@@ -71,7 +71,7 @@ pub async fn retrieve(executor: &dyn Executor, key: String) -> Result<Idempotenc
 /// # Errors
 /// [`Error::NoneSelected`] and [`Error::SeveralSelected`].
 pub async fn select(executor: &dyn Executor, selector: Selector) -> Result<IdempotencyKey, Error> {
-    let constraints = selector.constraints.clone();
+    let constraints = selector.constraints();
     let rows = executor.run(Statement::Select(selector)).await?;
     if rows.len() > 1 {
         return Err(Error::SeveralSelected(constraints));

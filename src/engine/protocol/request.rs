@@ -59,7 +59,8 @@ fn unquoted(header: &str) -> Result<String, Error> {
 ///
 /// # Errors
 /// [`Error::Reused`] when the key is another request's, [`Error::InUse`] when the request is in
-/// progress, [`Error::Interrupted`] when it is not to be taken over.
+/// progress, [`Error::Interrupted`] when it is not to be taken over, [`Error::RowSwallowed`] when the
+/// database stores no row for it.
 pub async fn initialize(
     executor: &dyn Executor,
     lease: &Lease,
@@ -75,8 +76,14 @@ pub async fn initialize(
         lease: lease.duration(),
     };
     let mut budget = WaitBudget::up_to(wait);
+    let mut unseen = 0;
     loop {
         let row = only(executor.run(Statement::Initialize(new.clone())).await?);
+        unseen = if row.is_some() { 0 } else { unseen + 1 };
+        // Neither inserted nor there: somebody who inserts it at the same moment is seen the next time.
+        if unseen > LOOKS {
+            return Err(Error::RowSwallowed);
+        }
         if let Some(row) = row {
             let state = state_of(&row);
             if let Some(answer) =

@@ -8,8 +8,6 @@ use crate::engine::key::Column;
 /// What describes keys: any of the alternatives, each of which holds when all its conditions do.
 #[derive(Clone, Debug)]
 pub struct Selector {
-    /// The selector as its caller wrote it, as JSON text, for messages.
-    pub constraints: String,
     /// One list of conditions an alternative.
     pub alternatives: Vec<Vec<Condition>>,
 }
@@ -41,6 +39,28 @@ pub enum Predicate {
     IsNull,
     Not(Box<Predicate>),
     And(Vec<Predicate>),
+    Raw(Vec<Piece>),
+}
+
+/// A piece of a condition that is a developer's own SQL.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Piece {
+    /// SQL, which stands as it is: it is code.
+    Sql(String),
+    /// A value, whose type the server infers.
+    Value(Option<String>),
+}
+
+impl Predicate {
+    fn is_raw(&self) -> bool {
+        match self {
+            Self::Raw(_) => true,
+            Self::Not(inner) => inner.is_raw(),
+            Self::And(all) => all.iter().any(Self::is_raw),
+            _ => false,
+        }
+    }
 }
 
 /// A value to compare with.
@@ -60,7 +80,7 @@ impl Selector {
     /// # Errors
     /// [`Error::InvalidArgument`] for a column that the table does not have and for JSON of another
     /// shape.
-    pub fn from_json(constraints: String, alternatives: &str) -> Result<Self, Error> {
+    pub fn from_json(alternatives: &str) -> Result<Self, Error> {
         let alternatives: Vec<Vec<Condition>> = serde_json::from_str(alternatives)
             .map_err(|error| Error::InvalidArgument(format!("not a selector: {error}")))?;
         for Condition { column, .. } in alternatives.iter().flatten() {
@@ -71,6 +91,20 @@ impl Selector {
                 )));
             }
         }
-        Ok(Self { constraints, alternatives })
+        Ok(Self { alternatives })
+    }
+
+    /// Whether SQL of a developer's own is in it.
+    pub fn is_raw(&self) -> bool {
+        self.alternatives.iter().flatten().any(|condition| condition.predicate.is_raw())
+    }
+
+    /// The columns that it has conditions on, for messages: the values may be a client's.
+    pub fn constraints(&self) -> String {
+        let is_named = |column: &Column| {
+            self.alternatives.iter().flatten().any(|condition| condition.column == column.name())
+        };
+        let names: Vec<&str> = Column::ALL.into_iter().filter(is_named).map(Column::name).collect();
+        names.join(", ")
     }
 }

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field, Text};
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, cast, names, row, selected, statement};
+use crate::engine::sql::fragments::{
+    self, LOCK_TIMEOUT_20MS, cast, key, names, selected, statement,
+};
 use crate::engine::sql::input::{input, value_name, value_names};
 
-/// Parameters: the values of all columns.
+/// Parameters: the values of all columns. Answers no more than the key: in a table that is partitioned, a row that
+/// was inserted a moment ago has no `xmin` yet, which a token may be made of.
 pub fn single(table: &str) -> Arc<str> {
     statement(
         table,
         &format!(
             "INSERT INTO @table ({names})
              VALUES ({values})
-             RETURNING {row}",
+             RETURNING {key}",
             names = names(),
             values = casts(1),
-            row = row(),
+            key = key(),
         ),
     )
 }
@@ -31,12 +34,13 @@ pub fn batch(table: &str, columns: ColumnSet, is_new: bool) -> Arc<str> {
              SELECT {values} FROM {input}
              WHERE {LOCK_TIMEOUT_20MS}
              {on_conflict}
-             RETURNING id, {answered}",
+             RETURNING {id}, {answered}",
             names = names(),
             values = new_values(columns),
             input = input(&value_names(columns)),
             // To look for conflicts costs a third of the insert.
             on_conflict = if is_new { "" } else { "ON CONFLICT DO NOTHING" },
+            id = fragments::answered(Column::Id),
             answered = selected(answered(columns)),
         ),
     )

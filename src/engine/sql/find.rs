@@ -23,7 +23,9 @@ pub fn batch(table: &str) -> Arc<str> {
     )
 }
 
-/// The keys for which a condition holds; two are enough to tell one from several.
+/// The keys for which a condition holds; two are enough to tell one from several. The table has the name by which
+/// TypeORM's users know it in SQL of their own (`TABLE` in `lib/values/raw.js`), which stays as they have written it.
 pub fn selected(table: &str, condition: &str) -> Arc<str> {
-    statement(table, &format!("SELECT {} FROM @table WHERE {condition} LIMIT 2", row()))
+    let keys = statement(table, &format!("SELECT {} FROM @table AS \"IdempotencyKey\"", row()));
+    format!("{keys} WHERE {condition} LIMIT 2").into()
 }

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use crate::engine::key::Column;
 use crate::engine::key::ColumnSet;
 use crate::engine::sql::create::{casts, new_values};
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, names, row, statement};
+use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, key, names, statement};
 use crate::engine::sql::input::{input, value_name, value_names};
 
-/// Parameters: the key that is looked for, and the values of all columns.
+/// Parameters: the key that is looked for, and the values of all columns. Answers no more than the key, as
+/// [`create::single`](super::create::single).
 pub fn single(table: &str) -> Arc<str> {
     statement(
         table,
         &format!(
             "WITH known AS (
-               SELECT {row} FROM @table WHERE idempotency_key = $1
+               SELECT {key} FROM @table WHERE idempotency_key = $1
              ), created AS (
                INSERT INTO @table ({names})
                SELECT {values} WHERE NOT EXISTS (SELECT FROM known)
-               RETURNING {row}
+               RETURNING {key}
              )
              SELECT * FROM known UNION ALL SELECT * FROM created",
-            row = row(),
+            key = key(),
             names = names(),
             values = casts(2),
         ),
@@ -39,18 +40,18 @@ pub fn batch(table: &str, columns: ColumnSet) -> Arc<str> {
                SELECT * FROM {input}
              ), known AS (
                SELECT input.n, known.* FROM input
-               CROSS JOIN LATERAL (SELECT {row} FROM @table WHERE idempotency_key = k OFFSET 0) known
+               CROSS JOIN LATERAL (SELECT {key} FROM @table WHERE idempotency_key = k OFFSET 0) known
              ), created AS (
                INSERT INTO @table ({names})
                SELECT {values} FROM input
                WHERE {LOCK_TIMEOUT_20MS} AND NOT EXISTS (SELECT FROM known WHERE known.n = input.n)
                ON CONFLICT DO NOTHING
-               RETURNING {row}
+               RETURNING {key}
              )
              SELECT * FROM known
              UNION ALL SELECT n, created.* FROM created JOIN input ON {id} = id",
             input = input(&input_names),
-            row = row(),
+            key = key(),
             names = names(),
             values = new_values(columns),
             id = value_name(Column::Id),

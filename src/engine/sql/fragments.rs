@@ -27,11 +27,14 @@ pub fn statement(table: &str, template: &str) -> Arc<str> {
 
 /// Columns as a statement answers them.
 pub fn selected(columns: ColumnSet) -> String {
-    let columns = columns.iter().map(|column| match column {
-        column if column.is_json() => format!("{name}::text AS {name}", name = column.name()),
-        column => column.name().to_owned(),
-    });
-    columns.collect::<Vec<_>>().join(", ")
+    columns.iter().map(answered).collect::<Vec<_>>().join(", ")
+}
+
+/// A column as a statement answers it: of the type that it is read as, whatever type the table's owner has given
+/// it. A value that is none of that type fails the statement, before anything is committed.
+pub fn answered(column: Column) -> String {
+    let sql_type = if column.is_json() { "text" } else { column.sql_type() };
+    format!("{name}::{sql_type} AS {name}", name = column.name())
 }
 
 /// The columns of a key.

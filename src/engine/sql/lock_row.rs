@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::sql::fragments::{cast, live, location_and_token, row, statement};
+use crate::engine::key::Column;
+use crate::engine::sql::fragments::{answered, cast, live, location_and_token, row, statement};
 
 /// Waits for whoever has locked the row. Parameter: the key.
 pub fn waiting(table: &str) -> Arc<str> {
@@ -19,9 +20,10 @@ pub fn claim(table: &str, has_location: bool) -> Arc<str> {
     statement(
         table,
         &format!(
-            "SELECT recovery_point, {location_and_token}, {live} AS live FROM @table
+            "SELECT {recovery_point}, {location_and_token}, {live} AS live FROM @table
              WHERE idempotency_key = $1 {location}
              FOR UPDATE SKIP LOCKED",
+            recovery_point = answered(Column::RecoveryPoint),
             location_and_token = location_and_token(),
             live = live(&cast(2, "interval")),
         ),

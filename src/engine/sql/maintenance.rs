@@ -14,27 +14,38 @@ pub fn has_fingerprints(table: &str) -> String {
     )
 }
 
-/// Answers one row, of one column: how many pages the table has.
+/// Answers one row: how many pages the table has, and 1; where it is partitioned, how many the largest of its
+/// partitions has, and how many of them there are.
 pub fn pages(table: &str) -> String {
     format!(
-        "SELECT pg_relation_size({table}::regclass) / current_setting('block_size')::bigint",
+        "WITH part AS (
+           SELECT relid FROM pg_partition_tree({table}::regclass) WHERE isleaf
+         ), stored AS (
+           SELECT relid FROM part
+           UNION ALL SELECT {table}::regclass WHERE NOT EXISTS (SELECT FROM part)
+         )
+         SELECT coalesce(max(pg_relation_size(relid)), 0) / current_setting('block_size')::bigint,
+           count(*) FROM stored",
         table = literal(table)
     )
 }
 
 /// Deletes finished keys that are older than `$1` and lie in the pages from `$2` up to `$3`, which go as
-/// `tid`s. Keys that somebody has locked are left.
+/// `tid`s. Keys that somebody has locked are left. Each partition has pages of these numbers.
 pub fn prune(table: &str) -> Arc<str> {
     statement(
         table,
         &format!(
-            "DELETE FROM @table
-             WHERE ctid = ANY (ARRAY(
-               SELECT ctid FROM @table
+            "WITH old AS (
+               SELECT tableoid AS part, ctid AS location FROM @table
                WHERE ctid >= {from} AND ctid < {to} AND recovery_point = '{FINISHED}'
                  AND created_at < statement_timestamp() - {age}
                FOR UPDATE SKIP LOCKED
-             )) AND recovery_point = '{FINISHED}'
+             )
+             DELETE FROM @table
+             WHERE ctid = ANY (ARRAY(SELECT location FROM old))
+               AND (tableoid, ctid) IN (SELECT part, location FROM old)
+               AND recovery_point = '{FINISHED}'
              RETURNING true",
             age = cast(1, "interval"),
             from = cast(2, "tid"),

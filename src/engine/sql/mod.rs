@@ -40,6 +40,15 @@ pub struct Query {
     pub text: Arc<str>,
     /// The parameters: text or `NULL`.
     pub parameters: Vec<Text>,
+    /// Whether a caller's own SQL is in it, whose parameters have types that the server infers.
+    pub is_raw: bool,
+}
+
+impl Query {
+    /// A statement of the engine's own words.
+    pub fn new(text: Arc<str>, parameters: Vec<Text>) -> Self {
+        Self { text, parameters, is_raw: false }
+    }
 }
 
 /// Writes statements for the table of one schema.
@@ -105,7 +114,8 @@ impl Sql {
             Statement::Select(selector) => {
                 let mut parameters = Vec::new();
                 let condition = selector::condition(&selector, &mut parameters);
-                return Query { text: find::selected(&self.table, &condition), parameters };
+                let text = find::selected(&self.table, &condition);
+                return Query { is_raw: selector.is_raw(), ..Query::new(text, parameters) };
             }
             Statement::Lock { key, hold, own } => {
                 let own = own.map(|Token(token)| token);
@@ -124,15 +134,15 @@ impl Sql {
             Statement::ChangeLease { key, which, action, lease } => {
                 let (text, others) = change_lease::single(&self.table, &which, action, lease);
                 let parameters = std::iter::once(Some(key)).chain(others).collect();
-                return Query { text, parameters };
+                return Query::new(text, parameters);
             }
             Statement::Stalled { interrupted, older_than, lease, limit } => {
                 let text = stalled::single(&self.table, interrupted, limit);
                 let parameters = vec![Some(interval(older_than)), Some(interval(lease))];
-                return Query { text, parameters };
+                return Query::new(text, parameters);
             }
         };
-        Query { text: Arc::clone(text), parameters }
+        Query::new(Arc::clone(text), parameters)
     }
 
     fn update(
@@ -151,7 +161,7 @@ impl Sql {
         };
         let mut parameters = vec![Some(key)];
         if form.columns.is_empty() && lease == LeaseChange::Keep {
-            return Query { text: Arc::clone(&self.find), parameters };
+            return Query::new(Arc::clone(&self.find), parameters);
         }
         let values = Column::ALL.map(|column| std::mem::take(columns.get_mut(column)));
         parameters.extend(values.into_iter().filter_map(|field| match field {
@@ -164,7 +174,7 @@ impl Sql {
         }
         let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
         let text = updates.entry(form).or_insert_with(|| update::single(&self.table, form));
-        Query { text: Arc::clone(text), parameters }
+        Query::new(Arc::clone(text), parameters)
     }
 
     /// Answers one row, of one column: whether the table has the column for fingerprints.
@@ -177,7 +187,7 @@ impl Sql {
         maintenance::prune(&self.table)
     }
 
-    /// Answers one row, of one column: how many pages the table has.
+    /// Answers one row: how many pages the table, or the largest of its partitions, has; and how many partitions.
     pub fn pages(&self) -> String {
         maintenance::pages(&self.table)
     }
@@ -190,7 +200,7 @@ fn of_request(texts: &[Arc<str>; 2], new: NewRequest, id_or_token: String) -> Qu
     let lease = Some(interval(new.lease));
     let mut parameters = vec![Some(new.key), method, path, params, lease, Some(id_or_token)];
     parameters.extend(fingerprint.map(Some));
-    Query { text, parameters }
+    Query::new(text, parameters)
 }
 
 #[cfg(test)]

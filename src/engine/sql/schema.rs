@@ -4,31 +4,43 @@ use crate::engine::sql::Sql;
 use crate::engine::sql::fragments::{FINGERPRINT, literal, quoted};
 
 impl Sql {
-    /// A block that creates the unique index, whatever the name of the one that may be there.
-    fn index_where_missing(&self) -> String {
-        format!(
-            "BEGIN IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a \
-             ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
-             WHERE i.indrelid = {name}::regclass AND i.indisunique AND i.indnkeyatts = 1 \
-             AND i.indpred IS NULL AND a.attname = 'idempotency_key') THEN \
-             CREATE UNIQUE INDEX ON {table} (idempotency_key); END IF; END",
-            name = literal(&self.table),
-            table = self.table,
-        )
-    }
-
-    /// Creates the table as Medusa's migrations do, where it is missing, and the column that is not
-    /// among Medusa's, in a transaction.
+    /// Creates what is missing of the table as Medusa's migrations make it, and the column that is not
+    /// among Medusa's, in a transaction. What is there is left alone: `IF NOT EXISTS` would ask for the right to create it.
     pub fn migrate(&self) -> String {
-        let Self { schema, table, .. } = self;
-        let schema = match schema {
-            Some(schema) => format!("CREATE SCHEMA IF NOT EXISTS {};", quoted(schema)),
-            None => String::new(),
-        };
         // Two services that start at once would otherwise both find the table missing.
         format!(
             "SELECT pg_advisory_xact_lock(hashtext('medusa-idempotency-key migrate')); \
-             {schema} \
+             DO {block}",
+            block = literal(&format!(
+                "BEGIN {schema} {table} {column} {index} END",
+                schema = self.schema_where_missing(),
+                table = self.table_where_missing(),
+                column = self.column_where_missing(),
+                index = self.index_where_missing(),
+            ))
+        )
+    }
+
+    fn schema_where_missing(&self) -> String {
+        let Some(schema) = &self.schema else {
+            return String::new();
+        };
+        let schema = quoted(schema);
+        format!(
+            "IF to_regnamespace({name}) IS NULL THEN CREATE SCHEMA IF NOT EXISTS {schema}; END IF;",
+            name = literal(&schema),
+        )
+    }
+
+    fn table_where_missing(&self) -> String {
+        let Self { schema, table, .. } = self;
+        let name = match schema {
+            Some(_) => literal(table),
+            // Where it would be created, not where else it may be found.
+            None => "quote_ident(current_schema()) || '.idempotency_key'".to_owned(),
+        };
+        format!(
+            "IF to_regclass({name}) IS NULL THEN \
              CREATE TABLE IF NOT EXISTS {table} (\
              id character varying NOT NULL PRIMARY KEY, \
              idempotency_key character varying NOT NULL, \
@@ -39,10 +51,30 @@ impl Sql {
              request_path character varying, \
              response_code integer, \
              response_body jsonb, \
-             recovery_point character varying NOT NULL DEFAULT 'started'); \
-             ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {FINGERPRINT} character varying; \
-             DO {index}",
-            index = literal(&self.index_where_missing())
+             recovery_point character varying NOT NULL DEFAULT 'started'); END IF;"
+        )
+    }
+
+    fn column_where_missing(&self) -> String {
+        format!(
+            "IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = {name}::regclass \
+             AND attname = '{FINGERPRINT}' AND NOT attisdropped) THEN \
+             ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {FINGERPRINT} character varying; END IF;",
+            name = literal(&self.table),
+            table = self.table,
+        )
+    }
+
+    /// The unique index, whatever the name of the one that may be there.
+    fn index_where_missing(&self) -> String {
+        format!(
+            "IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a \
+             ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
+             WHERE i.indrelid = {name}::regclass AND i.indisunique AND i.indnkeyatts = 1 \
+             AND i.indpred IS NULL AND a.attname = 'idempotency_key') THEN \
+             CREATE UNIQUE INDEX ON {table} (idempotency_key); END IF;",
+            name = literal(&self.table),
+            table = self.table,
         )
     }
 }

@@ -1,7 +1,7 @@
 //! From a selector to the expression of a WHERE clause.
 
 use crate::engine::key::Column;
-use crate::engine::protocol::selector::{Condition, Operand, Predicate, Selector};
+use crate::engine::protocol::selector::{Condition, Operand, Piece, Predicate, Selector};
 
 /// Writes the expression and adds its values to the statement's parameters.
 pub fn condition(selector: &Selector, parameters: &mut Vec<Option<String>>) -> String {
@@ -22,7 +22,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn condition(&mut self, condition: &Condition) -> String {
-        // `from_json` has checked the name. What is written is the table's own, never the caller's text.
+        // `from_json` has checked the name. What is written is the table's own, never the caller's text; but for
+        // the SQL that a developer has written.
         match Column::named(&condition.column) {
             Some(column) => self.predicate(column.name(), column.sql_type(), &condition.predicate),
             None => "FALSE".to_owned(),
@@ -59,6 +60,20 @@ impl Writer<'_> {
                 let all = all.iter().map(|one| self.predicate(column, sql_type, one));
                 join(all, " AND ", "TRUE")
             }
+            // A comment at its end must not reach what follows.
+            Predicate::Raw(pieces) => {
+                pieces.iter().map(|piece| self.piece(piece)).collect::<String>() + "\n"
+            }
+        }
+    }
+
+    fn piece(&mut self, piece: &Piece) -> String {
+        match piece {
+            Piece::Sql(sql) => sql.clone(),
+            Piece::Value(text) => {
+                self.parameters.push(text.clone());
+                format!("${}", self.parameters.len())
+            }
         }
     }
 
@@ -91,7 +106,7 @@ mod tests {
 
     fn written(alternatives: &str) -> (String, Vec<Option<String>>) {
         let mut parameters = Vec::new();
-        let selector = Selector::from_json(String::new(), alternatives).unwrap();
+        let selector = Selector::from_json(alternatives).unwrap();
         (condition(&selector, &mut parameters), parameters)
     }
 
@@ -110,12 +125,21 @@ mod tests {
     }
 
     #[test]
+    fn raw_sql_stands_as_it_is_and_its_values_are_parameters() {
+        let (sql, parameters) = written(
+            r#"[[{"column":"id","predicate":{"operator":"equal","operand":{"text":"a"}}},
+                 {"column":"id","predicate":{"operator":"raw","operand":
+                   [{"sql":"length(id) > "},{"value":"3"},{"sql":" -- long"}]}}]]"#,
+        );
+        assert_eq!(sql, "((id = CAST(CAST($1 AS text) AS text)) AND (length(id) > $2 -- long\n))");
+        assert_eq!(parameters, [Some("a".to_owned()), Some("3".to_owned())]);
+    }
+
+    #[test]
     fn a_column_that_is_none_is_named_and_never_written() {
-        let error = Selector::from_json(
-            String::new(),
-            r#"[[{"column":"x\" OR 1=1","predicate":{"operator":"isNull"}}]]"#,
-        )
-        .unwrap_err();
+        let error =
+            Selector::from_json(r#"[[{"column":"x\" OR 1=1","predicate":{"operator":"isNull"}}]]"#)
+                .unwrap_err();
         assert!(error.to_string().contains("x\" OR 1=1"), "{error}");
     }
 }
