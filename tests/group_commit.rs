@@ -20,8 +20,9 @@ use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::statement::{
     Fence, LeaseChange, NewRequest, Request, Row, Statement, Token,
 };
+use medusa_idempotency_key::engine::sql::Isolation;
 use sqlx::{AssertSqlSafe, FromRow};
-use support::{Database, finished, recovery_point, text};
+use support::{Database, execute, finished, recovery_point, text};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -128,10 +129,6 @@ async fn connect(executor: &PoolExecutor) -> Connection {
     executor.pool.connection().await.unwrap()
 }
 
-async fn execute(executor: &PoolExecutor, sql: &str) {
-    connect(executor).await.execute(sql.to_owned()).await.unwrap();
-}
-
 async fn select<T>(executor: &PoolExecutor, sql: &str) -> Vec<T>
 where
     T: Send + Unpin + for<'r> FromRow<'r, sqlx::postgres::PgRow>,
@@ -164,14 +161,13 @@ async fn logged(executor: &PoolExecutor) -> Vec<(String, i64)> {
 /// Another transaction, which holds what it has locked until it is committed or dropped.
 async fn transaction(executor: &PoolExecutor, sql: &str) -> Connection {
     let mut connection = connect(executor).await;
-    connection.in_transaction = true;
-    connection.execute(format!("BEGIN; {sql}")).await.unwrap();
+    connection.begin(Isolation::ReadCommitted).await.unwrap();
+    connection.execute(sql.to_owned()).await.unwrap();
     connection
 }
 
 async fn commit(mut connection: Connection) {
-    connection.execute("COMMIT".to_owned()).await.unwrap();
-    connection.in_transaction = false;
+    connection.end_transaction("COMMIT").await.unwrap();
 }
 
 #[tokio::test]

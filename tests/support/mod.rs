@@ -19,7 +19,7 @@ use medusa_idempotency_key::engine::protocol::executor::{Executor, Running};
 use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::stage::Claimant;
 use medusa_idempotency_key::engine::protocol::statement::{Row, Statement};
-use medusa_idempotency_key::engine::sql::Sql;
+use medusa_idempotency_key::engine::sql::{Isolation, Sql};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::net::{TcpListener, TcpStream};
@@ -165,10 +165,12 @@ pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
     PoolUser::join(url, size, || Target::new(&mut parts))
 }
 
-/// Runs SQL of the test's own.
+/// Runs SQL of the test's own, in a transaction: that waits for locks, as autovacuum may have one.
 pub async fn execute(executor: &PoolExecutor, sql: &str) {
     let mut connection = executor.pool.connection().await.unwrap();
+    connection.begin(Isolation::ReadCommitted).await.unwrap();
     connection.execute(sql.to_owned()).await.unwrap();
+    connection.end_transaction("COMMIT").await.unwrap();
 }
 
 pub async fn new_key(executor: &PoolExecutor) -> String {

@@ -24,9 +24,7 @@ impl PoolExecutor {
         let mut connection = self.pool.connection().await?;
         connection.begin(Isolation::ReadCommitted).await?;
         connection.execute(self.sql.migrate()).await?;
-        connection.control("COMMIT").await?;
-        connection.in_transaction = false;
-        Ok(())
+        connection.end_transaction("COMMIT").await
     }
 
     /// Whether the table has the column for fingerprints.

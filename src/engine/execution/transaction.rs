@@ -83,8 +83,7 @@ impl Transaction {
             let deallocate = connection.deallocate();
             connection.control(&format!("SELECT{deallocate}")).await?;
         }
-        connection.control("COMMIT").await.map_err(Error::at_commit)?;
-        connection.in_transaction = false;
+        connection.end_transaction("COMMIT").await.map_err(Error::at_commit)?;
         self.scopes.set_state(ROOT, State::Committed);
         Ok(())
     }
@@ -96,13 +95,10 @@ impl Transaction {
     pub async fn roll_back(&self) -> Result<(), Error> {
         self.scopes.roll_back();
         let mut connection = self.connection.lock().await;
-        if !connection.in_transaction {
-            return Ok(());
+        match connection.in_transaction() {
+            true => connection.end_transaction("ROLLBACK").await,
+            false => Ok(()),
         }
-        let deallocate = connection.deallocate();
-        connection.control(&format!("ROLLBACK{deallocate}")).await?;
-        connection.in_transaction = false;
-        Ok(())
     }
 
     /// Ends a savepoint's scope and keeps its effects, or undoes them.

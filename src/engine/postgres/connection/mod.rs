@@ -1,5 +1,7 @@
 //! One connection that was taken from the pool, and the exchanges on it.
 
+mod transaction;
+
 use std::sync::Arc;
 
 use deadpool::managed::Object;
@@ -10,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+pub use self::transaction::Traces;
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connector::Connector;
 use crate::engine::postgres::errors::{
@@ -20,7 +23,7 @@ use crate::engine::postgres::pool_use::PoolUse;
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::target::Target;
 use crate::engine::postgres::text::{is_single, with_values};
-use crate::engine::sql::{Isolation, Query};
+use crate::engine::sql::Query;
 
 /// The formats of the text that a pooled session answers, which a direct one has from its start.
 const FORMATS: &str = "SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'";
@@ -34,7 +37,9 @@ pub struct Connection {
     /// Whether one of its prepared statements is of no more use.
     pub stale: bool,
     /// Whether a transaction is open on it.
-    pub in_transaction: bool,
+    in_transaction: bool,
+    /// What a caller's own statements may have left in its session.
+    traces: Traces,
     /// What failed statements have left prepared.
     prepared: Vec<String>,
     target: Arc<Target>,
@@ -56,6 +61,7 @@ impl Connection {
             broken: false,
             stale: false,
             in_transaction: false,
+            traces: Traces::default(),
             prepared: Vec::new(),
             target,
             _stage: stage,
@@ -175,21 +181,6 @@ impl Connection {
         self.object.as_ref().is_some_and(|session| Object::metrics(session).recycle_count == 0)
     }
 
-    /// Begins a transaction.
-    ///
-    /// # Errors
-    /// [`Error::Database`] and [`Error::Connection`].
-    pub async fn begin(&mut self, isolation: Isolation) -> Result<(), Error> {
-        // Whatever goes wrong, the connection is closed with the transaction that it is in.
-        self.in_transaction = true;
-        let lock_timeout = self.target.lock_timeout().as_millis();
-        let mut begin = format!("{}; SET LOCAL lock_timeout = {lock_timeout}", isolation.begin());
-        if self.is_pooled() {
-            begin = format!("{begin}; {FORMATS}");
-        }
-        self.control(&begin).await
-    }
-
     /// Runs SQL text of a caller's own, however long it takes; its rows are text.
     ///
     /// # Errors
@@ -235,15 +226,6 @@ impl Connection {
         statements.collect()
     }
 
-    /// Runs SQL that begins or ends a transaction or a part of one.
-    ///
-    /// # Errors
-    /// [`Error::Database`] and [`Error::Connection`].
-    pub async fn control(&mut self, sql: &str) -> Result<(), Error> {
-        let done = timeout(self.target.timeouts().statement, self.execute(sql.to_owned())).await;
-        done.unwrap_or_else(|_| Err(self.unanswered()))
-    }
-
     /// Runs SQL without parameters or rows, however long it takes; several statements may be separated
     /// by semicolons.
     ///
@@ -262,7 +244,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.exchanging || self.broken || self.stale || self.in_transaction {
+        let is_clean = !(self.exchanging || self.broken || self.stale || self.in_transaction);
+        if !is_clean || self.traces != Traces::default() {
             drop(self.object.take().map(Object::take));
         }
     }

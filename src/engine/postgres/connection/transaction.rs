@@ -1,0 +1,103 @@
+//! The transactions on a connection: how they begin, and what is left of them.
+
+use futures_util::TryStreamExt as _;
+use sqlx::AssertSqlSafe;
+use tokio::time::timeout;
+
+use super::{Connection, FORMATS};
+use crate::engine::error::Error;
+use crate::engine::sql::Isolation;
+
+/// Clears what a caller's own statements may have left in the session: what `DISCARD ALL` does, but for the
+/// statements that the engine has prepared.
+const CLEAR: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES";
+/// The advisory locks, besides. It costs twice as much as all the rest.
+const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
+
+/// What a caller's own statements may have left in a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// Anything.
+    pub any: bool,
+    /// Advisory locks.
+    pub locks: bool,
+    /// What cannot be cleared.
+    pub lasting: bool,
+}
+
+impl Connection {
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn begin(&mut self, isolation: Isolation) -> Result<(), Error> {
+        // Whatever goes wrong, the connection is closed with the transaction that it is in.
+        self.in_transaction = true;
+        let lock_timeout = self.target.lock_timeout().as_millis();
+        let mut begin = format!("{}; SET LOCAL lock_timeout = {lock_timeout}", isolation.begin());
+        if self.is_pooled() {
+            begin = format!("{begin}; {FORMATS}");
+        }
+        self.control(&begin).await
+    }
+
+    /// Whether a transaction is open on it.
+    pub fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
+    /// Ends the transaction, with `COMMIT` or `ROLLBACK`, and clears what a caller's own statements have left
+    /// in the session, so that it does not reach the next user of the connection.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`], of the end alone: what cannot be cleared is closed.
+    pub async fn end_transaction(&mut self, end: &str) -> Result<(), Error> {
+        let deallocate = self.deallocate();
+        let message = match self.traces {
+            Traces { locks: true, .. } => format!("{end}{deallocate}; {CLEAR}; {UNLOCK}"),
+            Traces { any: true, .. } => format!("{end}{deallocate}; {CLEAR}"),
+            _ => format!("{end}{deallocate}"),
+        };
+        let limit = self.target.timeouts().statement;
+        let mut has_ended = false;
+        let mut answers = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(self.start()?);
+        let answered = timeout(limit, async {
+            while answers.try_next().await?.is_some() {
+                has_ended = true;
+            }
+            Ok(())
+        });
+        let answered = answered.await;
+        drop(answers);
+        if has_ended {
+            self.in_transaction = false;
+            self.traces = Traces { lasting: self.traces.lasting, ..Traces::default() };
+        }
+        match answered {
+            Ok(Ok(())) => self.end(Ok(())),
+            Ok(Err(_)) if has_ended => {
+                self.traces.lasting = true;
+                self.end(Ok(()))
+            }
+            Ok(Err(error)) => self.end(Err(error)),
+            Err(_) if has_ended => Ok(()),
+            Err(_) => Err(self.unanswered()),
+        }
+    }
+
+    /// Notes what a caller's own statement may leave in the session.
+    pub fn note_traces(&mut self, Traces { locks, lasting, .. }: Traces) {
+        self.traces.any = true;
+        self.traces.locks |= locks;
+        self.traces.lasting |= lasting;
+    }
+
+    /// Runs SQL that begins or ends a transaction or a part of one.
+    ///
+    /// # Errors
+    /// [`Error::Database`] and [`Error::Connection`].
+    pub async fn control(&mut self, sql: &str) -> Result<(), Error> {
+        let done = timeout(self.target.timeouts().statement, self.execute(sql.to_owned())).await;
+        done.unwrap_or_else(|_| Err(self.unanswered()))
+    }
+}
