@@ -179,7 +179,8 @@ describe("a table that is partitioned by the key", () => {
   });
 
   test("is listed from and pruned, each partition", async () => {
-    await database.pool.query("DELETE FROM idempotency_key");
+    // Emptied, so that an old key of one partition lies where a young one of another does.
+    await database.pool.query("TRUNCATE idempotency_key");
     const fields = { recovery_point: "finished", created_at: "2020-01-01" };
     for (const key of keysOf("old")) {
       await service.create({ ...fields, idempotency_key: key });
@@ -190,6 +191,10 @@ describe("a table that is partitioned by the key", () => {
     await service.create({ idempotency_key: "stalled" });
     const stalled = await service.listStalled({ olderThan: 0 });
     expect(stalled.map((key) => key.idempotency_key)).toEqual(["stalled"]);
+    const { rows: shared } = await database.pool.query(`
+      SELECT FROM idempotency_key young JOIN idempotency_key old ON young.ctid = old.ctid
+      WHERE young.idempotency_key LIKE 'young%' AND old.idempotency_key LIKE 'old%'`);
+    expect(shared).not.toHaveLength(0);
     expect(await service.prune({ olderThan: "72h" })).toBe(12);
     const { rows } = await database.pool.query(
       "SELECT count(*)::int AS left FROM idempotency_key WHERE recovery_point = 'finished'",
