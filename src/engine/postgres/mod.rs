@@ -15,4 +15,5 @@ mod session;
 pub mod target;
 pub mod text;
 pub mod timeouts;
+mod traces;
 pub mod value;

@@ -16,18 +16,16 @@ use sqlx::{Arguments as _, AssertSqlSafe, Column as _, Row as _, ValueRef as _};
 use uuid::Uuid;
 
 use crate::engine::error::{DatabaseError, Error};
-use crate::engine::postgres::connection::{Connection, Traces};
+use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::literal::{bytes_literal, literal, refuse_nul};
 use crate::engine::postgres::text::{
     first_word, has_parameters, is_single, with_values, without_end,
 };
+use crate::engine::postgres::traces::Traces;
 use crate::engine::postgres::value::{Parameter, Rows};
 
 /// What `PREPARE` takes; `(` begins a `SELECT`, too.
 const PREPARED: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "WITH", ""];
-
-/// What stays in a session, and cannot be cleared without the statements that the engine has prepared.
-const LASTING: [&str; 2] = ["PREPARE", "LOAD"];
 
 /// Tells what is prepared from what others have: behind a pooler a connection has many users.
 static PROCESS: LazyLock<String> =
@@ -48,7 +46,7 @@ pub async fn run(
     parameters: Vec<Parameter>,
 ) -> Result<Rows, Error> {
     refuse_nul(&sql)?;
-    connection.note_traces(traces(&sql));
+    connection.traces.add(Traces::of(&sql));
     if !is_single(&sql) {
         return judged(connection, sql).await;
     }
@@ -64,17 +62,6 @@ pub async fn run(
         return rows_of(&connection.fetch_text(with_values(&sql, &values)).await?);
     }
     prepared(connection, &without_end(&sql), &parameters).await
-}
-
-/// What a statement may leave in its session. One that changes rows takes no advisory locks of itself.
-fn traces(sql: &str) -> Traces {
-    let word = first_word(sql);
-    let changes_rows = ["INSERT", "UPDATE", "DELETE", "MERGE"].contains(&word.as_str());
-    Traces {
-        any: true,
-        locks: !changes_rows || sql.to_ascii_lowercase().contains("advisory"),
-        lasting: LASTING.contains(&word.as_str()),
-    }
 }
 
 /// Has the server judge what looks like several statements: it refuses them, but for one whose body has

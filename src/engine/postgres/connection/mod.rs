@@ -12,7 +12,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-pub use self::transaction::Traces;
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connector::Connector;
 use crate::engine::postgres::errors::{
@@ -23,6 +22,7 @@ use crate::engine::postgres::pool_use::PoolUse;
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::target::Target;
 use crate::engine::postgres::text::{is_single, with_values};
+use crate::engine::postgres::traces::Traces;
 use crate::engine::sql::Query;
 
 /// The formats of the text that a pooled session answers, which a direct one has from its start.
@@ -39,7 +39,7 @@ pub struct Connection {
     /// Whether a transaction is open on it.
     in_transaction: bool,
     /// What a caller's own statements may have left in its session.
-    traces: Traces,
+    pub traces: Traces,
     /// What failed statements have left prepared.
     prepared: Vec<String>,
     target: Arc<Target>,

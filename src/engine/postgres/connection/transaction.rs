@@ -6,24 +6,8 @@ use tokio::time::timeout;
 
 use super::{Connection, FORMATS};
 use crate::engine::error::Error;
+use crate::engine::postgres::traces::Traces;
 use crate::engine::sql::Isolation;
-
-/// Clears what a caller's own statements may have left in the session: what `DISCARD ALL` does, but for the
-/// statements that the engine has prepared.
-const CLEAR: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES";
-/// The advisory locks, besides. It costs twice as much as all the rest.
-const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
-
-/// What a caller's own statements may have left in a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
-    /// Anything.
-    pub any: bool,
-    /// Advisory locks.
-    pub locks: bool,
-    /// What cannot be cleared.
-    pub lasting: bool,
-}
 
 impl Connection {
     /// Begins a transaction.
@@ -53,11 +37,7 @@ impl Connection {
     /// [`Error::Database`] and [`Error::Connection`], of the end alone: what cannot be cleared is closed.
     pub async fn end_transaction(&mut self, end: &str) -> Result<(), Error> {
         let deallocate = self.deallocate();
-        let message = match self.traces {
-            Traces { locks: true, .. } => format!("{end}{deallocate}; {CLEAR}; {UNLOCK}"),
-            Traces { any: true, .. } => format!("{end}{deallocate}; {CLEAR}"),
-            _ => format!("{end}{deallocate}"),
-        };
+        let message = format!("{end}{deallocate}{}", self.traces.clear());
         let limit = self.target.timeouts().statement;
         let mut has_ended = false;
         let mut answers = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(self.start()?);
@@ -83,13 +63,6 @@ impl Connection {
             Err(_) if has_ended => Ok(()),
             Err(_) => Err(self.unanswered()),
         }
-    }
-
-    /// Notes what a caller's own statement may leave in the session.
-    pub fn note_traces(&mut self, Traces { locks, lasting, .. }: Traces) {
-        self.traces.any = true;
-        self.traces.locks |= locks;
-        self.traces.lasting |= lasting;
     }
 
     /// Runs SQL that begins or ends a transaction or a part of one.
