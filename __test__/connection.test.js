@@ -127,6 +127,44 @@ describe("trouble with the connection", () => {
     });
   });
 
+  describe("of which nothing is heard", () => {
+    /** So that the server is asked soon whether it works on the statement. */
+    const options = { connectTimeout: 300, maxConnections: 1 };
+    const asking = (seconds) => async (manager) => {
+      await manager.query("SELECT pg_sleep($1)", [seconds]);
+      return { recovery_point: "paid" };
+    };
+
+    test("is noticed under a caller's own statement", async () => {
+      await withProxy(async (service, proxy) => {
+        const { idempotency_key: key } = await service.create({});
+        const stage = rejection(service.workStage(key, asking(60)));
+        await database.until(ASLEEP);
+        proxy.freeze();
+        expect(await stage).toMatchObject({ code: "ETIMEDOUT", statusCode: 503 });
+        await database.until(WOKEN);
+      }, options);
+    });
+
+    test("is noticed when only the answer is lost, and the next stage goes on", async () => {
+      await withProxy(async (service, proxy) => {
+        const { idempotency_key: key } = await service.create({});
+        const stage = rejection(service.workStage(key, asking(1)));
+        await database.until(ASLEEP);
+        proxy.mute();
+        expect(await stage).toMatchObject({ code: "ETIMEDOUT" });
+        expect(await service.workStage(key, asking(0))).toMatchObject({ recovery_point: "paid" });
+      }, options);
+    });
+
+    test("is not confused with a statement that takes long", async () => {
+      await withProxy(async (service) => {
+        const { idempotency_key: key } = await service.create({});
+        expect(await service.workStage(key, asking(3))).toMatchObject({ recovery_point: "paid" });
+      }, options);
+    });
+  });
+
   test("while nobody uses it goes unnoticed", async () => {
     await withProxy(async (service, proxy) => {
       await service.create({});

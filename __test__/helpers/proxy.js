@@ -9,14 +9,16 @@ const MESSAGE_HEADER = 5;
  * A TCP proxy in front of PostgreSQL that counts round trips and can cut, freeze or refuse connections.
  *
  * @param {string} url of the server
- * @returns `url` through the proxy, `roundTrips()`, `cut()`, `freeze()`, `refuse()` new connections until
- *   `accept()`, `refusals()`, `close()`
+ * @returns `url` through the proxy, `roundTrips()`, `cut()`, `freeze()` all connections or `mute()` those that there
+ *   are, `refuse()` new ones until `accept()`, `refusals()`, `close()`
  */
 async function startProxy(url) {
   const target = new URL(url);
   const sockets = new Set();
   let roundTrips = 0;
   let frozen = false;
+  /** Sockets whose connections forward nothing any more. */
+  const muted = new Set();
   let refusing = false;
   let refusals = 0;
   const server = net.createServer((client) => {
@@ -39,7 +41,7 @@ async function startProxy(url) {
         if (from === client) {
           count(data);
         }
-        if (!frozen) {
+        if (!frozen && !muted.has(from)) {
           to.write(data);
         }
       });
@@ -58,6 +60,7 @@ async function startProxy(url) {
     roundTrips: () => roundTrips,
     cut: () => sockets.forEach((socket) => socket.resetAndDestroy()),
     freeze: () => (frozen = true),
+    mute: () => sockets.forEach((socket) => muted.add(socket)),
     refuse: () => (refusing = true),
     accept: () => (refusing = false),
     refusals: () => refusals,

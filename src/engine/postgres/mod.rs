@@ -4,6 +4,7 @@ pub mod connection;
 mod connector;
 pub mod errors;
 pub mod literal;
+mod liveness;
 pub mod parameters;
 pub mod parts;
 pub mod pool;

@@ -68,7 +68,9 @@ pub async fn run(
 /// statements of its own, such as that of a function with `BEGIN ATOMIC`. Those answer no rows.
 async fn judged(connection: &mut Connection, sql: String) -> Result<Rows, Error> {
     let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-    let done = query.execute(connection.start()?).await;
+    let liveness = connection.liveness();
+    let answer = query.execute(connection.start()?);
+    let done = liveness.answer(answer).await;
     connection.end(done).map(|_| Rows::default())
 }
 
@@ -156,7 +158,9 @@ async fn text_of(connection: &mut Connection, bytes: &[u8], oid: u32) -> Result<
     let value = Raw { oid, bytes: bytes.to_vec() };
     arguments.add(value).map_err(|error| Error::InvalidData(error.to_string()))?;
     let query = sqlx::query_with("SELECT format('%s', $1)", arguments).persistent(false);
-    let row = query.fetch_one(connection.start()?).await;
+    let liveness = connection.liveness();
+    let answer = query.fetch_one(connection.start()?);
+    let row = liveness.answer(answer).await;
     let row = connection.end(row)?;
     row.try_get(0).map_err(|_| unreadable())
 }

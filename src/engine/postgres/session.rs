@@ -19,6 +19,10 @@ pub struct Session {
     pub connection: PgConnection,
     /// Whether each transaction may be in another session of the server.
     pub is_pooled: bool,
+    /// Which of the database's hosts it is with.
+    pub host: usize,
+    /// The server's process that serves it; that of its transaction, if it is pooled.
+    pub backend: i32,
 }
 
 /// The setting by which a session is told from others. No server has it of itself.
@@ -43,20 +47,21 @@ impl Opener {
         Self { lock_timeout, is_pooled: AtomicBool::new(is_pooled) }
     }
 
-    /// Opens a session with one host; answers nothing if its server is not as it is wanted.
+    /// Opens a session with one host, which has this number; answers nothing if its server is not as it is wanted.
     ///
     /// # Errors
     /// The driver's.
     pub async fn open(
         &self,
         address: &PgConnectOptions,
+        host: usize,
         wanted: TargetSession,
     ) -> Result<Option<Session>, sqlx::Error> {
         let own = Uuid::new_v4().simple().to_string();
         let mut connection = self.connect(address, &own).await?;
         let state = format!(
             "SELECT coalesce(current_setting('{OWN}', true) = '{own}', false), pg_is_in_recovery(), \
-             current_setting('default_transaction_read_only')::bool"
+             current_setting('default_transaction_read_only')::bool, pg_backend_pid()"
         );
         let state = sqlx::raw_sql(AssertSqlSafe(state)).fetch_one(&mut connection).await?;
         if !wanted.accepts(state.try_get(1)?, state.try_get(2)?) {
@@ -67,7 +72,7 @@ impl Opener {
             self.is_pooled.store(true, Ordering::Relaxed);
             has_transactions(&mut connection).await?;
         }
-        Ok(Some(Session { connection, is_pooled }))
+        Ok(Some(Session { connection, is_pooled, host, backend: state.try_get(3)? }))
     }
 
     /// Connects, with the settings of the session, if they are not refused: poolers refuse them.

@@ -54,23 +54,13 @@ impl Target {
     /// connection here.
     pub async fn connect(&self) -> Result<Session, Error> {
         let mut failure = None;
-        let password = match &self.password {
-            None => None,
-            Some(source) => {
-                let password = source.password().await;
-                Some(password.map_err(|reason| self.no_password(&reason))?)
-            }
-        };
+        let password = self.password().await?;
         let share = self.timeouts.connect / u32::try_from(self.addresses.len()).unwrap_or(1).max(1);
         let passes = if self.session == TargetSession::PreferStandby { 2 } else { 1 };
         for pass in 0..passes {
             let wanted = if pass == 0 { self.session } else { TargetSession::Any };
-            for address in &self.addresses {
-                let address = match &password {
-                    None => address.clone(),
-                    Some(password) => address.clone().password(password),
-                };
-                match timeout(share, self.opener.open(&address, wanted)).await {
+            for host in 0..self.addresses.len() {
+                match timeout(share, self.open(host, password.as_deref(), wanted)).await {
                     Ok(Ok(Some(session))) => return Ok(session),
                     Ok(Ok(None)) => failure = failure.or_else(|| Some(self.wrong_state())),
                     Ok(Err(error)) => failure = Some(self.trouble(error)),
@@ -79,6 +69,36 @@ impl Target {
             }
         }
         Err(failure.unwrap_or_else(|| self.wrong_state()))
+    }
+
+    /// Opens a further session with one of the hosts.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn connect_to(&self, host: usize) -> Result<Session, sqlx::Error> {
+        let password = self.password().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        let session = self.open(host, password.as_deref(), TargetSession::Any).await?;
+        session.ok_or(sqlx::Error::PoolClosed)
+    }
+
+    async fn open(
+        &self,
+        host: usize,
+        password: Option<&str>,
+        wanted: TargetSession,
+    ) -> Result<Option<Session>, sqlx::Error> {
+        let address = self.addresses[host].clone();
+        let address = match password {
+            None => address,
+            Some(password) => address.password(password),
+        };
+        self.opener.open(&address, host, wanted).await
+    }
+
+    async fn password(&self) -> Result<Option<String>, Error> {
+        let Some(source) = &self.password else { return Ok(None) };
+        let password = source.password().await;
+        password.map(Some).map_err(|reason| self.no_password(&reason))
     }
 
     /// How long things may take.

@@ -17,6 +17,7 @@ use crate::engine::postgres::connector::Connector;
 use crate::engine::postgres::errors::{
     from_driver, is_read_only, is_stale_statement, leaves_connection_usable,
 };
+use crate::engine::postgres::liveness::Liveness;
 use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
@@ -186,7 +187,9 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn fetch_text(&mut self, sql: String) -> Result<Vec<PgRow>, Error> {
-        let result = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self.start()?).await;
+        let liveness = self.liveness();
+        let answer = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self.start()?);
+        let result = liveness.answer(answer).await;
         self.end(result)
     }
 
@@ -198,20 +201,30 @@ impl Connection {
     pub async fn fetch_prepared(&mut self, name: &str, sql: String) -> Result<Vec<PgRow>, Error> {
         let mut is_prepared = false;
         let mut rows = Vec::new();
+        let liveness = self.liveness();
         let mut answers = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(self.start()?);
-        let result = loop {
-            match answers.try_next().await {
-                Ok(Some(Either::Left(_))) => is_prepared = true,
-                Ok(Some(Either::Right(row))) => rows.push(row),
-                Ok(None) => break Ok(rows),
-                Err(error) => break Err(error),
+        let answered = async {
+            while let Some(answer) = answers.try_next().await? {
+                match answer {
+                    Either::Left(_) => is_prepared = true,
+                    Either::Right(row) => rows.push(row),
+                }
             }
+            Ok(())
         };
+        let result = liveness.answer(answered).await.map(|()| rows);
         drop(answers);
         if is_prepared {
             self.prepared.push(name.to_owned());
         }
         self.end(result)
+    }
+
+    /// What tells whether the server is still there, while a statement has no answer.
+    pub fn liveness(&self) -> Liveness {
+        let session = self.object.as_ref().map(|session| (session.host, session.backend));
+        let (host, backend) = session.unwrap_or_default();
+        Liveness::new(Arc::clone(&self.target), host, backend)
     }
 
     /// Notes that a statement is not prepared any more.
@@ -232,7 +245,9 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn execute(&mut self, sql: String) -> Result<(), Error> {
-        let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.start()?).await;
+        let liveness = self.liveness();
+        let answer = sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.start()?);
+        let result = liveness.answer(answer).await;
         self.end(result).map(drop)
     }
 

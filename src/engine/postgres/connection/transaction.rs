@@ -1,7 +1,7 @@
 //! The transactions on a connection: how they begin, and what is left of them.
 
 use futures_util::TryStreamExt as _;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row as _};
 use tokio::time::timeout;
 
 use super::{Connection, FORMATS};
@@ -18,11 +18,18 @@ impl Connection {
         // Whatever goes wrong, the connection is closed with the transaction that it is in.
         self.in_transaction = true;
         let lock_timeout = self.target.lock_timeout().as_millis();
-        let mut begin = format!("{}; SET LOCAL lock_timeout = {lock_timeout}", isolation.begin());
-        if self.is_pooled() {
-            begin = format!("{begin}; {FORMATS}");
+        let begin = format!("{}; SET LOCAL lock_timeout = {lock_timeout}", isolation.begin());
+        if !self.is_pooled() {
+            return self.control(&begin).await;
         }
-        self.control(&begin).await
+        let begin = format!("{begin}; {FORMATS}; SELECT pg_backend_pid()");
+        let rows = timeout(self.target.timeouts().statement, self.fetch_text(begin)).await;
+        let rows = rows.unwrap_or_else(|_| Err(self.unanswered()))?;
+        let backend = rows.first().and_then(|row| row.try_get(0).ok());
+        if let (Some(session), Some(backend)) = (&mut self.object, backend) {
+            session.backend = backend;
+        }
+        Ok(())
     }
 
     /// Whether a transaction is open on it.
