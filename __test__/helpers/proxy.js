@@ -10,10 +10,10 @@ const MESSAGE_HEADER = 5;
  *
  * @param {string} url of the server
  * @returns `url` through the proxy, `roundTrips()`, `cut()`, `freeze()` all connections or `mute()` those that there
- *   are, `refuse()` new ones until `accept()`, `refusals()`, `close()`
+ *   are, `moveTo()` another server with new ones, `refuse()` new ones until `accept()`, `refusals()`, `close()`
  */
 async function startProxy(url) {
-  const target = new URL(url);
+  let target = new URL(url);
   const sockets = new Set();
   let roundTrips = 0;
   let frozen = false;
@@ -59,6 +59,7 @@ async function startProxy(url) {
     url: through.href,
     roundTrips: () => roundTrips,
     cut: () => sockets.forEach((socket) => socket.resetAndDestroy()),
+    moveTo: (other) => (target = new URL(other)),
     freeze: () => (frozen = true),
     mute: () => sockets.forEach((socket) => muted.add(socket)),
     refuse: () => (refusing = true),
