@@ -7,6 +7,7 @@ const path = require("node:path");
 const { promisify } = require("node:util");
 const { useDatabase, rejection } = require("./helpers/database");
 const { findPgBouncer, startPgBouncer } = require("./helpers/pgbouncer");
+const { whyNoPooler } = require("../bench/pooler");
 
 const PROGRAM = path.join(__dirname, "fixtures/mixed-calls.js");
 /** How many calls two processes make together; `POOLER_CALLS` says another number. */
@@ -118,4 +119,11 @@ describeWithPooler("one process", () => {
       expect(row).toEqual({ lock_timeout: "10s", prepared: 0 });
     });
   });
+});
+
+test.each([
+  ["a server that is given", { isGiven: true }, /DATABASE_URL/],
+  ["a machine without PgBouncer", { program: null }, /not installed/],
+])("the benchmark says why it leaves the pooler out: %s", (_, machine, sentence) => {
+  expect(whyNoPooler(machine)).toMatch(sentence);
 });

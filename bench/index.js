@@ -12,16 +12,18 @@ const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { describeServer, migrate, openServer, withClient } = require("./database");
 const { describeMachine, describeVersions } = require("./machine");
-const { measureAll } = require("./parts");
+const { measureAll, measurePooler } = require("./parts");
 const { chart } = require("./chart");
+const { poolerVersion } = require("./pooler");
 const { checkLines, figuresTable, heading, ratiosTable, rejectionLines } = require("./report");
-const { CONNECTIONS, SLOW_DISK } = require("./settings");
+const { CONNECTIONS, POOLER, SLOW_DISK } = require("./settings");
 
 const USAGE = `Usage: npm run bench [-- options]
 
   --creates <number>  so many keys for the process that only creates, at most (1000000)
   --quick             a short run that shows that everything works; its figures mean little, and it
                       leaves bench/results.json and docs/benchmarks.svg as they are
+  --pooler            only the service through PgBouncer beside the same without; it leaves those files, too
   --help              this text
 
 DATABASE_URL  a server to run on, in databases of its own; without it one is started`;
@@ -33,7 +35,7 @@ const FULL = { rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget:
 const QUICK = { rounds: 1, seconds: 0.06, warmUp: 0.02, creates: 1_000, budget: 60 };
 
 async function main() {
-  const { quick, creates, help } = optionsFrom(process.argv.slice(2));
+  const { quick, pooler, creates, help } = optionsFrom(process.argv.slice(2));
   if (help) {
     console.log(USAGE);
     return;
@@ -41,7 +43,8 @@ async function main() {
   const pace = { ...(quick ? QUICK : FULL), ...(creates && { creates: Number(creates) }) };
   const server = await openServer();
   try {
-    await run(server, pace, !quick);
+    const measure = pooler ? measurePooler : measureAll;
+    await run(server, pace, measure, !quick && !pooler);
   } finally {
     await server.remove();
   }
@@ -50,6 +53,7 @@ async function main() {
 function optionsFrom(args) {
   const options = {
     quick: { type: "boolean" },
+    pooler: { type: "boolean" },
     creates: { type: "string" },
     help: { type: "boolean", short: "h" },
   };
@@ -65,27 +69,30 @@ function optionsFrom(args) {
   }
 }
 
-async function run(server, pace, isKept) {
+async function run(server, pace, measure, isKept) {
   const start = performance.now();
   const elapsed = () => (performance.now() - start) / 1e3;
   const url = await server.createDatabase();
   await migrate(url);
   const taken = await withClient(url, (client) => describe(client, pace));
   console.log(`${heading(taken)}\n`);
-  const { single, bound, checks, notes } = await measureAll({ server, url, pace, elapsed });
+  const measured = await measure({ server, url, pace, elapsed });
   const seconds = Math.round(elapsed());
-  const blocks = [
-    figuresTable(single),
-    figuresTable(bound),
-    ratiosTable(single),
-    ratiosTable(bound),
-    checkLines(checks).join("\n"),
-    [...rejectionLines(single), ...notes, `The run took ${seconds} s.`].join("\n"),
-  ];
-  console.log(blocks.join("\n\n"));
+  console.log(blocksOf(measured, seconds).join("\n\n"));
   if (isKept) {
-    keep({ ...taken, seconds, results: [...single, ...bound], checks });
+    keep({ ...taken, seconds }, measured);
   }
+}
+
+function blocksOf({ single, bound, pooled, checks, notes }, seconds) {
+  const groups = [single, bound, pooled].filter((results) => results.length > 0);
+  const last = [...rejectionLines(single), ...notes, `The run took ${seconds} s.`];
+  const lines = [checkLines(checks), last].filter((some) => some.length > 0);
+  return [
+    ...groups.map(figuresTable),
+    ...groups.map(ratiosTable),
+    ...lines.map((some) => some.join("\n")),
+  ];
 }
 
 async function describe(client, { rounds, seconds }) {
@@ -93,14 +100,18 @@ async function describe(client, { rounds, seconds }) {
   return {
     date: new Date().toISOString(),
     machine: describeMachine(),
-    versions: describeVersions(version),
-    settings: { rounds, seconds, connections: CONNECTIONS, server: settings, slowDisk: SLOW_DISK },
+    versions: { ...describeVersions(version), pooler: poolerVersion() },
+    settings: {
+      ...{ rounds, seconds, connections: CONNECTIONS, server: settings },
+      ...{ slowDisk: SLOW_DISK, pooler: POOLER },
+    },
   };
 }
 
-function keep(all) {
+function keep(taken, { single, bound, pooled, checks }) {
+  const all = { ...taken, results: [...single, ...bound, ...pooled], checks };
   fs.writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
-  const { machine, versions, date } = all;
+  const { machine, versions, date } = taken;
   fs.mkdirSync(path.dirname(CHART), { recursive: true });
   const lines = [
     `${machine.processor}, ${machine.cores} cores; Node ${versions.node}, PostgreSQL ${versions.postgresql}, ` +
@@ -109,7 +120,7 @@ function keep(all) {
       `pgbench ${CONNECTIONS.pgbench}; bound stages ${CONNECTIONS.boundStages}. ` +
       "PostgreSQL's default settings of durability for all.",
   ];
-  fs.writeFileSync(CHART, chart(all.results, lines));
+  fs.writeFileSync(CHART, chart([...single, ...bound], lines));
   console.log(`Written: ${[RESULTS, CHART].map((file) => path.relative("", file)).join(", ")}`);
 }
 

@@ -12,6 +12,7 @@ const ours = require("./peers/ours");
 const pg = require("./peers/pg");
 const pgbench = require("./peers/pgbench");
 const stages = require("./peers/stages");
+const { throughPooler } = require("./pooler");
 const { progress } = require("./report");
 const { judged, resultOf } = require("./results");
 const { boundStagesOn, scenariosOn, slowDiskScenariosOn } = require("./scenarios");
@@ -40,19 +41,34 @@ const BOUND_STAGE_ROUNDS = 2;
 async function measureAll(run) {
   const construction = constructionChecks();
   const boundary = await boundaryChecks(run);
-  const { single, bound } = await withClient(run.url, async (client) => {
-    const keys = new Keys(client);
-    await keys.seed();
-    return { single: await singleStatements(run, keys), bound: await boundStages(run, keys) };
-  });
+  const { single, bound, pooled } = await withKeys(run.url, async (keys) => ({
+    single: await singleStatements(run, keys),
+    bound: await boundStages(run, keys),
+    pooled: await throughPooler(run, keys),
+  }));
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
   return {
     single: [...single, ...slow.results],
     bound: bound.results,
+    pooled: pooled.results,
     checks: [...creating, ...construction, ...boundary, ...bound.checks, ...slow.checks],
-    notes: slow.notes,
+    notes: [...pooled.notes, ...slow.notes],
   };
+}
+
+/** Only what goes through a pooler. @param {Run} run */
+async function measurePooler(run) {
+  const { results, notes } = await withKeys(run.url, (keys) => throughPooler(run, keys));
+  return { single: [], bound: [], pooled: results, checks: [], notes };
+}
+
+function withKeys(url, work) {
+  return withClient(url, async (client) => {
+    const keys = new Keys(client);
+    await keys.seed();
+    return work(keys);
+  });
 }
 
 async function singleStatements({ url, pace }, keys) {
@@ -121,9 +137,7 @@ async function slowDisk({ server, pace }) {
 async function onSlowDisk(url, pace) {
   const committed = await commitTime(url);
   await migrate(url);
-  return withClient(url, async (client) => {
-    const keys = new Keys(client);
-    await keys.seed();
+  return withKeys(url, async (keys) => {
     const peers = await openPeers(url);
     const compared = await closing(peers, () =>
       compareAll(peers, slowDiskScenariosOn(keys), pace, progress),
@@ -134,4 +148,4 @@ async function onSlowDisk(url, pace) {
   });
 }
 
-module.exports = { measureAll };
+module.exports = { measureAll, measurePooler };

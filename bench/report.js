@@ -19,6 +19,8 @@ function heading({ machine, versions, settings }) {
     `${machine.processor}, ${machine.cores} cores, ${machine.memory} GiB, load ${machine.load} at the start`,
     `Server: ${shown(settings.server)}`,
     `Slow disk: a second server, whose log takes ${settings.slowDisk.delay} µs longer to flush (fdatasync is delayed)`,
+    `${versions.pooler ?? "PgBouncer, where it is installed"}: pool_mode ${settings.pooler.pool_mode}, ` +
+      `default_pool_size ${settings.pooler.default_pool_size}; direct: the same service without it`,
     "Table: with the column request_fingerprint, which no peer fills here",
     `Medians of rounds (${rounds} of ${seconds} s for each peer, by turns), ratios within a round`,
     `Connections: ours ${connections.ours}; medusa ${connections.medusa}; pg and prepared ` +

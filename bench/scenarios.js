@@ -49,12 +49,9 @@ function scenariosOn(keys) {
       },
     },
     {
-      name: "retrieve",
-      operation: "retrieve",
+      ...retrievingOf(keys),
       callers: [1, 64],
       targets: { 1: { pg: 1.3 }, 64: { medusa: 3, pg: 1.3 } },
-      input: () => keys.finished(),
-      call: (peer, key) => peer.retrieve(key),
     },
     {
       ...updatingOf(keys),
@@ -79,15 +76,7 @@ function scenariosOn(keys) {
       input: () => keys.finished(),
       call: (peer, key) => peer.initializeRequest(key, newRequest()),
     },
-    {
-      name: "workStage",
-      operation: "workStage",
-      callers: [1, 64],
-      prepare: (seconds) => keys.stock(Math.ceil(STAGES_PER_SECOND * seconds)),
-      // Each request's first stage: a later one would be somebody else's, who has the lease.
-      input: () => keys.fresh(),
-      call: (peer, key) => peer.workStage(key, change),
-    },
+    { ...stagingOf(keys), callers: [1, 64] },
   ];
 }
 
@@ -104,6 +93,22 @@ const beginning = {
   input: () => randomUUID(),
   call: (peer, key) => peer.initializeRequest(key, newRequest()),
 };
+
+const retrievingOf = (keys) => ({
+  name: "retrieve",
+  operation: "retrieve",
+  input: () => keys.finished(),
+  call: (peer, key) => peer.retrieve(key),
+});
+
+const stagingOf = (keys) => ({
+  name: "workStage",
+  operation: "workStage",
+  prepare: (seconds) => keys.stock(Math.ceil(STAGES_PER_SECOND * seconds)),
+  // Each request's first stage: a later one would be somebody else's, who has the lease.
+  input: () => keys.fresh(),
+  call: (peer, key) => peer.workStage(key, change),
+});
 
 const updatingOf = (keys) => ({
   name: "update",
@@ -138,4 +143,14 @@ function slowDiskScenariosOn(keys) {
   }));
 }
 
-module.exports = { boundStagesOn, scenariosOn, slowDiskScenariosOn };
+/** The same service through a pooler, and without. */
+function poolerScenariosOn(keys) {
+  return [creating, retrievingOf(keys), updatingOf(keys), stagingOf(keys)].map((scenario) => ({
+    ...scenario,
+    name: `${scenario.operation}, PgBouncer`,
+    callers: [64],
+    targets: { 64: { direct: 0.6 } },
+  }));
+}
+
+module.exports = { boundStagesOn, poolerScenariosOn, scenariosOn, slowDiskScenariosOn };
