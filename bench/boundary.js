@@ -25,6 +25,7 @@ async function measureBoundary(url, { rounds, seconds, warmUp }) {
     ...connectionOf({ databaseUrl: url }),
     maxConnections: 1,
     maxRetries: 0,
+    timeouts: { connect: 10_000, statement: 30_000, acquire: 30_000 },
   });
   const doNothing = () => ask((to) => service.close(...to));
   await doNothing();
