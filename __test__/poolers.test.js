@@ -31,8 +31,8 @@ afterEach(async () => {
   await Promise.all(poolers.splice(0).map((pooler) => pooler.stop()));
 });
 
-async function serviceBehind(settings) {
-  const service = database.service({ databaseUrl: await pooler(settings) });
+async function serviceBehind(settings, options) {
+  const service = database.service({ databaseUrl: await pooler(settings), ...options });
   services.push(service);
   return service;
 }
@@ -103,6 +103,17 @@ describeWithPooler("one process", () => {
       return row;
     });
     expect(lock_timeout).toBe("10s");
+  });
+
+  test("is not taken for lost while its pooler is full", async () => {
+    const service = await serviceBehind({ default_pool_size: 1 }, { connectTimeout: 500 });
+    const { idempotency_key } = await service.create({});
+    // Whoever asks the server whether it works on this waits for its end.
+    const key = await service.workStage(idempotency_key, async (manager) => {
+      await manager.query("SELECT pg_sleep(4)");
+      return { recovery_point: "paid" };
+    });
+    expect(key).toMatchObject({ recovery_point: "paid" });
   });
 
   test("leaves nothing in the pooler's sessions", async () => {

@@ -28,12 +28,14 @@ pub struct Liveness {
     host: usize,
     /// The server's process for the session.
     backend: i32,
+    /// Whether a pooler stands before the server: a look may wait there for its turn, which tells nothing.
+    is_pooled: bool,
 }
 
 impl Liveness {
     /// The session with a host of the target's that this process of the server's serves.
-    pub fn new(target: Arc<Target>, host: usize, backend: i32) -> Self {
-        Self { target, host, backend }
+    pub fn new(target: Arc<Target>, host: usize, backend: i32, is_pooled: bool) -> Self {
+        Self { target, host, backend, is_pooled }
     }
 
     /// Waits for the answer to a statement for as long as the server works on it.
@@ -59,7 +61,8 @@ impl Liveness {
         let mut missed = 0;
         while missed < LOOKS {
             sleep(LOOK_INTERVAL.min(connect)).await;
-            let works = timeout(LOOK_TIMEOUT.min(connect), self.works()).await.unwrap_or(false);
+            let works =
+                timeout(LOOK_TIMEOUT.min(connect), self.works()).await.unwrap_or(self.is_pooled);
             missed = if works { 0 } else { missed + 1 };
         }
     }

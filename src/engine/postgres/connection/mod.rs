@@ -224,7 +224,7 @@ impl Connection {
     pub fn liveness(&self) -> Liveness {
         let session = self.object.as_ref().map(|session| (session.host, session.backend));
         let (host, backend) = session.unwrap_or_default();
-        Liveness::new(Arc::clone(&self.target), host, backend)
+        Liveness::new(Arc::clone(&self.target), host, backend, self.is_pooled())
     }
 
     /// Notes that a statement is not prepared any more.
