@@ -68,6 +68,7 @@ const FILES = [
   "docs/methods.md",
   "docs/options.md",
   "docs/retry.svg",
+  "docs/scaling.md",
   "docs/standalone.md",
   "index.d.mts",
   "index.d.ts",
