@@ -1,7 +1,7 @@
 "use strict";
 
 // The load whose memory memory.js watches: calls of every kind, in a process of its own that it starts with
-// `node --expose-gc memory-load.js <url> <schema> <segments> <calls of a segment> [leak]`. After each segment it
+// `node --expose-gc memory-load.js <url> <segments> <calls of a segment> [leak]`. After each segment it
 // tells its parent the memory in use, in bytes, with what the garbage collector frees freed.
 
 const { randomUUID } = require("node:crypto");
@@ -9,18 +9,18 @@ const { once } = require("node:events");
 const http = require("node:http");
 const { setImmediate: turn, setTimeout: sleep } = require("node:timers/promises");
 const { DataSource } = require("typeorm");
-const { IdempotencyKeyService, idempotencyMiddleware } = require("../..");
+const { IdempotencyKeyService, idempotencyMiddleware } = require("../../..");
 
-const [url, schema, segments, callsOfSegment, leak] = process.argv.slice(2);
+const [url, segments, callsOfSegment, leak] = process.argv.slice(2);
 
 const CALLERS = 32;
 /** Leases that nobody ends are forgotten after ten times their duration: long before the warm-up ends. */
-const options = { databaseUrl: url, schema, leaseTimeout: 50 };
+const options = { databaseUrl: url, leaseTimeout: 50 };
 const ROUTE = "/complete";
 
 const service = new IdempotencyKeyService({}, options);
 const impatient = new IdempotencyKeyService({}, { ...options, leaseTimeout: 1 });
-const dataSource = new DataSource({ type: "postgres", url, schema, extra: { max: 4 } });
+const dataSource = new DataSource({ type: "postgres", url, extra: { max: 4 } });
 
 const params = { id: "cart_1", items: Array.from({ length: 10 }, (_, index) => ({ index })) };
 const body = { order: { id: "order_1", items: params.items } };
@@ -151,11 +151,12 @@ async function usedMemory() {
 }
 
 async function main() {
+  await service.migrate();
   await dataSource.initialize();
   await once(server.listen(0), "listening");
   for (let segment = 0; segment < Number(segments); segment += 1) {
     await runSegment();
-    await dataSource.query(`TRUNCATE "${schema}".idempotency_key`);
+    await dataSource.query(`TRUNCATE idempotency_key`);
     process.send(await usedMemory());
   }
   server.close();

@@ -1,0 +1,106 @@
+"use strict";
+
+// Requests by many callers, each of whom repeats its own until it is answered.
+
+const { setTimeout: sleep } = require("node:timers/promises");
+const { IdempotencyKeyService } = require("../..");
+const { hold, query } = require("./support");
+
+const PATIENCE = 60_000;
+
+/**
+ * Starts callers on a database; the work of a request is a row in the table `effect`.
+ *
+ * @param {string} databaseUrl
+ * @param {object} [options]
+ * @param {number} [options.callers]
+ * @param {boolean} [options.unprotected] do the work without idempotency keys: some is done twice then
+ * @param {object} [options.service] options of the service's
+ */
+async function startLoad(databaseUrl, { callers = 16, unprotected = false, service = {} } = {}) {
+  const keys = new IdempotencyKeyService({}, { databaseUrl, leaseTimeout: 1_000, ...service });
+  await keys.migrate();
+  const load = { acknowledged: [], failures: 0, codes: new Set(), longest: 0, service: keys };
+  const work = (key) => (manager) =>
+    manager.query("INSERT INTO effect (name) VALUES ($1)", [key]).then(() => ({
+      response_code: 200,
+      response_body: { key },
+    }));
+  const request = unprotected
+    ? (key) => keys.atomicPhase_(work(key))
+    : (key) => keys.runStages({ key, method: "POST", path: "/" }, { started: work(key) });
+  let isOver = false;
+  let lastError;
+  const answered = async (key) => {
+    for (;;) {
+      const begun = performance.now();
+      try {
+        return await request(key);
+      } catch (error) {
+        load.failures += 1;
+        load.codes.add(error.code);
+        lastError = error;
+        await sleep(20);
+      } finally {
+        load.longest = Math.max(load.longest, performance.now() - begun);
+      }
+    }
+  };
+  const caller = async (_, number) => {
+    for (let count = 0; !isOver; count += 1) {
+      const key = `caller-${number}-${count}`;
+      const { response_body: body } = await answered(key);
+      hold(body.key === key, `${key} was answered with another request's answer`);
+      load.acknowledged.push(key);
+    }
+  };
+  const running = Promise.all(Array.from({ length: callers }, caller));
+  // Whoever stops the load learns of it.
+  running.catch(() => {});
+  /** Waits until so many requests more have been answered, and tells how many milliseconds that took. */
+  load.answer = async (count) => {
+    const begun = performance.now();
+    const goal = load.acknowledged.length + count;
+    for (; load.acknowledged.length < goal; await sleep(2)) {
+      if (performance.now() - begun > PATIENCE) {
+        throw lastError;
+      }
+    }
+    return performance.now() - begun;
+  };
+  load.stop = async () => {
+    isOver = true;
+    try {
+      await running;
+    } finally {
+      await keys.close();
+    }
+  };
+  return load;
+}
+
+/** Makes the table that the work of a load goes into. */
+function createEffects(url) {
+  return query(url, "CREATE TABLE effect (name text NOT NULL)");
+}
+
+/** How many of the acknowledged requests have left no effect, and how many effects are there twice. */
+async function faultsOf(url, acknowledged) {
+  const effects = await query(url, "SELECT name, count(*)::int AS count FROM effect GROUP BY name");
+  const counts = new Map(effects.map(({ name, count }) => [name, count]));
+  return {
+    lost: acknowledged.filter((key) => !counts.has(key)).length,
+    twice: effects.filter(({ count }) => count > 1).length,
+  };
+}
+
+/** Everything that was acknowledged is there, and nothing is there twice. */
+async function holdOnce(url, acknowledged) {
+  const { lost, twice } = await faultsOf(url, acknowledged);
+  hold(
+    lost + twice === 0,
+    `of ${acknowledged.length} acknowledged requests ${lost} are lost and ${twice} were done twice`,
+  );
+}
+
+module.exports = { createEffects, holdOnce, startLoad };
