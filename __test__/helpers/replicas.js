@@ -85,4 +85,4 @@ async function until(url, condition) {
   throw new Error(`never became true: ${condition}`);
 }
 
-module.exports = { query, startReplicas };
+module.exports = { query, startReplicas, until };

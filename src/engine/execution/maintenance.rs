@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use crate::engine::error::Error;
 use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::key::Text;
+use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::errors::from_driver;
 use crate::engine::sql::{Isolation, Query};
 
@@ -21,7 +22,16 @@ impl PoolExecutor {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn migrate(&self) -> Result<(), Error> {
-        let mut connection = self.pool.connection().await?;
+        loop {
+            let mut connection = self.pool.connection().await?;
+            let migrated = self.migrate_on(&mut connection).await;
+            if !connection.stale {
+                return migrated;
+            }
+        }
+    }
+
+    async fn migrate_on(&self, connection: &mut Connection) -> Result<(), Error> {
         connection.begin(Isolation::ReadCommitted).await?;
         connection.execute(self.sql.migrate()).await?;
         connection.end_transaction("COMMIT").await

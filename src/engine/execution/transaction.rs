@@ -39,14 +39,20 @@ impl Transaction {
     /// Opens a transaction.
     ///
     /// # Errors
-    /// As [`Pool::stage_connection`].
+    /// As [`Pool::stage_connection`], and [`Error::Database`] when the server refuses it.
     pub async fn begin(
         pool: &Arc<Pool>,
         sql: Arc<Sql>,
         isolation: Isolation,
     ) -> Result<Arc<Self>, Error> {
-        let mut connection = pool.stage_connection().await?;
-        connection.begin(isolation).await?;
+        let connection = loop {
+            let mut connection = pool.stage_connection().await?;
+            match connection.begin(isolation).await {
+                Ok(()) => break connection,
+                Err(_) if connection.stale => {}
+                Err(error) => return Err(error),
+            }
+        };
         Ok(Arc::new(Self {
             connection: Arc::new(tokio::sync::Mutex::new(connection)),
             sql,
@@ -142,8 +148,9 @@ impl Transaction {
         }
     }
 
-    /// Whether the transaction failed for a prepared statement of the engine's that a change of the
-    /// table has made useless. Its connection is not used again, so a repetition succeeds.
+    /// Whether the transaction failed for what another connection can do: a change of the table has made a
+    /// prepared statement of the engine's useless, or the server takes no writes any more. Its connection is not
+    /// used again, so a repetition may succeed.
     pub async fn is_stale(&self) -> bool {
         self.connection.lock().await.stale
     }

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use crate::engine::error::{ConnectionProblem, DatabaseError, Error};
 
 /// Among others: the result type of a prepared statement has changed.
-const FEATURE_NOT_SUPPORTED: &str = "0A000";
+pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
 /// There is no such prepared statement.
 const INVALID_STATEMENT_NAME: &str = "26000";
 /// The server, or the transaction, takes no writes.

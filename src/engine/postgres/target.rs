@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::errors::{READ_ONLY, ended, from_driver};
@@ -47,7 +47,7 @@ impl Target {
     }
 
     /// Opens a session with the first host that can be reached and will do. Each has its share of the time
-    /// that connecting may take.
+    /// that connecting may take, however often it is asked.
     ///
     /// # Errors
     /// As [`from_driver`], those of the last host; whatever the server says is trouble with the
@@ -56,11 +56,15 @@ impl Target {
         let mut failure = None;
         let password = self.password().await?;
         let share = self.timeouts.connect / u32::try_from(self.addresses.len()).unwrap_or(1).max(1);
+        let mut shares = vec![share; self.addresses.len()];
         let passes = if self.session == TargetSession::PreferStandby { 2 } else { 1 };
         for pass in 0..passes {
             let wanted = if pass == 0 { self.session } else { TargetSession::Any };
-            for host in 0..self.addresses.len() {
-                match timeout(share, self.open(host, password.as_deref(), wanted)).await {
+            for (host, share) in shares.iter_mut().enumerate() {
+                let begun = Instant::now();
+                let opened = timeout(*share, self.open(host, password.as_deref(), wanted)).await;
+                *share = share.saturating_sub(begun.elapsed());
+                match opened {
                     Ok(Ok(Some(session))) => return Ok(session),
                     Ok(Ok(None)) => failure = failure.or_else(|| Some(self.wrong_state())),
                     Ok(Err(error)) => failure = Some(self.trouble(error)),

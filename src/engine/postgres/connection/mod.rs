@@ -35,7 +35,8 @@ pub struct Connection {
     object: Option<Object<Connector>>,
     exchanging: bool,
     broken: bool,
-    /// Whether one of its prepared statements is of no more use.
+    /// Whether another connection can do what this one has refused: one of its prepared statements is of no more
+    /// use, or its server takes no writes any more.
     pub stale: bool,
     /// Whether a transaction is open on it.
     in_transaction: bool,
@@ -98,6 +99,9 @@ impl Connection {
         self.exchanging = false;
         result.map_err(|error| {
             self.broken |= !leaves_connection_usable(&error);
+            if is_read_only(&error) {
+                self.note_standby();
+            }
             from_driver(error, self.target())
         })
     }
@@ -163,13 +167,15 @@ impl Connection {
         answer: Result<Result<Vec<PgRow>, sqlx::Error>, Elapsed>,
     ) -> Result<Vec<PgRow>, Error> {
         let Ok(result) = answer else { return Err(self.unanswered()) };
-        if let Err(error) = &result {
-            // A server that was a standby when it was chosen, or has become one, is no use to anybody.
-            let is_read_only = is_read_only(error);
-            self.broken |= is_read_only;
-            self.stale |= is_stale_statement(error) || (is_read_only && !self.is_new());
-        }
+        self.stale |= result.as_ref().is_err_and(is_stale_statement);
         self.end(result)
+    }
+
+    /// Notes that its server was a standby when it was chosen, or has become one: it is no use to anybody. Another
+    /// connection may be, unless this one is as new as that would be.
+    fn note_standby(&mut self) {
+        self.broken = true;
+        self.stale |= !self.is_new();
     }
 
     /// Whether each of its transactions may be in another session of the server.

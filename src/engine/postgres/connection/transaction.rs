@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::{Connection, FORMATS};
 use crate::engine::error::Error;
+use crate::engine::postgres::errors::FEATURE_NOT_SUPPORTED;
 use crate::engine::postgres::traces::Traces;
 use crate::engine::sql::Isolation;
 
@@ -15,6 +16,15 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn begin(&mut self, isolation: Isolation) -> Result<(), Error> {
+        let begun = self.try_begin(isolation).await;
+        if begun.as_ref().is_err_and(|error| error.code() == Some(FEATURE_NOT_SUPPORTED)) {
+            // A standby has no serializable transactions.
+            self.note_standby();
+        }
+        begun
+    }
+
+    async fn try_begin(&mut self, isolation: Isolation) -> Result<(), Error> {
         // Whatever goes wrong, the connection is closed with the transaction that it is in.
         self.in_transaction = true;
         let lock_timeout = self.target.lock_timeout().as_millis();
