@@ -139,6 +139,14 @@ test.each(["serializable", "repeatable read"])(
     const url = await urlOfRole(
       `ALTER ROLE @role SET default_transaction_isolation = '${isolation}'`,
     );
+    // Two that clash do so in some rounds only; the isolation of each statement shows in all of them.
+    await database.pool.query(`CREATE OR REPLACE FUNCTION refuse_other_isolation() RETURNS trigger
+      LANGUAGE plpgsql AS $$ BEGIN
+        ASSERT current_setting('transaction_isolation') = 'read committed';
+        RETURN NEW;
+      END $$`);
+    await database.pool.query(`CREATE OR REPLACE TRIGGER isolation BEFORE INSERT OR UPDATE
+      ON idempotency_key FOR EACH ROW EXECUTE FUNCTION refuse_other_isolation()`);
     // Pools of their own, as in two processes.
     const racers = ["a", "b"].map((name) =>
       service({ databaseUrl: `${url}?application_name=${name}` }),
@@ -149,7 +157,10 @@ test.each(["serializable", "repeatable read"])(
         (_, index) => `${isolation.length}-${round}-${index}`,
       );
       const of = (call) => racers.flatMap((racer) => keys.map((key) => call(racer, key)));
-      await Promise.allSettled(of((racer, key) => racer.initializeRequest(key, "POST", {}, "/")));
+      const begun = await Promise.allSettled(
+        of((racer, key) => racer.initializeRequest(key, "POST", {}, "/")),
+      );
+      expect(begun.filter(({ status }) => status === "fulfilled")).toHaveLength(keys.length);
       await Promise.all(of((racer, key) => racer.update(key, { response_code: 200 })));
       const locks = await Promise.allSettled(of((racer, key) => racer.lock(key)));
       for (const { reason } of locks.filter(({ status }) => status === "rejected")) {
@@ -157,6 +168,7 @@ test.each(["serializable", "repeatable read"])(
         expect(reason.code).not.toBe("40001");
       }
     }
+    await database.pool.query("DROP TRIGGER isolation ON idempotency_key");
   },
 );
 

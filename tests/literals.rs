@@ -161,9 +161,10 @@ async fn a_literal_ends_where_it_ends_in_every_encoding_of_a_client() {
             let sql = format!("SELECT length({}) >= 0, 'end'", literal(Some(&texts)).unwrap());
             match connection.fetch_text(sql).await {
                 Ok(rows) => assert_eq!(rows[0].get::<&str, _>(1), "end", "{encoding}: {texts:?}"),
-                // The server reads other characters than were written, or none.
+                // The server reads other characters than were written, or none: but no quote after a backslash.
                 Err(Error::Database(error)) => {
-                    assert!(error.code.starts_with("22"), "{encoding}: {texts:?}: {error:?}");
+                    let is_unreadable = ["22021", "22P05"].contains(&error.code.as_str());
+                    assert!(is_unreadable, "{encoding}: {texts:?}: {error:?}");
                     refused += 1;
                 }
                 Err(error) => panic!("{encoding}: {error:?}"),
