@@ -41,6 +41,21 @@ struct Model {
     fenced: bool,
     /// Whether a point counts as known as soon as it is written.
     trusts_writes: bool,
+    /// How the key of a new request is inserted.
+    inserts: Inserts,
+    /// Whether a key that somebody else has inserted meanwhile counts as one's own.
+    takes_conflict_for_new: bool,
+}
+
+/// How the key of a new request is inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inserts {
+    /// In a transaction of its own, before any stage.
+    First,
+    /// In the transaction of the first stage.
+    WithStage,
+    /// Some callers so, some so.
+    Either,
 }
 
 const PROTOCOL: Model = Model {
@@ -51,6 +66,8 @@ const PROTOCOL: Model = Model {
     decide: stage::decide,
     fenced: true,
     trusts_writes: false,
+    inserts: Inserts::First,
+    takes_conflict_for_new: false,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +145,7 @@ struct State {
 enum Step {
     LeaseRunsOut,
     Initialize,
+    InsertWithStage,
     TakeOver,
     BeginStage,
     WorkFails,
@@ -151,8 +169,9 @@ enum Step {
     Crash,
 }
 
-const STEPS: [Step; 22] = [
+const STEPS: [Step; 23] = [
     Step::Initialize,
+    Step::InsertWithStage,
     Step::TakeOver,
     Step::BeginStage,
     Step::WorkFails,
@@ -177,9 +196,10 @@ const STEPS: [Step; 22] = [
 ];
 
 /// What leads to an answer without luck: time, and clients that try again.
-const PATIENCE: [Step; 8] = [
+const PATIENCE: [Step; 9] = [
     Step::LeaseRunsOut,
     Step::Initialize,
+    Step::InsertWithStage,
     Step::TakeOver,
     Step::BeginStage,
     Step::Record,
@@ -236,7 +256,7 @@ impl Caller {
             Step::Release | Step::ReleaseIsNotHeardOf => self.releases,
             Step::GhostReleases => self.ghost.is_some(),
             Step::Crash => self.phase != Done,
-            Step::Initialize => self.phase == Idle,
+            Step::Initialize | Step::InsertWithStage => self.phase == Idle,
             Step::TakeOver => self.phase == TakingOver,
             Step::BeginStage => matches!(self.phase, Ready | Repeating),
             Step::WorkFails | Step::Record => self.phase == Working,
@@ -319,6 +339,8 @@ impl State {
         let caller = &mut next.callers[who];
         match (step, caller.phase) {
             (Step::Initialize, Phase::Idle) => match row {
+                // Whoever else inserts the key waits for the end of the transaction that has.
+                None if locked || model.inserts == Inserts::WithStage => return None,
                 None => {
                     let new = row.insert(Stored::new(0, Term::Live));
                     caller.begins(new);
@@ -330,6 +352,18 @@ impl State {
                     other => panic!("{other:?}"),
                 },
             },
+            (Step::InsertWithStage, Phase::Idle) if model.inserts != Inserts::First && !locked => {
+                if row.is_some() && !model.takes_conflict_for_new {
+                    return None;
+                }
+                let new = Stored::new(0, Term::Live);
+                // Whatever becomes of the transaction, its caller believes the key to be there.
+                caller.before = Some(POINTS[0].to_owned());
+                caller.knowledge.began(&new.answered(), Beginning::New);
+                caller.at = 0;
+                caller.phase = Phase::Working;
+                next.pending = Some(new);
+            }
             (Step::TakeOver, Phase::TakingOver) => {
                 let row = row.as_mut()?;
                 if locked || row.point == FINISHED || row.term == Term::Live {
@@ -343,7 +377,11 @@ impl State {
                 if caller.phase == Phase::Ready {
                     caller.before.clone_from(&caller.knowledge.settled);
                 }
-                let row = row.as_ref()?;
+                let Some(row) = row else {
+                    // There is no such key, or it is not committed.
+                    caller.fails(model);
+                    return Some(next);
+                };
                 let answered = row.answered();
                 let point = model.says_point.then_some(POINTS[caller.at]);
                 match (model.decide)(&caller.knowledge, &answered, point) {
@@ -364,6 +402,7 @@ impl State {
                 }
             }
             (Step::WorkFails, Phase::Working) => {
+                next.pending = None;
                 caller.fails(model);
                 caller.releases = true;
             }
@@ -401,7 +440,14 @@ impl State {
             }
             (Step::CommitFailsAndIsRepeated, Phase::Recorded) if !model.bound => {
                 next.pending = None;
-                caller.phase = Phase::Repeating;
+                caller.phase = match row {
+                    Some(_) => Phase::Repeating,
+                    // The insert is repeated too, and may find the key of somebody else.
+                    None => {
+                        caller.knowledge.settled.clone_from(&caller.before);
+                        Phase::Idle
+                    }
+                };
             }
             (Step::TryAgain, Phase::Failed) => caller.phase = Phase::Ready,
             (Step::GiveUp, Phase::Failed) => caller.gives_up(),
@@ -476,7 +522,7 @@ impl State {
                 caller.told(row);
             }
             (Step::Crash, phase) if phase != Phase::Done => {
-                if phase == Phase::Recorded {
+                if caller.has_lock() {
                     next.pending = None;
                 }
                 caller.gives_up();
@@ -712,6 +758,16 @@ fn stages_by_recovery_point_in_transactions_of_their_callers() {
 }
 
 #[test]
+fn stages_of_which_the_first_inserts_the_key() {
+    for inserts in [Inserts::WithStage, Inserts::Either] {
+        for says_point in [false, true] {
+            let model = Model { says_point, inserts, ..PROTOCOL };
+            assert!(holds_for(&model) > 10_000);
+        }
+    }
+}
+
+#[test]
 fn callers_that_lock_and_update_too() {
     // With a third caller those in transactions of their callers hold as well, but take a minute.
     for (says_point, bound, callers) in
@@ -743,6 +799,13 @@ fn without_the_fence_work_is_done_twice() {
 }
 
 #[test]
+fn to_take_the_key_of_somebody_else_for_new_is_wrong() {
+    let model =
+        Model { callers: 2, inserts: Inserts::WithStage, takes_conflict_for_new: true, ..PROTOCOL };
+    assert_eq!(violation_of(&model), "the effect of a stage is committed twice");
+}
+
+#[test]
 fn to_trust_what_is_not_committed_is_wrong() {
     for bound in [false, true] {
         let model = Model { callers: 2, bound, trusts_writes: true, ..PROTOCOL };
@@ -763,7 +826,8 @@ fn to_forget_a_commit_that_was_not_heard_of_is_wrong() {
 
 #[test]
 fn a_code_stands_for_its_state() {
-    let model = Model { callers: 2, locks_and_updates: true, ..PROTOCOL };
+    let inserts = Inserts::Either;
+    let model = Model { callers: 2, locks_and_updates: true, inserts, ..PROTOCOL };
     let mut seen = HashSet::from([State::first(&model).code()]);
     let mut open: Vec<Code> = seen.iter().copied().collect();
     while let Some(code) = open.pop() {
