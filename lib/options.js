@@ -29,6 +29,7 @@ const CHECKS = {
   maxBatchBytes: integer(1024, 2 ** 28),
   maxQueued: integer(1, 1_000_000),
   retention: duration,
+  commitKeyFirst: boolean,
 };
 
 const DEFAULTS = {
@@ -49,6 +50,7 @@ const DEFAULTS = {
   maxBatchBytes: 2 ** 20,
   maxQueued: 16_384,
   retention: undefined,
+  commitKeyFirst: false,
 };
 
 /** Settings by their options: services are constructed for each request, mostly with the same object. */
@@ -139,6 +141,12 @@ function integer(least, most) {
       throw invalid(`${name} has to be an integer from ${least} to ${most}, not ${shown(value)}`);
     }
   };
+}
+
+function boolean(name, value) {
+  if (typeof value !== "boolean") {
+    throw invalid(`${name} has to be true or false, not ${shown(value)}`);
+  }
 }
 
 function duration(name, value) {

@@ -131,7 +131,7 @@ async fn volatility() -> Volatility {
 }
 
 /// `VOLATILE` functions that have a rule of their own.
-const RULED: [&str; 2] = ["set_config", "pg_advisory_xact_lock"];
+const RULED: [&str; 3] = ["set_config", "pg_advisory_xact_lock", "pg_try_advisory_xact_lock"];
 
 /// Whether a text calls a function of one of the kinds.
 fn calls(text: &str, volatility: &Volatility, kinds: &[&str]) -> bool {

@@ -33,7 +33,7 @@ async function drive(operations, begin, target, { lease, work } = {}) {
           step = resume(answerForEngine(answer, target));
           break;
         case "work": {
-          const { responseBody, ...done } = await work.perform(target.handle);
+          const { responseBody, ...done } = await work.perform(target.handle, answer.rows?.[0]);
           step = resume({ work: done }, responseBody);
           break;
         }

@@ -27,9 +27,17 @@ class HandleRoot extends Pool {
   }
 
   stage(key, lease, work) {
+    return this.#begin((transaction) => transaction.stage(key, lease, work));
+  }
+
+  firstStage(request, lease, work) {
+    return this.#begin((transaction) => transaction.firstStage(request, lease, work));
+  }
+
+  #begin(run) {
     const library = this.#library;
     return library.begin(this.#root, undefined, (handle) =>
-      new HandleTransaction(this.#context, { library, handle }).stage(key, lease, work),
+      run(new HandleTransaction(this.#context, { library, handle })),
     );
   }
 

@@ -42,6 +42,14 @@ class HandleTransaction {
     });
   }
 
+  async firstStage(request, lease, work) {
+    const native = this.#operations();
+    return lease.use(async (held) => {
+      const begin = (number) => native.beginFirstStage(number, JSON.stringify(request), held);
+      return work.keyFrom(await drive(native, begin, this.#target, { lease: held, work }));
+    });
+  }
+
   async phase(work, options) {
     const { library, handle } = this.#target;
     if (!library.isOpen(handle)) {

@@ -19,6 +19,9 @@ const { Refused } = require("./refused");
  *   run an operation on keys; `lease` is native, `long` the texts that belong to the operation and are long
  * @property {(key: { text: string, recoveryPoint?: string }, lease: object, work: import("./work").Work) =>
  *   Promise<object>} stage runs a stage of a key's request, and resolves to the key
+ * @property {(request: { key?: string, request: object }, lease: object, work: import("./work").Work) =>
+ *   Promise<object>} [firstStage] runs the first stage of a request whose key is new in a transaction that inserts
+ *   the key, too; only where no transaction is open yet
  * @property {(work: (manager: object) => unknown, options: import("./phases").PhaseOptions) => Promise<unknown>} phase
  *   runs work in a transaction, and resolves to its result
  */

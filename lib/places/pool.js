@@ -33,6 +33,16 @@ class Pool {
     return work.keyFrom(answer);
   }
 
+  async firstStage(request, lease, work) {
+    const { native } = this.#context.database();
+    const callback = work.forEngine();
+    const asked = JSON.stringify(request);
+    const answer = await lease.use((held) =>
+      ask((to) => native.firstStage(...to, asked, callback, held)),
+    );
+    return work.keyFrom(answer);
+  }
+
   phase(work, options) {
     return inOwnTransaction(() => this.transaction(work, options), options);
   }

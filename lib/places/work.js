@@ -5,6 +5,9 @@ const { codeOf, errorFrom } = require("../errors/errors");
 const { TransactionManager } = require("../handles/transaction-manager");
 const { keyFrom } = require("../values/keys");
 
+/** What becomes of a stage whose work was done. */
+const RAN = ["ran", "begun"];
+
 /**
  * A user's function that is called with a transaction. What it receives and throws stays here: the engine learns
  * how it ended, no more, and the caller gets the very value that was thrown.
@@ -18,17 +21,20 @@ class Work {
   #failed = false;
   #error;
 
-  /** @param {(manager: object) => Promise<{ stored?: object, own?: object }>} work */
+  /**
+   * @param {(manager: object, row?: unknown) => Promise<{ stored?: object, own?: object }>} work `row`: of the key
+   *   that its transaction has inserted, as the engine answers it
+   */
   constructor(work) {
     this.#work = work;
   }
 
   /** Calls the function. Never rejects: resolves to what the engine has to know. */
-  async perform(manager) {
+  async perform(manager, row) {
     this.#failed = false;
     this.started = true;
     try {
-      this.result = await this.#work(manager);
+      this.result = await this.#work(manager, row);
       return { failed: false, ...this.result.stored };
     } catch (error) {
       this.#failed = true;
@@ -44,7 +50,9 @@ class Work {
    * @param {object} [manager] what the work receives; without one, a manager of the engine's transaction
    */
   forEngine(manager) {
-    return AsyncResource.bind((native) => this.perform(manager ?? new TransactionManager(native)));
+    return AsyncResource.bind((native) =>
+      this.perform(manager ?? new TransactionManager(native), rowOf(native)),
+    );
   }
 
   /** Whether a failure is the work's own: what the user's function has thrown. */
@@ -55,7 +63,7 @@ class Work {
   /** The key that a stage was answered with: with the caller's own body, if this work ran. */
   keyFrom(answer) {
     const row = this.unwrap(answer);
-    return keyFrom(row, answer.outcome === "ran" ? this.result.own : {});
+    return keyFrom(row, RAN.includes(answer.outcome) ? this.result.own : {});
   }
 
   /** What the call that the work was done in resolves to, or what it failed with, thrown. */
@@ -65,6 +73,11 @@ class Work {
     }
     return value;
   }
+}
+
+/** The row of the key that a transaction of the engine's has inserted for its first stage. */
+function rowOf({ key }) {
+  return key === null ? undefined : JSON.parse(key);
 }
 
 module.exports = { Work };

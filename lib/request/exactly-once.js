@@ -5,6 +5,7 @@ const { unwrap } = require("../errors/errors");
 const { headerText, keyText } = require("../values/arguments");
 const keys = require("../values/keys");
 const { newLease } = require("./attempt-leases");
+const { beginWithStage } = require("./first-stage");
 const { beginUnlessRefused } = require("./interrupted");
 const { leaseOf: leaseOfAttempt, leaseOfRequest, untilReleased } = require("./leases");
 const { currentRequest } = require("./request-context");
@@ -33,23 +34,51 @@ async function initialize(context, request, onInterrupted = context.settings.onI
   const told = keys.requestFrom(request);
   const key = unwrap(clientKey(header));
   return beginUnlessRefused(onInterrupted, key, request, (refuseInterrupted) =>
-    begin(context, key, { ...told, fingerprint: request.fingerprint }, refuseInterrupted),
+    beginAlone(context, key, { ...told, fingerprint: request.fingerprint }, refuseInterrupted),
   );
 }
 
-async function begin(context, key, { fingerprint: given, ...request }, refuseInterrupted) {
+function beginAlone(context, key, told, refuseInterrupted) {
+  // In somebody else's transaction nobody waits: the wait would hold its connection.
+  const wait = context.place.isInTransaction ? 0 : context.settings.waitTimeout;
+  return asAttempt(context, key, told, async (lease, request) => {
+    const initialize = [key, request, wait, refuseInterrupted];
+    return lease.use(async (native) => {
+      const answer = await context.place.run({ initialize }, native);
+      return lease.keep(keys.keyFrom(unwrap(answer)), answer.outcome);
+    });
+  });
+}
+
+/**
+ * Begins the request of a key, takes it over, or finds its answer. One that is new begins with its first stage, in
+ * one transaction, unless requests have to be seen from their first moment.
+ *
+ * @param {import("../places/context").Context} context
+ * @param {object} request as for initialize()
+ * @param {import("./first-stage").FirstStage} firstStage
+ */
+async function begin(context, request, firstStage) {
+  const { commitKeyFirst, onInterrupted } = context.settings;
+  if (context.place.isInTransaction || commitKeyFirst || onInterrupted !== "retry") {
+    // An interrupted request is always retried: its recovery point tells which stages are done.
+    return initialize(context, request, "retry");
+  }
+  const told = { ...keys.requestFrom(request), fingerprint: request.fingerprint };
+  const key = unwrap(clientKey(headerText(request.key)));
+  return asAttempt(context, key, told, (lease, asked) =>
+    beginWithStage(context, lease, { key, request: asked }, firstStage),
+  );
+}
+
+/** Does what begins an attempt: with the lease that it may have already, and what tells its request from others. */
+async function asAttempt(context, key, { fingerprint: given, ...request }, work) {
   const database = context.database();
   const fingerprint = await fingerprintFor(database, given);
   const lease = (key && leaseOfRequest(database.table, key)) ?? newLease(context);
   await untilReleased(database.table, key);
-  // In somebody else's transaction nobody waits: the wait would hold its connection.
-  const wait = context.place.isInTransaction ? 0 : context.settings.waitTimeout;
-  const initialize = [key, { ...request, fingerprint }, wait, refuseInterrupted];
   try {
-    return await lease.use(async (native) => {
-      const answer = await context.place.run({ initialize }, native);
-      return lease.keep(keys.keyFrom(unwrap(answer)), answer.outcome);
-    });
+    return await work(lease, { ...request, fingerprint });
   } catch (error) {
     if (error?.code === UNDEFINED_COLUMN) {
       database.forgetColumns();
@@ -84,4 +113,4 @@ function finishing(key, answer) {
   return { operation: { finish: [key, responseCode, responseBody] }, own };
 }
 
-module.exports = { finishing, initialize, leaseOf, requireColumns, stageResultOf };
+module.exports = { begin, finishing, initialize, leaseOf, requireColumns, stageResultOf };

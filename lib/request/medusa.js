@@ -43,6 +43,8 @@ function finishing(key, answer) {
 }
 
 module.exports = {
+  // What Medusa's service does is seen at once.
+  begin: initialize,
   finishing,
   initialize,
   leaseOf,

@@ -67,8 +67,9 @@ function checkedStage(stages, key, attempt) {
  * @param {Record<string, Function>} stages
  */
 async function runStages(context, request, stages) {
-  // An interrupted request is always retried: its recovery point tells which stages are done.
-  const key = await context.semantics.initialize(context, request, "retry");
+  const key = await context.semantics.begin(context, request, (begun, lease) =>
+    checkedStage(stages, begun, new Attempt(context, begun, lease)),
+  );
   const lease = context.semantics.leaseOf(context, key, newLease);
   lease.keepAlive();
   try {

@@ -233,6 +233,11 @@ impl Error {
         matches!(self, Self::Database(error) if !OF_ALL.iter().any(|class| error.code.starts_with(class)))
     }
 
+    /// Whether a transaction that has failed may have been committed all the same.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.code() == Some(TRANSACTION_RESOLUTION_UNKNOWN)
+    }
+
     /// Whether repeating the transaction may succeed.
     pub fn is_serialization_failure(&self) -> bool {
         matches!(self.code(), Some(SERIALIZATION_FAILURE | DEADLOCK_DETECTED))

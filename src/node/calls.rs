@@ -10,8 +10,9 @@ use super::lease::Lease;
 use super::operation::Operation;
 use crate::engine::error::Error;
 use crate::engine::protocol::executor::Executor;
-use crate::engine::protocol::lease;
 use crate::engine::protocol::stage::Claimant;
+use crate::engine::protocol::statement::{NewRequest, Request};
+use crate::engine::protocol::{lease, operations};
 
 /// One of them.
 pub struct Call {
@@ -61,6 +62,22 @@ pub fn claimant(lease: Option<&Lease>, recovery_point: Option<String>) -> Claima
     match lease {
         Some(lease) => Claimant::LeaseHolder(lease.shared(), recovery_point),
         None => Claimant::Anyone,
+    }
+}
+
+/// A request whose key nobody has used yet, as JavaScript gives it. A key that is not given is made.
+#[derive(Deserialize)]
+pub struct NewlyAsked {
+    key: Option<String>,
+    request: Request,
+}
+
+impl NewlyAsked {
+    /// The same for the attempt with this lease.
+    pub fn with_lease(self, lease: &lease::Lease) -> NewRequest {
+        let Self { key, request } = self;
+        let key = key.unwrap_or_else(operations::new_key);
+        NewRequest { id: operations::new_id(), key, request, lease: lease.duration() }
     }
 }
 

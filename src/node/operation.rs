@@ -27,6 +27,8 @@ pub enum Operation {
     /// one in progress. `key` is as [`super::key::client_key`] reads it; one that is not given is made.
     /// Refuses one whose last attempt was interrupted, if it is to.
     Initialize { key: Option<String>, request: Request, wait: u32, refuse_interrupted: bool },
+    /// As `Initialize`, but begins no request, and waits for none. `key` is as [`super::key::client_key`] reads it.
+    Look { key: String, request: Request, refuse_interrupted: bool },
     /// Finishes the request of the attempt with an answer.
     Finish { key: String, response_code: Text, response_body: Text },
     /// Ends the attempt's lease of a key; without one, a lease that has run out. A lease holds for so many
@@ -88,6 +90,10 @@ impl Operation {
                     refuse_interrupted,
                 )
                 .await;
+            }
+            Self::Look { key, request, refuse_interrupted } => {
+                let lease = required(lease)?;
+                return request::look(executor, lease, key, request, refuse_interrupted).await;
             }
             Self::InitializeRequest { header, request } => {
                 return operations::initialize_request(executor, header, request).await;

@@ -7,7 +7,7 @@ use napi::bindgen_prelude::ClassInstance;
 use napi_derive::napi;
 
 use super::answers::Answers;
-use super::calls::{claimant, read_calls};
+use super::calls::{NewlyAsked, claimant, read, read_calls};
 use super::connection::{ConnectionParts, TimeoutParts};
 use super::key::KeyRow;
 use super::lease::Lease;
@@ -17,6 +17,8 @@ use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
 use crate::engine::execution::in_transaction;
 use crate::engine::execution::pool_executor::PoolExecutor;
+use crate::engine::execution::transaction::Transaction;
+use crate::engine::key::IdempotencyKey;
 use crate::engine::postgres::pool_user::{PoolSize, PoolUser};
 use crate::engine::postgres::timeouts::Timeouts;
 use crate::engine::protocol::operations;
@@ -122,6 +124,36 @@ impl Service {
             };
             in_transaction::run_stage(&executor, &key, &claimant, max_retries, work).await
         });
+    }
+
+    /// Runs the first stage of a new request in a transaction of its own, which inserts the key, too. `request` is
+    /// that of [`NewlyAsked`] as JSON.
+    #[napi(catch_unwind)]
+    pub fn first_stage(
+        &self,
+        answers: &Answers,
+        call: u32,
+        request: String,
+        work: Work<TransactionScope>,
+        lease: &Lease,
+    ) -> napi::Result<()> {
+        let executor = self.executor.clone();
+        let max_retries = self.max_retries;
+        let work = Arc::new(work);
+        let lease = lease.shared();
+        let new = read::<NewlyAsked>(&request)?.with_lease(&lease);
+        let environment = answers.environment();
+        answers.answer_key(call, async move {
+            let work = |transaction: Arc<Transaction>| {
+                let (work, environment) = (Arc::clone(&work), environment.clone());
+                move |key: IdempotencyKey| async move {
+                    let scope = TransactionScope::of_first_stage(&transaction, key);
+                    work::run(&work, scope, environment).await
+                }
+            };
+            in_transaction::run_first_stage(&executor, &new, &lease, max_retries, work).await
+        });
+        Ok(())
     }
 
     /// Runs work in a transaction of its own, repeated once after a serialization failure if

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use napi_derive::napi;
 use serde::Deserialize;
 
-use super::calls::{claimant, read};
+use super::calls::{NewlyAsked, claimant, read};
 use super::error::Failure;
 use super::lease::Lease;
 use super::operation::Operation;
@@ -66,6 +66,24 @@ impl SteppedOperations {
         self.start(number, |executor| async move {
             let work = executor.work();
             stage::run(&executor, &key, &claimant, work).await
+        })
+    }
+
+    /// Begins the first stage of a new request, which inserts its key, and returns its first step. `request` is
+    /// that of [`NewlyAsked`] as JSON; the key is in the first of the rows that were given last when the work is
+    /// to be done.
+    #[napi(catch_unwind)]
+    pub fn begin_first_stage(
+        &self,
+        number: u32,
+        request: String,
+        lease: &Lease,
+    ) -> napi::Result<StepTexts> {
+        let lease = lease.shared();
+        let new = read::<NewlyAsked>(&request)?.with_lease(&lease);
+        self.start(number, |executor| async move {
+            let work = executor.work();
+            stage::run_first(&executor, new, &lease, |_| work).await
         })
     }
 

@@ -43,6 +43,8 @@ fn name_of(statement: &Statement) -> &'static str {
         Statement::CreateNew(_) => "create new",
         Statement::FindOrCreate { .. } => "find or create",
         Statement::Initialize(_) => "initialize",
+        Statement::Begin(_) => "begin",
+        Statement::Look(_) => "look",
         Statement::TakeOver { .. } => "take over",
         Statement::Find(_) => "find",
         Statement::Select(_) => "select",
@@ -74,6 +76,8 @@ fn statements() -> Vec<Statement> {
     for fingerprint in [None, Some("f".to_owned())] {
         let new = new_request(fingerprint);
         all.push(Statement::Initialize(new.clone()));
+        all.push(Statement::Begin(new.clone()));
+        all.push(Statement::Look(new.clone()));
         all.push(Statement::TakeOver { new, seen: token() });
     }
     for location in [None, Some(RowLocation("(0,1)".to_owned()))] {

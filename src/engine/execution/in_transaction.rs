@@ -9,9 +9,11 @@ use backon::{ExponentialBuilder, Retryable as _};
 use crate::engine::error::Error;
 use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::execution::transaction::{ROOT, Transaction};
-use crate::engine::key::StageResult;
+use crate::engine::key::{IdempotencyKey, StageResult};
+use crate::engine::protocol::lease::Lease;
 use crate::engine::protocol::outcome::Answer;
 use crate::engine::protocol::stage::{self, Claimant};
+use crate::engine::protocol::statement::NewRequest;
 use crate::engine::sql::Isolation;
 
 /// The first pause before a transaction is repeated; each further one is twice as long, and all of
@@ -96,6 +98,49 @@ impl Failed {
     }
 }
 
+/// Runs the first stage of a new request in a transaction of its own, which inserts the key, too.
+///
+/// # Errors
+/// As [`stage::run_first`] and [`run`].
+pub async fn run_first_stage<W, F, K>(
+    executor: &PoolExecutor,
+    new: &NewRequest,
+    lease: &Arc<Lease>,
+    max_retries: usize,
+    work: W,
+) -> Result<Answer, Error>
+where
+    W: Fn(Arc<Transaction>) -> K,
+    K: FnOnce(IdempotencyKey) -> F,
+    F: Future<Output = Result<StageResult, Error>>,
+{
+    let before = lease.known();
+    let staged = run(executor, Isolation::ReadCommitted, max_retries, |transaction| {
+        let work = work(Arc::clone(&transaction));
+        let (new, lease, before) = (new.clone(), Arc::clone(lease), &before);
+        async move {
+            let scope = transaction.enter(ROOT)?;
+            // An earlier try has come to nothing.
+            lease.unbegun(before, false);
+            stage::run_first(&scope, new, &lease, work).await
+        }
+    })
+    .await;
+    match &staged {
+        Ok(_) => committed(lease),
+        Err(error) => lease.unbegun(&before, error.is_outcome_unknown()),
+    }
+    staged
+}
+
+/// Notes that what an attempt has written is committed.
+fn committed(lease: &Lease) {
+    lease.settled();
+    if lease.is_finished() {
+        lease.ended();
+    }
+}
+
 /// Runs one stage of a key's request in a transaction of its own.
 ///
 /// # Errors
@@ -124,12 +169,7 @@ where
     })
     .await;
     match (lease, &staged) {
-        (Some((lease, _)), Ok(_)) => {
-            lease.settled();
-            if lease.is_finished() {
-                lease.ended();
-            }
-        }
+        (Some((lease, _)), Ok(_)) => committed(lease),
         (Some((lease, before)), Err(_)) => lease.unsettled(&before),
         (None, _) => {}
     }

@@ -101,6 +101,25 @@ pub async fn initialize(
     }
 }
 
+/// Finds what has become of the request of a key, as [`initialize`] does, but begins none.
+///
+/// # Errors
+/// As [`initialize`], and [`Error::NotFound`] when the key is unknown.
+pub async fn look(
+    executor: &dyn Executor,
+    lease: &Lease,
+    key: String,
+    request: Request,
+    refuse_interrupted: bool,
+) -> Result<Answer, Error> {
+    let new = NewRequest { id: new_id(), key, request, lease: lease.duration() };
+    let Some(row) = only(executor.run(Statement::Look(new.clone())).await?) else {
+        return Err(Error::NotFound(new.key));
+    };
+    let found = answer(executor, lease, &new, state_of(&row), row, refuse_interrupted).await?;
+    found.ok_or(Error::InUse(new.key))
+}
+
 /// The answer to an attempt that has found a request in this state; `None` where it has to look again.
 async fn answer(
     executor: &dyn Executor,

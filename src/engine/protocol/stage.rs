@@ -4,11 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::engine::error::Error;
-use crate::engine::key::{Columns, FINISHED, StageResult};
+use crate::engine::key::{Columns, FINISHED, IdempotencyKey, StageResult};
 use crate::engine::protocol::executor::Executor;
-use crate::engine::protocol::lease::{self, Lease, LeaseKnowledge, Standing};
+use crate::engine::protocol::lease::{self, Beginning, Lease, LeaseKnowledge, Standing};
 use crate::engine::protocol::outcome::{Answer, Outcome};
-use crate::engine::protocol::statement::{LeaseChange, Row, RowLocation, Statement};
+use crate::engine::protocol::statement::{LeaseChange, NewRequest, Row, RowLocation, Statement};
 
 /// Who wants to run a stage.
 #[derive(Clone)]
@@ -59,6 +59,37 @@ where
             Ok(Answer::new(row.key, Outcome::Ran))
         }
     }
+}
+
+/// Runs the first stage of a new request in the transaction of `executor`, which inserts its key, too: nobody else
+/// sees the request before its first stage is committed, and nothing is left of one that fails.
+///
+/// # Errors
+/// [`Error::InUse`] when the key exists, or another transaction has inserted it; the work's own.
+pub async fn run_first<W, F>(
+    executor: &dyn Executor,
+    new: NewRequest,
+    lease: &Lease,
+    work: W,
+) -> Result<Answer, Error>
+where
+    W: FnOnce(IdempotencyKey) -> F,
+    F: Future<Output = Result<StageResult, Error>>,
+{
+    let _use = lease::enter(executor, lease).await?;
+    let key = new.key.clone();
+    let begun = match executor.run(Statement::Begin(new)).await {
+        Err(Error::Busy(_)) => None,
+        rows => rows?.into_iter().next(),
+    };
+    let Some(row) = begun else { return Err(Error::InUse(key)) };
+    lease.began(&row, Beginning::New);
+    let location = row.location.clone();
+    let result = work(row.key).await?;
+    let change = LeaseChange::on_reaching(result.recovery_point());
+    let row = record(executor, &key, result, change, Some(location)).await?;
+    lease.wrote(&row);
+    Ok(Answer::new(row.key, Outcome::Begun))
 }
 
 enum Claim {

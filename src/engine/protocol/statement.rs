@@ -24,6 +24,11 @@ pub enum Statement {
     /// Insert a key with a lease, or find the one that exists. Answers its row with [`Row::won`],
     /// [`Row::live`] and [`Row::same`], or none when somebody inserts it at this very moment.
     Initialize(NewRequest),
+    /// Insert a key with a lease in a transaction that goes on. Answers its row with [`Row::won`]; or none when the
+    /// key exists, or another transaction that goes on has inserted it.
+    Begin(NewRequest),
+    /// Find the key of a request. Answers its row with [`Row::live`] and [`Row::same`], or none.
+    Look(NewRequest),
     /// Take the lease of an unfinished key that nobody holds, whose row nobody has locked, and that
     /// nobody has written since it was seen. Answers its row, or none.
     TakeOver {
@@ -107,7 +112,10 @@ impl Statement {
             | Self::FindOrCreate { key, .. }
             | Self::Lock { key, .. }
             | Self::Update { key, .. } => Some(key),
-            Self::Initialize(new) | Self::TakeOver { new, .. } => Some(&new.key),
+            Self::Initialize(new)
+            | Self::Begin(new)
+            | Self::Look(new)
+            | Self::TakeOver { new, .. } => Some(&new.key),
             Self::Create(_) | Self::CreateNew(_) | Self::Select(_) | Self::Stalled { .. } => None,
         }
     }

@@ -32,6 +32,8 @@ pub enum Kind {
     },
     /// [`Statement::Initialize`], with or without a fingerprint.
     Initialize(bool),
+    /// [`Statement::Look`], with or without a fingerprint.
+    Look(bool),
     /// [`Statement::TakeOver`], with or without a fingerprint.
     TakeOver(bool),
     /// [`Statement::Find`], and an update of nothing.
@@ -66,6 +68,7 @@ impl Kind {
                 Some(Self::FindOrCreate { columns: columns.named() })
             }
             Statement::Initialize(new) => Some(Self::Initialize(new.request.fingerprint.is_some())),
+            Statement::Look(new) => Some(Self::Look(new.request.fingerprint.is_some())),
             Statement::TakeOver { new, .. } => {
                 Some(Self::TakeOver(new.request.fingerprint.is_some()))
             }
@@ -75,6 +78,7 @@ impl Kind {
                 Some(Self::of_update(columns, *lease, fence.is_some()))
             }
             Statement::Update { .. }
+            | Statement::Begin(_)
             | Statement::Select(_)
             | Statement::LockRow(_)
             | Statement::ClaimRow { .. }
@@ -102,6 +106,7 @@ pub fn text(sql: &Sql, kind: Kind) -> Arc<str> {
         Kind::Create { columns, is_new } => create::batch(table, columns, is_new),
         Kind::FindOrCreate { columns } => find_or_create::batch(table, columns),
         Kind::Initialize(fingerprint) => initialize::batch(table, fingerprint),
+        Kind::Look(fingerprint) => initialize::look_batch(table, fingerprint),
         Kind::TakeOver(fingerprint) => take_over::batch(table, fingerprint),
         // A single statement goes as it is.
         Kind::Find | Kind::Single => find::batch(table),
@@ -133,7 +138,7 @@ pub fn arrays<'a>(kind: Kind, batch: &[&'a Statement]) -> Vec<Array<'a>> {
         Kind::FindOrCreate { columns } => {
             std::iter::once(keys(batch)).chain(values(batch, columns)).collect()
         }
-        Kind::Initialize(fingerprint) | Kind::TakeOver(fingerprint) => {
+        Kind::Initialize(fingerprint) | Kind::Look(fingerprint) | Kind::TakeOver(fingerprint) => {
             of_requests(batch, fingerprint)
         }
         Kind::Find | Kind::Single => vec![keys(batch)],
@@ -173,7 +178,7 @@ fn of_requests<'a>(batch: &[&'a Statement], fingerprint: bool) -> Vec<Array<'a>>
     let requests: Vec<(&'a NewRequest, &'a str)> = batch
         .iter()
         .filter_map(|statement| match statement {
-            Statement::Initialize(new) => Some((new, new.id.as_str())),
+            Statement::Initialize(new) | Statement::Look(new) => Some((new, new.id.as_str())),
             Statement::TakeOver { new, seen: Token(token) } => Some((new, token.as_str())),
             _ => None,
         })

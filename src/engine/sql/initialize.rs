@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, cast, live, row, row_names, same, statement,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, cast, literal, live, row, row_names, same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
@@ -29,19 +29,79 @@ pub fn single(table: &str, fingerprint: bool) -> Arc<str> {
             params = cast(4, "jsonb"),
             row = row(),
             live = live(&cast(5, "interval")),
-            same = same_request(fingerprint),
+            same = same_request(fingerprint.then_some(7)),
         ),
     )
 }
 
-/// Whether a row is of the request that the parameters describe.
-pub fn same_request(fingerprint: bool) -> String {
-    let digest = cast(7, "text");
+/// Inserts the key in a transaction that goes on, unless another one has, for which this does not wait: the lock
+/// says so. Parameters: key, method, path, route parameters, id, and the fingerprint where the table has a column
+/// for it.
+pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
+    statement(
+        table,
+        &format!(
+            "WITH free AS (
+               SELECT pg_try_advisory_xact_lock(
+                 hashtextextended(CAST($1 AS text), CAST({regclass} AS regclass)::oid::int8)) AS is_free
+             )
+             INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
+               locked_at, id{column})
+             SELECT $1, CAST($2 AS text), CAST($3 AS text), {params}, statement_timestamp(),
+               CAST($5 AS text){value}
+             FROM free WHERE is_free
+             ON CONFLICT (idempotency_key) DO NOTHING
+             RETURNING {row}, true AS won, true AS live, true AS same",
+            regclass = literal(table),
+            column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
+            value = if fingerprint { ", CAST($6 AS text)" } else { "" },
+            params = cast(4, "jsonb"),
+            row = row(),
+        ),
+    )
+}
+
+/// Finds the key. Parameters: key, method, path, route parameters, lease, and the fingerprint where the table has a
+/// column for it.
+pub fn look(table: &str, fingerprint: bool) -> Arc<str> {
+    statement(
+        table,
+        &format!(
+            "SELECT {row}, false AS won, {live} AS live, {same} AS same FROM @table
+             WHERE idempotency_key = $1",
+            row = row(),
+            live = live(&cast(5, "interval")),
+            same = same_request(fingerprint.then_some(6)),
+        ),
+    )
+}
+
+/// The same for a batch.
+pub fn look_batch(table: &str, fingerprint: bool) -> Arc<str> {
+    statement(
+        table,
+        &format!(
+            "SELECT n, found.* FROM {input}
+             CROSS JOIN LATERAL (
+               SELECT {row}, false AS won, {live} AS live, {same} AS same FROM @table
+               WHERE idempotency_key = k OFFSET 0
+             ) found",
+            input = input(&request_names(fingerprint)),
+            row = row(),
+            live = live("CAST(l AS interval)"),
+            same = same(&requested(fingerprint), "request_params"),
+        ),
+    )
+}
+
+/// Whether a row is of the request that the parameters describe: from the second on, and the fingerprint's.
+pub fn same_request(fingerprint: Option<usize>) -> String {
+    let digest = fingerprint.map(|parameter| cast(parameter, "text"));
     let request = Described {
         method: &cast(2, "text"),
         path: &cast(3, "text"),
         params: &cast(4, "jsonb"),
-        fingerprint: fingerprint.then_some(&digest),
+        fingerprint: digest.as_deref(),
     };
     same(&request, "request_params")
 }

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::key::{Column, Columns, Field, Text};
 use crate::engine::protocol::statement::{
-    Fence, LeaseChange, NewRequest, Request, RowLocation, Statement, Token,
+    Fence, LeaseChange, Request, RowLocation, Statement, Token,
 };
 
 use self::fragments::{interval, quoted, tokens};
@@ -60,6 +60,8 @@ pub struct Sql {
     create: Arc<str>,
     find_or_create: Arc<str>,
     initialize: [Arc<str>; 2],
+    begin: [Arc<str>; 2],
+    look: [Arc<str>; 2],
     take_over: [Arc<str>; 2],
     find: Arc<str>,
     lock: Arc<str>,
@@ -82,6 +84,8 @@ impl Sql {
             create: create::single(&table),
             find_or_create: find_or_create::single(&table),
             initialize: both.map(|fingerprint| initialize::single(&table, fingerprint)),
+            begin: both.map(|fingerprint| initialize::begin(&table, fingerprint)),
+            look: both.map(|fingerprint| initialize::look(&table, fingerprint)),
             take_over: both.map(|fingerprint| take_over::single(&table, fingerprint)),
             find: find::single(&table),
             lock: lock::single(&table),
@@ -104,11 +108,18 @@ impl Sql {
                 (&self.find_or_create, std::iter::once(Some(key)).chain(values).collect())
             }
             Statement::Initialize(new) => {
-                let id = new.id.clone();
-                return of_request(&self.initialize, new, id);
+                let others = [interval(new.lease), new.id];
+                return of_request(&self.initialize, new.key, new.request, others);
+            }
+            Statement::Begin(new) => {
+                return of_request(&self.begin, new.key, new.request, [new.id]);
+            }
+            Statement::Look(new) => {
+                return of_request(&self.look, new.key, new.request, [interval(new.lease)]);
             }
             Statement::TakeOver { new, seen: Token(token) } => {
-                return of_request(&self.take_over, new, token);
+                let others = [interval(new.lease), token];
+                return of_request(&self.take_over, new.key, new.request, others);
             }
             Statement::Find(key) => (&self.find, vec![Some(key)]),
             Statement::Select(selector) => {
@@ -194,12 +205,16 @@ impl Sql {
 }
 
 /// Chooses between the statements without and with the column for fingerprints.
-fn of_request(texts: &[Arc<str>; 2], new: NewRequest, id_or_token: String) -> Query {
-    let Request { method, path, params, fingerprint } = new.request;
+fn of_request<const N: usize>(
+    texts: &[Arc<str>; 2],
+    key: String,
+    request: Request,
+    others: [String; N],
+) -> Query {
+    let Request { method, path, params, fingerprint } = request;
     let text = Arc::clone(&texts[usize::from(fingerprint.is_some())]);
-    let lease = Some(interval(new.lease));
-    let mut parameters = vec![Some(new.key), method, path, params, lease, Some(id_or_token)];
-    parameters.extend(fingerprint.map(Some));
+    let mut parameters = vec![Some(key), method, path, params];
+    parameters.extend(others.into_iter().chain(fingerprint).map(Some));
     Query::new(text, parameters)
 }
 

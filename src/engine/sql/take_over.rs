@@ -24,7 +24,7 @@ pub fn single(table: &str, fingerprint: bool) -> Arc<str> {
              RETURNING {row}, true AS won, true AS live, {same} AS same",
             live = live(&cast(5, "interval")),
             row = row(),
-            same = same_request(fingerprint),
+            same = same_request(fingerprint.then_some(7)),
         ),
     )
 }

@@ -24,7 +24,7 @@ impl AccessMode {
         match (kind, statement) {
             // A lock that holds for no time excludes nobody.
             (_, Statement::Lock { hold, .. }) if *hold == Duration::ZERO => Self::Insert,
-            (Kind::Find | Kind::FindOrCreate { .. }, _) => Self::Read,
+            (Kind::Find | Kind::Look(_) | Kind::FindOrCreate { .. }, _) => Self::Read,
             (Kind::Lock | Kind::Initialize(_) | Kind::TakeOver(_), _) => Self::Compete(kind),
             (Kind::Update { .. } | Kind::Single, _) => Self::Write,
             (Kind::Create { .. }, _) => Self::Insert,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::arbiter::{Arbiter, LeaseUse};
 use super::knowledge::{Beginning, LeaseKnowledge};
 use crate::engine::error::Error;
-use crate::engine::key::FINISHED;
+use crate::engine::key::{FINISHED, STARTED};
 use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::statement::{Fence, Row, RowLocation, Token};
 
@@ -62,6 +62,18 @@ impl Lease {
     /// knew `before`.
     pub fn unsettled(&self, before: &LeaseKnowledge) {
         self.knowledge().settled.clone_from(&before.settled);
+    }
+
+    /// Notes that the transaction has failed in which the attempt began its request: what it knows is what it knew
+    /// `before`. Where it may have been committed all the same, its caller believes the request to stand where it
+    /// began.
+    pub fn unbegun(&self, before: &LeaseKnowledge, may_be_committed: bool) {
+        let mut knowledge = self.knowledge();
+        if may_be_committed {
+            knowledge.settled = Some(STARTED.to_owned());
+        } else {
+            knowledge.clone_from(before);
+        }
     }
 
     /// Notes that the lease has ended: the request is finished and committed, or it was released.

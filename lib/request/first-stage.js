@@ -1,0 +1,120 @@
+"use strict";
+
+const { performance } = require("node:perf_hooks");
+const { setTimeout: sleep } = require("node:timers/promises");
+const { errorFrom, unwrap } = require("../errors/errors");
+const { withStatusOfDriver } = require("../errors/http-errors");
+const { Work } = require("../places/work");
+const { keyFrom } = require("../values/keys");
+const { stageResultOf } = require("./stage-results");
+
+// A request that begins with its first stage: one transaction inserts its key and does the stage's work, so nobody
+// sees the request before that is committed, and nothing is left if it fails.
+
+/** Milliseconds after which a request that waits looks again whether the one in progress has ended. */
+const SHORTEST_PAUSE = 10;
+const LONGEST_PAUSE = 200;
+
+const IN_USE = "idempotency_key_in_use";
+
+/** The requests that this process is about to begin, by table and key: their duplicates need no connection. */
+const beginning = new Set();
+
+/**
+ * @typedef {(key: object, lease: import("./leases").Lease) => (manager: object) => unknown} FirstStage makes the
+ *   work of a request's first stage, for the key that its transaction has inserted
+ */
+
+/**
+ * Finds the request of a key, takes it over, or begins it with its first stage. Waits for one in progress as the
+ * option `waitTimeout` says, without a connection.
+ *
+ * @param {import("../places/context").Context} context
+ * @param {import("./leases").Lease} lease of the attempt
+ * @param {{ key?: string, request: object }} asked
+ * @param {FirstStage} firstStage
+ */
+async function beginWithStage(context, lease, asked, firstStage) {
+  const until = performance.now() + context.settings.waitTimeout;
+  for (let pause = SHORTEST_PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+    const found = await begunOrFound(context, lease, asked, firstStage);
+    if (found.key) {
+      return found.key;
+    }
+    const left = until - performance.now();
+    if (left <= 0) {
+      throw found.refusal;
+    }
+    await sleep(Math.min(pause, left));
+  }
+}
+
+/** The key of the request, or why there is none yet. */
+async function begunOrFound(context, lease, asked, firstStage) {
+  const found = await look(context, lease, asked);
+  if (found.key || found.refusal) {
+    return found;
+  }
+  const begun = await insertAlone(context, lease, asked, firstStage);
+  // It may have been committed in between.
+  return begun.key ? begun : { ...begun, ...(await look(context, lease, asked)) };
+}
+
+/** What there is of a request: its key, if it is finished or can be gone on with; a refusal, if it is in progress. */
+async function look({ place }, lease, { key, request }) {
+  if (key === undefined) {
+    return {};
+  }
+  return lease.use(async (native) => {
+    const answer = await place.run({ look: [key, request, false] }, native);
+    if (answer.failure?.kind === "not_found") {
+      return {};
+    }
+    try {
+      return { key: lease.keep(keyFrom(unwrap(answer)), answer.outcome) };
+    } catch (error) {
+      return refusalOf(error);
+    }
+  });
+}
+
+/** Only one of a process tries at a time: whoever finds another one at it has only to wait for its end. */
+async function insertAlone(context, lease, asked, firstStage) {
+  const { key } = asked;
+  const name = JSON.stringify([context.database().table, key]);
+  if (beginning.has(name)) {
+    return { refusal: errorFrom({ kind: "in_use", key }) };
+  }
+  beginning.add(name);
+  try {
+    return await insert(context, lease, asked, firstStage);
+  } finally {
+    beginning.delete(name);
+  }
+}
+
+async function insert({ place }, lease, asked, firstStage) {
+  const work = new Work(async (manager, row) => {
+    const key = lease.keep(keyFrom(row), "begun");
+    return stageResultOf(await firstStage(key, lease)(manager));
+  });
+  try {
+    return { key: lease.keep(await place.firstStage(asked, lease, work), "begun") };
+  } catch (error) {
+    if (!work.started) {
+      return refusalOf(error);
+    }
+    await lease.release();
+    throw work.failedWith(error) ? error : withStatusOfDriver(error);
+  }
+}
+
+/** What to tell a request that is in progress, if it does not come to an end. Other errors are thrown. */
+function refusalOf(error) {
+  if (error?.code !== IN_USE) {
+    throw error;
+  }
+  return { refusal: error };
+}
+
+module.exports = { beginWithStage };
