@@ -11,13 +11,22 @@ const medusa = require("./peers/medusa");
 const ours = require("./peers/ours");
 const pg = require("./peers/pg");
 const pgbench = require("./peers/pgbench");
+const requests = require("./peers/requests");
 const stages = require("./peers/stages");
 const { throughPooler } = require("./pooler");
 const { progress } = require("./report");
 const { judged, resultOf } = require("./results");
-const { boundStagesOn, scenariosOn, slowDiskScenariosOn } = require("./scenarios");
+const {
+  boundStagesOn,
+  requestsOn,
+  scenariosOn,
+  slowDiskScenariosOn,
+  typeOrmRequestsOn,
+} = require("./scenarios");
 const { CONNECTIONS, SLOW_DISK } = require("./settings");
 const { commitTime, startOnSlowDisk, whyNoSlowDisk } = require("./slow-disk");
+
+const NOTHING = { requests: [], single: [], bound: [], pooled: [], checks: [], notes: [] };
 
 /** Stages take long: only many rounds tell them apart. */
 const BOUND_STAGE_ROUNDS = 2;
@@ -41,7 +50,8 @@ const BOUND_STAGE_ROUNDS = 2;
 async function measureAll(run) {
   const construction = constructionChecks();
   const boundary = await boundaryChecks(run);
-  const { single, bound, pooled } = await withKeys(run.url, async (keys) => ({
+  const { single, bound, pooled, ...whole } = await withKeys(run.url, async (keys) => ({
+    requests: await wholeRequests(run, keys),
     single: await singleStatements(run, keys),
     bound: await boundStages(run, keys),
     pooled: await throughPooler(run, keys),
@@ -49,6 +59,7 @@ async function measureAll(run) {
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
   return {
+    ...whole,
     single: [...single, ...slow.results],
     bound: bound.results,
     pooled: pooled.results,
@@ -57,10 +68,29 @@ async function measureAll(run) {
   };
 }
 
+/** Only whole requests. @param {Run} run */
+async function measureRequests(run) {
+  const requests = await withKeys(run.url, (keys) => wholeRequests(run, keys));
+  return { ...NOTHING, requests };
+}
+
+async function wholeRequests({ url, pace }, keys) {
+  const { alone, typeOrm, close } = await requests.open(url, { connections: CONNECTIONS.requests });
+  try {
+    const compared = [
+      ...(await compareAll(alone, requestsOn(keys), pace, progress)),
+      ...(await compareAll(typeOrm, typeOrmRequestsOn(keys), pace, progress)),
+    ];
+    return compared.map(resultOf);
+  } finally {
+    await close();
+  }
+}
+
 /** Only what goes through a pooler. @param {Run} run */
 async function measurePooler(run) {
   const { results, notes } = await withKeys(run.url, (keys) => throughPooler(run, keys));
-  return { single: [], bound: [], pooled: results, checks: [], notes };
+  return { ...NOTHING, pooled: results, notes };
 }
 
 function withKeys(url, work) {
@@ -148,4 +178,4 @@ async function onSlowDisk(url, pace) {
   });
 }
 
-module.exports = { measureAll, measurePooler };
+module.exports = { measureAll, measurePooler, measureRequests };

@@ -24,7 +24,7 @@ function heading({ machine, versions, settings }) {
     "Table: with the column request_fingerprint, which no peer fills here",
     `Medians of rounds (${rounds} of ${seconds} s for each peer, by turns), ratios within a round`,
     `Connections: ours ${connections.ours}; medusa ${connections.medusa}; pg and prepared ` +
-      `${connections.pg}; bound stages ${connections.boundStages}; ` +
+      `${connections.pg}; whole requests ${connections.requests} each; bound stages ${connections.boundStages}; ` +
       `pgbench one for each caller, at most ${connections.pgbench}`,
     "pg: pool.query(text, values); prepared: the same, but named statements; pgbench: -M prepared",
   ].join("\n");

@@ -153,4 +153,57 @@ function poolerScenariosOn(keys) {
   }));
 }
 
-module.exports = { boundStagesOn, poolerScenariosOn, scenariosOn, slowDiskScenariosOn };
+/** Whole requests, each of which is new, and replays. */
+function requestsOn(keys) {
+  return [
+    {
+      name: "a request of one stage",
+      operation: "request",
+      callers: [1, 64, 256],
+      targets: {
+        1: { byHand: 0.75, oneTransaction: 1, medusa: 0.33, bare: 1.75 },
+        64: { byHand: 1.45, oneTransaction: 1.05, medusa: 4, bare: 0.5 },
+        256: { byHand: 1.45, oneTransaction: 1.05, medusa: 4, bare: 0.5 },
+      },
+      input: () => randomUUID(),
+      call: (peer, key) => peer.request(key),
+    },
+    {
+      name: "a request of three stages",
+      operation: "threeStages",
+      callers: [1, 64, 256],
+      targets: { 1: { byHand: 0.85 }, 64: { byHand: 1.25 }, 256: { byHand: 1.25 } },
+      input: () => randomUUID(),
+      call: (peer, key) => peer.threeStages(key),
+    },
+    {
+      name: "a replay",
+      operation: "replay",
+      callers: [1, 64, 256],
+      targets: { 1: { byHand: 1 }, 64: { byHand: 3 }, 256: { byHand: 3 } },
+      input: () => keys.finished(),
+      call: (peer, key) => peer.replay(key),
+    },
+  ];
+}
+
+/** The same requests through TypeORM's manager. */
+function typeOrmRequestsOn(keys) {
+  const [request] = requestsOn(keys);
+  return [
+    {
+      ...request,
+      name: "a request of one stage, TypeORM",
+      targets: { 1: { medusa: 0.5 }, 64: { medusa: 2.2 }, 256: { medusa: 2.2 } },
+    },
+  ];
+}
+
+module.exports = {
+  requestsOn,
+  typeOrmRequestsOn,
+  boundStagesOn,
+  poolerScenariosOn,
+  scenariosOn,
+  slowDiskScenariosOn,
+};
