@@ -250,13 +250,19 @@ test("one key in two schemas is two requests", async () => {
   expect(await effects()).toHaveLength(2);
 });
 
-test("a key that a caller's own transaction has inserted is in use until that ends", async () => {
+test("a key that a caller's own transaction has inserted is waited for without a connection", async () => {
   const given = request();
   const service = database.service();
+  const databaseUrl = `${database.url}?options=${encodeURIComponent("-c lock_timeout=400")}`;
+  const impatient = database.service({ databaseUrl, maxConnections: 1 });
   await service.atomicPhase_(async (manager) => {
     await service.withTransaction(manager).initializeRequest(given.key, "POST", {}, "/pay");
-    const duplicate = database.service({ maxConnections: 2 }).runStages(given, { started: work });
-    expect(await rejection(duplicate)).toMatchObject(inUse);
+    const duplicates = [1, 2].map(() => impatient.runStages(given, { started: work }));
+    const settled = Promise.allSettled(duplicates);
+    await impatient.runStages(request(), { started: () => finished });
+    for (const { reason } of await settled) {
+      expect(reason).toMatchObject({ type: "conflict", status: 409 });
+    }
   });
   expect(await effects()).toEqual([]);
 });

@@ -346,7 +346,8 @@ test("an operation in a transaction waits for the renewal of its lease", async (
   attempt.keepAlive();
   const updated = dataSource.transaction(async (manager) => {
     const query = jest.spyOn(manager, "query");
-    const renewal = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    const renewal = `SELECT FROM pg_stat_activity
+      WHERE wait_event_type = 'Lock' AND datname = current_database()`;
     expect(
       await eventually(async () => (await locking.query(renewal)).rowCount === 1),
     ).toBeTruthy();

@@ -67,7 +67,9 @@ async function begin(context, request, firstStage) {
   const told = { ...keys.requestFrom(request), fingerprint: request.fingerprint };
   const key = unwrap(clientKey(headerText(request.key)));
   return asAttempt(context, key, told, (lease, asked) =>
-    beginWithStage(context, lease, { key, request: asked }, firstStage),
+    beginWithStage(context, lease, { key, request: asked }, firstStage, () =>
+      beginAlone(context, key, told, false),
+    ),
   );
 }
 

@@ -16,6 +16,8 @@ const SHORTEST_PAUSE = 10;
 const LONGEST_PAUSE = 200;
 
 const IN_USE = "idempotency_key_in_use";
+/** SQLSTATE: another transaction has locked what a statement needs. */
+const LOCK_NOT_AVAILABLE = "55P03";
 
 /** The requests that this process is about to begin, by table and key: their duplicates need no connection. */
 const beginning = new Set();
@@ -33,13 +35,18 @@ const beginning = new Set();
  * @param {import("./leases").Lease} lease of the attempt
  * @param {{ key?: string, request: object }} asked
  * @param {FirstStage} firstStage
+ * @param {() => Promise<object>} alone begins the request alone: what another transaction has locked is waited for
+ *   without a connection there
  */
-async function beginWithStage(context, lease, asked, firstStage) {
+async function beginWithStage(context, lease, asked, firstStage, alone) {
   const until = performance.now() + context.settings.waitTimeout;
   for (let pause = SHORTEST_PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
     const found = await begunOrFound(context, lease, asked, firstStage);
     if (found.key) {
       return found.key;
+    }
+    if (found.isLocked) {
+      return alone();
     }
     const left = until - performance.now();
     if (left <= 0) {
@@ -109,12 +116,16 @@ async function insert({ place }, lease, asked, firstStage) {
   }
 }
 
-/** What to tell a request that is in progress, if it does not come to an end. Other errors are thrown. */
+/** What to tell a request that is in progress or locked, if that does not come to an end. Others are thrown. */
 function refusalOf(error) {
-  if (error?.code !== IN_USE) {
-    throw error;
+  switch (error?.code) {
+    case IN_USE:
+      return { refusal: error };
+    case LOCK_NOT_AVAILABLE:
+      return { refusal: error, isLocked: true };
+    default:
+      throw error;
   }
-  return { refusal: error };
 }
 
 module.exports = { beginWithStage };

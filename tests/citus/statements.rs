@@ -51,6 +51,7 @@ fn name_of(statement: &Statement) -> &'static str {
         Statement::Lock { .. } => "lock",
         Statement::Update { fence: Some(_), .. } => "update with a fence",
         Statement::Update { .. } => "update",
+        Statement::Record { .. } => "record",
         Statement::LockRow(_) => "lock row",
         Statement::ClaimRow { .. } => "claim row",
         Statement::ChangeLease { .. } => "change lease",

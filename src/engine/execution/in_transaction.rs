@@ -8,7 +8,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 
 use crate::engine::error::Error;
 use crate::engine::execution::pool_executor::PoolExecutor;
-use crate::engine::execution::transaction::{ROOT, Transaction};
+use crate::engine::execution::transaction::{ROOT, StageScope, Transaction};
 use crate::engine::key::{IdempotencyKey, StageResult};
 use crate::engine::protocol::lease::Lease;
 use crate::engine::protocol::outcome::Answer;
@@ -36,7 +36,43 @@ where
     W: Fn(Arc<Transaction>) -> F,
     F: Future<Output = Result<T, Error>>,
 {
-    let once = || try_once(executor, isolation, &work);
+    let begin = || Transaction::begin(&executor.pool, Arc::clone(&executor.sql), isolation);
+    repeated(executor, max_retries, begin, work).await
+}
+
+/// The same for a stage, whose first statement and whose last are the engine's.
+async fn run_as_stage<T, W, F>(
+    executor: &PoolExecutor,
+    max_retries: usize,
+    work: W,
+) -> Result<T, Error>
+where
+    W: Fn(StageScope, Arc<Transaction>) -> F,
+    F: Future<Output = Result<T, Error>>,
+{
+    let isolation = Isolation::ReadCommitted;
+    let begin = || Transaction::begin_later(&executor.pool, Arc::clone(&executor.sql), isolation);
+    repeated(executor, max_retries, begin, |transaction| {
+        let scope = transaction.enter(ROOT).map(StageScope);
+        let work = scope.map(|scope| work(scope, transaction));
+        async move { work?.await }
+    })
+    .await
+}
+
+async fn repeated<T, B, O, W, F>(
+    executor: &PoolExecutor,
+    max_retries: usize,
+    begin: B,
+    work: W,
+) -> Result<T, Error>
+where
+    B: Fn() -> O,
+    O: Future<Output = Result<Arc<Transaction>, Error>>,
+    W: Fn(Arc<Transaction>) -> F,
+    F: Future<Output = Result<T, Error>>,
+{
+    let once = || async { try_once(begin().await, &work).await };
     let tries = || {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(SHORTEST_PAUSE)
@@ -56,16 +92,13 @@ where
 }
 
 async fn try_once<T, W, F>(
-    executor: &PoolExecutor,
-    isolation: Isolation,
+    transaction: Result<Arc<Transaction>, Error>,
     work: &W,
 ) -> Result<T, Failed>
 where
     W: Fn(Arc<Transaction>) -> F,
     F: Future<Output = Result<T, Error>>,
 {
-    let transaction =
-        Transaction::begin(&executor.pool, Arc::clone(&executor.sql), isolation).await;
     let transaction = transaction.map_err(Failed::for_good)?;
     let result = match work(Arc::clone(&transaction)).await {
         Ok(result) => transaction.commit().await.map(|()| result),
@@ -115,11 +148,10 @@ where
     F: Future<Output = Result<StageResult, Error>>,
 {
     let before = lease.known();
-    let staged = run(executor, Isolation::ReadCommitted, max_retries, |transaction| {
-        let work = work(Arc::clone(&transaction));
+    let staged = run_as_stage(executor, max_retries, |scope, transaction| {
+        let work = work(transaction);
         let (new, lease, before) = (new.clone(), Arc::clone(lease), &before);
         async move {
-            let scope = transaction.enter(ROOT)?;
             // An earlier try has come to nothing.
             lease.unbegun(before, false);
             stage::run_first(&scope, new, &lease, work).await
@@ -160,12 +192,9 @@ where
         Claimant::Anyone => None,
         Claimant::LeaseHolder(lease, _) => Some((lease, lease.known())),
     };
-    let staged = run(executor, Isolation::ReadCommitted, max_retries, |transaction| {
-        let work = work(Arc::clone(&transaction));
-        async move {
-            let scope = transaction.enter(ROOT)?;
-            stage::run(&scope, key, claimant, work).await
-        }
+    let staged = run_as_stage(executor, max_retries, |scope, transaction| {
+        let work = work(transaction);
+        async move { stage::run(&scope, key, claimant, work).await }
     })
     .await;
     match (lease, &staged) {

@@ -85,12 +85,12 @@ impl Scopes {
         self.use_ended.notify_waiters();
     }
 
-    /// Has a scope take no more calls, and waits for those under way.
+    /// Has a scope take no more calls, and waits for those under way, but for so many of the caller's own.
     ///
     /// # Errors
     /// [`Error::RolledBack`] when it has ended before, [`Error::TransactionEnded`] when it is rolled
     /// back meanwhile.
-    pub async fn end(&self, scope: usize) -> Result<(), Error> {
+    pub async fn end(&self, scope: usize, own: usize) -> Result<(), Error> {
         if self.state(scope) != State::Open {
             return Err(Error::RolledBack);
         }
@@ -102,7 +102,7 @@ impl Scopes {
                 Some(scope) if scope.state == State::RolledBack => {
                     return Err(Error::TransactionEnded);
                 }
-                Some(scope) if scope.uses > 0 => {}
+                Some(scope) if scope.uses > own => {}
                 _ => return Ok(()),
             }
             ended.await;

@@ -24,7 +24,7 @@ use crate::engine::postgres::rows::read;
 use crate::engine::postgres::value::{Parameter, Rows};
 use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
-use crate::engine::sql::{Isolation, Sql};
+use crate::engine::sql::{Isolation, NO_ROW, Sql};
 
 /// A transaction on a connection of the pool. Dropped before it was ended, it rolls back.
 pub struct Transaction {
@@ -36,6 +36,29 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// A transaction that opens with its first statement.
+    ///
+    /// # Errors
+    /// As [`Pool::stage_connection`].
+    pub async fn begin_later(
+        pool: &Arc<Pool>,
+        sql: Arc<Sql>,
+        isolation: Isolation,
+    ) -> Result<Arc<Self>, Error> {
+        let mut connection = pool.stage_connection().await?;
+        connection.begin_later(isolation);
+        Ok(Self::on(connection, sql))
+    }
+
+    fn on(connection: Connection, sql: Arc<Sql>) -> Arc<Self> {
+        Arc::new(Self {
+            connection: Arc::new(tokio::sync::Mutex::new(connection)),
+            sql,
+            scopes: Scopes::new(),
+            statement_failed: AtomicBool::new(false),
+        })
+    }
+
     /// Opens a transaction.
     ///
     /// # Errors
@@ -53,12 +76,7 @@ impl Transaction {
                 Err(error) => return Err(error),
             }
         };
-        Ok(Arc::new(Self {
-            connection: Arc::new(tokio::sync::Mutex::new(connection)),
-            sql,
-            scopes: Scopes::new(),
-            statement_failed: AtomicBool::new(false),
-        }))
+        Ok(Self::on(connection, sql))
     }
 
     /// Enters a scope, for one call.
@@ -82,7 +100,10 @@ impl Transaction {
     /// server had aborted the transaction or refuses to commit; [`Error::Connection`] with code
     /// `08007` when the connection is lost, so that the outcome is unknown.
     pub async fn commit(&self) -> Result<(), Error> {
-        self.scopes.end(ROOT).await?;
+        if self.scopes.state(ROOT) == State::Committed {
+            return Ok(());
+        }
+        self.scopes.end(ROOT, 0).await?;
         let mut connection = self.connection.lock().await;
         if self.statement_failed.load(Ordering::SeqCst) {
             // PostgreSQL answers the COMMIT of an aborted transaction with success and rolls back.
@@ -116,7 +137,7 @@ impl Transaction {
     /// transaction is rolled back.
     pub async fn end_savepoint(self: &Arc<Self>, scope: usize, keep: bool) -> Result<(), Error> {
         if keep {
-            self.scopes.end(scope).await?;
+            self.scopes.end(scope, 0).await?;
         } else if !self.is_active(scope) {
             return Ok(());
         } else {
@@ -207,6 +228,7 @@ impl Use {
     pub async fn query(self, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
         refuse_transaction_control(&sql)?;
         let mut connection = self.connection().await?;
+        connection.begin_now().await?;
         let result = query::run(&mut connection, sql, parameters).await;
         self.transaction.noted(result)
     }
@@ -218,6 +240,7 @@ impl Use {
     pub async fn savepoint(self) -> Result<usize, Error> {
         let mut connection = self.connection().await?;
         let transaction = Arc::clone(&self.transaction);
+        connection.begin_now().await?;
         // The connection is ours until the scope is there, so nobody takes the same number.
         let scope = transaction.scopes.next();
         let opened = connection.control(&savepoint(scope)).await;
@@ -235,6 +258,39 @@ impl Use {
             State::Open | State::Ending => Ok(connection),
             State::Committed | State::RolledBack => Err(Error::TransactionEnded),
         }
+    }
+}
+
+/// The stage that a transaction was opened for, which ends it.
+pub struct StageScope(pub Use);
+
+impl StageScope {
+    async fn commit_after(&self, statement: Statement) -> Result<Vec<Row>, Error> {
+        let Use { transaction, .. } = &self.0;
+        transaction.scopes.end(ROOT, 1).await?;
+        let key = statement.key().map(str::to_owned);
+        let query = transaction.sql.write(statement);
+        let mut connection = transaction.connection.lock().await;
+        let rows = connection.commit_after(query).await;
+        let rows = rows.map_err(|error| error.at_commit().of_statement(key.as_deref()))?;
+        transaction.scopes.set_state(ROOT, State::Committed);
+        read(&rows, connection.target())
+    }
+}
+
+impl Executor for StageScope {
+    fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
+        self.0.run(statement)
+    }
+
+    fn commit_after(&self, statement: Statement) -> Option<Running<'_, Vec<Row>>> {
+        Some(Box::pin(async move {
+            let key = statement.key().unwrap_or_default().to_owned();
+            match Self::commit_after(self, statement).await {
+                Err(error) if error.code() == Some(NO_ROW) => Err(Error::NotFound(key)),
+                rows => rows,
+            }
+        }))
     }
 }
 

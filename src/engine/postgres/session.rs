@@ -3,6 +3,8 @@
 //! Behind a pooler in transaction mode two statements of one connection may run in two sessions of the server, so
 //! nothing may be left in a session. A direct session is told by what it was told at its start: it keeps it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ pub struct Session {
     pub host: usize,
     /// The server's process that serves it; that of its transaction, if it is pooled.
     pub backend: i32,
+    /// The names of the engine's statements that it keeps prepared for messages of several statements.
+    pub prepared: HashMap<Arc<str>, String>,
 }
 
 /// The setting by which a session is told from others. No server has it of itself.
@@ -67,12 +71,13 @@ impl Opener {
         if !wanted.accepts(state.try_get(1)?, state.try_get(2)?) {
             return Ok(None);
         }
+        let prepared = HashMap::new();
         let is_pooled = !state.try_get::<bool, _>(0)?;
         if is_pooled {
             self.is_pooled.store(true, Ordering::Relaxed);
             has_transactions(&mut connection).await?;
         }
-        Ok(Some(Session { connection, is_pooled, host, backend: state.try_get(3)? }))
+        Ok(Some(Session { connection, is_pooled, host, backend: state.try_get(3)?, prepared }))
     }
 
     /// Connects, with the settings of the session, if they are not refused: poolers refuse them.

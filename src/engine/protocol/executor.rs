@@ -25,6 +25,12 @@ pub trait Executor: Send + Sync {
         false
     }
 
+    /// Runs a statement as the last of its transaction and commits it, if that is for the executor to do; nothing,
+    /// if it is not.
+    fn commit_after(&self, _: Statement) -> Option<Running<'_, Vec<Row>>> {
+        None
+    }
+
     /// Waits for the end of the change of a lease that is under way: see [`Arbiter::try_enter`].
     ///
     /// # Errors

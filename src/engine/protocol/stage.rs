@@ -65,7 +65,8 @@ where
 /// sees the request before its first stage is committed, and nothing is left of one that fails.
 ///
 /// # Errors
-/// [`Error::InUse`] when the key exists, or another transaction has inserted it; the work's own.
+/// [`Error::InUse`] when the key exists, or another request is about to begin with it; [`Error::Busy`] when another
+/// transaction has inserted or locked what this needs; the work's own.
 pub async fn run_first<W, F>(
     executor: &dyn Executor,
     new: NewRequest,
@@ -78,11 +79,9 @@ where
 {
     let _use = lease::enter(executor, lease).await?;
     let key = new.key.clone();
-    let begun = match executor.run(Statement::Begin(new)).await {
-        Err(Error::Busy(_)) => None,
-        rows => rows?.into_iter().next(),
+    let Some(row) = executor.run(Statement::Begin(new)).await?.into_iter().next() else {
+        return Err(Error::InUse(key));
     };
-    let Some(row) = begun else { return Err(Error::InUse(key)) };
     lease.began(&row, Beginning::New);
     let location = row.location.clone();
     let result = work(row.key).await?;
@@ -201,6 +200,10 @@ async fn record(
     location: Option<RowLocation>,
 ) -> Result<Row, Error> {
     let columns = Columns::from(result);
+    let last = Statement::Record { key: key.to_owned(), columns: columns.clone(), lease };
+    if let Some(rows) = executor.commit_after(last) {
+        return rows.await?.into_iter().next().ok_or_else(|| Error::NotFound(key.to_owned()));
+    }
     let seen = location.is_some();
     let update = |location| Statement::Update {
         key: key.to_owned(),

@@ -64,6 +64,16 @@ pub enum Statement {
         /// Who may do it; anybody, if it is not given.
         fence: Option<Fence>,
     },
+    /// Change columns of a key, which has to exist: fails with [`Error::NotFound`](crate::engine::error::Error::NotFound)
+    /// when it does not. Answers its row as it is then.
+    Record {
+        /// The key to change.
+        key: String,
+        /// What to change.
+        columns: Columns,
+        /// What becomes of the lease.
+        lease: LeaseChange,
+    },
     /// Lock a key's row until the transaction ends. Answers the row, or none.
     LockRow(String),
     /// Lock a key's row until the transaction ends, unless somebody else has. Answers what it is judged
@@ -111,6 +121,7 @@ impl Statement {
             | Self::ChangeLease { key, .. }
             | Self::FindOrCreate { key, .. }
             | Self::Lock { key, .. }
+            | Self::Record { key, .. }
             | Self::Update { key, .. } => Some(key),
             Self::Initialize(new)
             | Self::Begin(new)

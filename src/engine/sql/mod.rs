@@ -31,6 +31,7 @@ use crate::engine::protocol::statement::{
 
 use self::fragments::{interval, quoted, tokens};
 pub use self::isolation::Isolation;
+pub use self::update::NO_ROW;
 use self::update::UpdateForm;
 
 /// A statement as it is sent.
@@ -42,12 +43,14 @@ pub struct Query {
     pub parameters: Vec<Text>,
     /// Whether a caller's own SQL is in it, whose parameters have types that the server infers.
     pub is_raw: bool,
+    /// Whether it waits for a lock for a moment only, in a transaction that waits for others as long as a call may.
+    pub waits_briefly: bool,
 }
 
 impl Query {
     /// A statement of the engine's own words.
     pub fn new(text: Arc<str>, parameters: Vec<Text>) -> Self {
-        Self { text, parameters, is_raw: false }
+        Self { text, parameters, is_raw: false, waits_briefly: false }
     }
 }
 
@@ -112,7 +115,8 @@ impl Sql {
                 return of_request(&self.initialize, new.key, new.request, others);
             }
             Statement::Begin(new) => {
-                return of_request(&self.begin, new.key, new.request, [new.id]);
+                let query = of_request(&self.begin, new.key, new.request, [new.id]);
+                return Query { waits_briefly: true, ..query };
             }
             Statement::Look(new) => {
                 return of_request(&self.look, new.key, new.request, [interval(new.lease)]);
@@ -133,7 +137,11 @@ impl Sql {
                 (&self.lock, vec![Some(key), Some(interval(hold)), own])
             }
             Statement::Update { key, columns, lease, location, fence } => {
-                return self.update(key, columns, lease, location, fence);
+                let of = location.map_or(UpdateOf::AnyRow, UpdateOf::RowAt);
+                return self.update(key, columns, lease, of, fence);
+            }
+            Statement::Record { key, columns, lease } => {
+                return self.update(key, columns, lease, UpdateOf::RequiredRow, None);
             }
             Statement::LockRow(key) => (&self.lock_row, vec![Some(key)]),
             Statement::ClaimRow { key, lease, location } => {
@@ -161,13 +169,14 @@ impl Sql {
         key: String,
         mut columns: Columns,
         lease: LeaseChange,
-        location: Option<RowLocation>,
+        of: UpdateOf,
         fence: Option<Fence>,
     ) -> Query {
         let form = UpdateForm {
             columns: columns.named(),
             lease,
-            has_location: location.is_some(),
+            has_location: matches!(of, UpdateOf::RowAt(_)),
+            requires_row: of == UpdateOf::RequiredRow,
             is_fenced: fence.is_some(),
         };
         let mut parameters = vec![Some(key)];
@@ -179,7 +188,9 @@ impl Sql {
             Field::Set(value) => Some(value),
             Field::Absent => None,
         }));
-        parameters.extend(location.map(|RowLocation(location)| Some(location)));
+        if let UpdateOf::RowAt(RowLocation(location)) = of {
+            parameters.push(Some(location));
+        }
         if let Some(Fence { tokens: held, recovery_point, lease }) = fence {
             parameters.extend([Some(tokens(&held)), Some(interval(lease)), recovery_point]);
         }
@@ -202,6 +213,17 @@ impl Sql {
     pub fn pages(&self) -> String {
         maintenance::pages(&self.table)
     }
+}
+
+/// Where an update looks for its row.
+#[derive(PartialEq, Eq)]
+enum UpdateOf {
+    /// Wherever it is.
+    AnyRow,
+    /// Where it was seen last.
+    RowAt(RowLocation),
+    /// Wherever it is; it has to be there.
+    RequiredRow,
 }
 
 /// Chooses between the statements without and with the column for fingerprints.

@@ -7,6 +7,10 @@ use crate::engine::protocol::statement::LeaseChange;
 use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, cast, fenced, locked_at, row, statement};
 use crate::engine::sql::input::{input, value_name, value_names};
 
+/// SQLSTATE of an update that requires a row where there is none: it divides by their number, as SQL itself can
+/// refuse nothing. What follows it in a message, such as a COMMIT, does not happen then.
+pub const NO_ROW: &str = "22012";
+
 /// What tells the text of one update from that of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpdateForm {
@@ -16,6 +20,8 @@ pub struct UpdateForm {
     pub lease: LeaseChange,
     /// Whether the row is looked for where it was seen last.
     pub has_location: bool,
+    /// Whether it fails if there is no row: see [`NO_ROW`].
+    pub requires_row: bool,
     /// Whether it has a fence.
     pub is_fenced: bool,
 }
@@ -37,15 +43,22 @@ pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
         true => format!(" AND {}", fenced(&next("text[]"), &next("interval"), &next("text"))),
         false => String::new(),
     };
-    statement(
-        table,
-        &format!(
-            "UPDATE @table SET {assignments}
-             WHERE idempotency_key = $1{location}{fence}
-             RETURNING {row}",
-            row = row(),
+    let update = format!(
+        "UPDATE @table SET {assignments}
+         WHERE idempotency_key = $1{location}{fence}
+         RETURNING {row}",
+        row = row(),
+    );
+    match form.requires_row {
+        false => statement(table, &update),
+        true => statement(
+            table,
+            &format!(
+                "WITH changed AS ({update}), checked AS (SELECT 1 / count(*) FROM changed)
+                 SELECT changed.* FROM checked LEFT JOIN changed ON true"
+            ),
         ),
-    )
+    }
 }
 
 /// The same for a batch. A row that somebody has locked is answered with nothing but its number. One that is not

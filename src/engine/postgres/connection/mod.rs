@@ -24,7 +24,7 @@ use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::target::Target;
 use crate::engine::postgres::text::{is_single, with_values};
 use crate::engine::postgres::traces::Traces;
-use crate::engine::sql::Query;
+use crate::engine::sql::{Isolation, Query};
 
 /// The formats of the text that a pooled session answers, which a direct one has from its start.
 const FORMATS: &str = "SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'";
@@ -40,6 +40,8 @@ pub struct Connection {
     pub stale: bool,
     /// Whether a transaction is open on it.
     in_transaction: bool,
+    /// How the transaction begins that its next statement opens.
+    unbegun: Option<Isolation>,
     /// What a caller's own statements may have left in its session.
     pub traces: Traces,
     /// What failed statements have left prepared.
@@ -63,6 +65,7 @@ impl Connection {
             broken: false,
             stale: false,
             in_transaction: false,
+            unbegun: None,
             traces: Traces::default(),
             prepared: Vec::new(),
             target,
@@ -111,6 +114,9 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
+        if let Some(isolation) = self.unbegun.take() {
+            return self.fetch_first(isolation, query).await;
+        }
         let parameters = Parameters::Texts(query.parameters);
         match query.is_raw {
             false => self.fetch_with(&query.text, &parameters).await,
@@ -158,6 +164,26 @@ impl Connection {
         let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(self.start()?);
         let answer = timeout(limit, rows).await;
         self.answered(answer)
+    }
+
+    /// A statement of the engine's as SQL without parameters, to be a part of a message. One that a direct session
+    /// sees for the first time is prepared for that.
+    async fn written(&mut self, query: &Query) -> Result<String, Error> {
+        let literals = Parameters::Texts(query.parameters.clone()).literals()?;
+        let is_pooled = self.is_pooled();
+        let Some(session) = self.object.as_mut().filter(|_| !is_pooled && !query.is_raw) else {
+            return Ok(with_values(&query.text, &literals));
+        };
+        let execute = |name: &str| format!("EXECUTE {name}({})", literals.join(", "));
+        if let Some(name) = session.prepared.get(&query.text) {
+            return Ok(execute(name));
+        }
+        let name = format!("idempotency_statement_{}", session.prepared.len());
+        self.control(&format!("PREPARE {name} AS {}", query.text)).await?;
+        if let Some(session) = &mut self.object {
+            session.prepared.insert(Arc::clone(&query.text), name.clone());
+        }
+        Ok(execute(&name))
     }
 
     /// Ends the exchange of a statement of the engine's, if it was answered in time. If it was not, the exchange

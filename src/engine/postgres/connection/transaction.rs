@@ -1,14 +1,16 @@
 //! The transactions on a connection: how they begin, and what is left of them.
 
 use futures_util::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Either, Row as _};
 use tokio::time::timeout;
 
 use super::{Connection, FORMATS};
 use crate::engine::error::Error;
-use crate::engine::postgres::errors::FEATURE_NOT_SUPPORTED;
+use crate::engine::postgres::errors::{FEATURE_NOT_SUPPORTED, is_stale_statement};
+use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::traces::Traces;
-use crate::engine::sql::Isolation;
+use crate::engine::sql::{Isolation, Query};
 
 impl Connection {
     /// Begins a transaction.
@@ -35,10 +37,7 @@ impl Connection {
         let begin = format!("{begin}; {FORMATS}; SELECT pg_backend_pid()");
         let rows = timeout(self.target.timeouts().statement, self.fetch_text(begin)).await;
         let rows = rows.unwrap_or_else(|_| Err(self.unanswered()))?;
-        let backend = rows.first().and_then(|row| row.try_get(0).ok());
-        if let (Some(session), Some(backend)) = (&mut self.object, backend) {
-            session.backend = backend;
-        }
+        self.serves(rows.first().and_then(|row| row.try_get(0).ok()));
         Ok(())
     }
 
@@ -47,37 +46,121 @@ impl Connection {
         self.in_transaction
     }
 
+    /// Has a transaction begin with its first statement, if that is one of the engine's, in one message.
+    pub fn begin_later(&mut self, isolation: Isolation) {
+        self.unbegun = Some(isolation);
+    }
+
+    /// Begins the transaction that [`Self::begin_later`] has put off, if its first statement is none of the engine's.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub async fn begin_now(&mut self) -> Result<(), Error> {
+        match self.unbegun.take() {
+            Some(isolation) => self.begin(isolation).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Begins a transaction with a statement of the engine's.
+    pub(super) async fn fetch_first(
+        &mut self,
+        isolation: Isolation,
+        query: Query,
+    ) -> Result<Vec<PgRow>, Error> {
+        let statement = self.written(&query).await?;
+        self.in_transaction = true;
+        let lock_timeout =
+            format!("SET LOCAL lock_timeout = {}", self.target.lock_timeout().as_millis());
+        let (before, after) = match query.waits_briefly {
+            true => (
+                format!("SET LOCAL lock_timeout = {BRIEF_LOCK_TIMEOUT}"),
+                format!("; {lock_timeout}"),
+            ),
+            false => (lock_timeout, String::new()),
+        };
+        let (formats, backend) = match self.is_pooled() {
+            true => (format!("; {FORMATS}"), "; SELECT pg_backend_pid()"),
+            false => (String::new(), ""),
+        };
+        let message =
+            format!("{}; {before}{formats}; {statement}{after}{backend}", isolation.begin());
+        let limit = self.target.timeouts().statement;
+        let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(self.start()?);
+        let answer = timeout(limit, rows).await;
+        let mut rows = self.answered(answer)?;
+        if self.is_pooled() {
+            let backend = rows.pop().and_then(|row| row.try_get(0).ok());
+            self.serves(backend);
+        }
+        Ok(rows)
+    }
+
+    fn serves(&mut self, backend: Option<i32>) {
+        if let (Some(session), Some(backend)) = (&mut self.object, backend) {
+            session.backend = backend;
+        }
+    }
+
     /// Ends the transaction, with `COMMIT` or `ROLLBACK`, and clears what a caller's own statements have left
     /// in the session, so that it does not reach the next user of the connection.
     ///
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`], of the end alone: what cannot be cleared is closed.
     pub async fn end_transaction(&mut self, end: &str) -> Result<(), Error> {
+        self.end_after(None, end).await.map(drop)
+    }
+
+    /// Commits after a last statement of the engine's, unless that fails, in one message.
+    ///
+    /// # Errors
+    /// As [`Self::end_transaction`], and the statement's.
+    pub async fn commit_after(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
+        let statement = self.written(&query).await?;
+        self.end_after(Some(statement), "COMMIT").await
+    }
+
+    async fn end_after(
+        &mut self,
+        statement: Option<String>,
+        end: &str,
+    ) -> Result<Vec<PgRow>, Error> {
         let deallocate = self.deallocate();
-        let message = format!("{end}{deallocate}{}", self.traces.clear());
+        // How many statements of the message are yet to be answered until the transaction has ended.
+        let mut left = 1 + usize::from(statement.is_some());
+        let first = statement.map(|statement| format!("{statement}; ")).unwrap_or_default();
+        let message = format!("{first}{end}{deallocate}{}", self.traces.clear());
         let limit = self.target.timeouts().statement;
-        let mut has_ended = false;
+        let mut rows = Vec::new();
         let mut answers = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(self.start()?);
         let answered = timeout(limit, async {
-            while answers.try_next().await?.is_some() {
-                has_ended = true;
+            while let Some(answer) = answers.try_next().await? {
+                match answer {
+                    Either::Left(_) => left = left.saturating_sub(1),
+                    Either::Right(row) if left == 2 => rows.push(row),
+                    Either::Right(_) => {}
+                }
             }
             Ok(())
         });
         let answered = answered.await;
         drop(answers);
+        let has_ended = left == 0;
         if has_ended {
             self.in_transaction = false;
             self.traces = Traces { lasting: self.traces.lasting, ..Traces::default() };
         }
         match answered {
-            Ok(Ok(())) => self.end(Ok(())),
+            Ok(Ok(())) => self.end(Ok(rows)),
             Ok(Err(_)) if has_ended => {
                 self.traces.lasting = true;
-                self.end(Ok(()))
+                self.end(Ok(rows))
             }
-            Ok(Err(error)) => self.end(Err(error)),
-            Err(_) if has_ended => Ok(()),
+            Ok(Err(error)) => {
+                self.stale |= is_stale_statement(&error);
+                self.end(Err(error))
+            }
+            Err(_) if has_ended => Ok(rows),
             Err(_) => Err(self.unanswered()),
         }
     }
