@@ -17,7 +17,7 @@ const {
 const { CONTROLS, SETTINGS } = require("./role-settings-table");
 
 const FULL = { creates: 200, requests: 100, bound: 20 };
-const SHORT = { creates: 12, requests: 4, bound: 2 };
+const SHORT = { creates: 11, requests: 2, bound: 1 };
 /** How many callers send each request, in turn by one service and the other. */
 const DUPLICATES = 4;
 /** Which errors TypeORM's own connections may have here: its transaction is begun again. */
@@ -124,7 +124,7 @@ async function usersOf(url, role) {
   const databaseUrl = Object.assign(new URL(url), { username: role }).href;
   const dataSource = new DataSource({ type: "postgres", url: databaseUrl, extra: { max: 2 } });
   await dataSource.initialize();
-  const services = [2, 3].map(
+  const services = [1, 2].map(
     (maxConnections) =>
       new IdempotencyKeyService({}, { databaseUrl, maxConnections, waitTimeout: 20_000 }),
   );
