@@ -100,10 +100,11 @@ async function eachOf(things, atOnce, work) {
 /**
  * Runs the controls of a part, each of which has to be noticed.
  *
+ * @param {(line: string) => void} log
  * @param {[what: string, control: () => Promise<unknown>][]} controls
  * @returns {Promise<never>} rejects with what the last one is noticed by
  */
-async function noticeAll(controls) {
+async function noticeAll(log, controls) {
   let noticed;
   for (const [what, control] of controls) {
     noticed = await control().then(
@@ -113,6 +114,7 @@ async function noticeAll(controls) {
     if (!(noticed instanceof PromiseBroken)) {
       throw noticed;
     }
+    log(`Control, ${what}: ${noticed.message}`);
   }
   throw noticed;
 }

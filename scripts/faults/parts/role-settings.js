@@ -61,7 +61,10 @@ function run({ full, broken, log }) {
   return withServer({}, async ({ url }) => {
     await prepare(url);
     if (broken) {
-      await noticeAll(CONTROLS.map((each) => [each.what, () => useSettings(url, each, SHORT)]));
+      await noticeAll(
+        log,
+        CONTROLS.map((each) => [each.what, () => useSettings(url, each, SHORT)]),
+      );
     }
     const [{ server_version_num: version }] = await query(url, "SHOW server_version_num");
     const used = SETTINGS.filter(({ since = 0 }) => Number(version) >= since);
