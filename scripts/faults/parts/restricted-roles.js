@@ -15,6 +15,8 @@ const SHORT = { callers: 3, rounds: 1 };
 const FULL = { callers: 16, rounds: 20 };
 /** What a client has sent, but for its key. */
 const SECRET = "4111-1111-1111-1111";
+/** What is answered to whoever begins the request of a key that a policy hides. */
+const CODES_OF_HIDDEN = ["23505", FORBIDDEN, "row_swallowed"];
 /** A lease that can be released, and that nobody has to wait for. */
 const RUN_OUT = new Date("2026-01-01T00:00:00Z");
 
@@ -230,7 +232,11 @@ async function requireNoOthersKey(owner, service, { what, unseen }) {
     const made = CALLS[call]({ service }, "others");
     const error = await within(PATIENCE, rejection(made), `${what}: ${call} of others' key`);
     const place = `${what}: ${call} of others' key`;
-    hold(typeof (error.code ?? error.type) === "string", `${place}: ${error.message}`);
+    hold(CODES_OF_HIDDEN.includes(error.code), `${place}: ${error.code}, ${error.message}`);
+    hold(
+      error.code !== "row_swallowed" || /policy/.test(error.message),
+      `${place}: the message does not name the cause: ${error.message}`,
+    );
     requireNothingTold(error, place);
   }
   const sql = "SELECT response_body FROM idempotency_key WHERE idempotency_key = 'others'";
