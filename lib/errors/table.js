@@ -157,7 +157,7 @@ const MISTAKES = {
     "row_swallowed",
     () =>
       "the database accepted the idempotency key but stored no row: " +
-      "is there a trigger or a rule on the table?",
+      "is there a trigger or a rule on the table, or a policy that hides the row from this role?",
   ),
   operation_stuck: unexpected(
     "operation_stuck",

@@ -38,7 +38,7 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
         return await request(key);
       } catch (error) {
         load.failures += 1;
-        load.codes.add(error.code);
+        load.codes.add(error.code ?? error.type ?? error.message);
         lastError = error;
         await sleep(20);
       } finally {

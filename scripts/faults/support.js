@@ -79,4 +79,54 @@ async function rejection(call) {
   return result;
 }
 
-module.exports = { PromiseBroken, eventually, hold, query, rejection, withServer, within };
+/** Does some work on each of many things, a few at once; after a failure on no further ones. */
+async function eachOf(things, atOnce, work) {
+  const waiting = [...things];
+  const worker = async () => {
+    while (waiting.length > 0) {
+      await work(waiting.shift()).catch((error) => {
+        waiting.length = 0;
+        throw error;
+      });
+    }
+  };
+  const ended = await Promise.allSettled(Array.from({ length: atOnce }, worker));
+  const failed = ended.find(({ status }) => status === "rejected");
+  if (failed) {
+    throw failed.reason;
+  }
+}
+
+/**
+ * Runs the controls of a part, each of which has to be noticed.
+ *
+ * @param {(line: string) => void} log
+ * @param {[what: string, control: () => Promise<unknown>][]} controls
+ * @returns {Promise<never>} rejects with what the last one is noticed by
+ */
+async function noticeAll(log, controls) {
+  let noticed;
+  for (const [what, control] of controls) {
+    noticed = await control().then(
+      () => new Error(`${what} is not noticed`),
+      (error) => error,
+    );
+    if (!(noticed instanceof PromiseBroken)) {
+      throw noticed;
+    }
+    log(`Control, ${what}: ${noticed.message}`);
+  }
+  throw noticed;
+}
+
+module.exports = {
+  PromiseBroken,
+  eachOf,
+  eventually,
+  hold,
+  noticeAll,
+  query,
+  rejection,
+  withServer,
+  within,
+};
