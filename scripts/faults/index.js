@@ -11,8 +11,8 @@ const { PromiseBroken } = require("./support");
  * Each exports its `name`, its `title` and `run({ full, broken, log })`, which resolves to its figures, by name, and
  * rejects with {@link PromiseBroken} if a promise does not hold; with `broken` it has to.
  */
-const PARTS = ["failover", "killed-processes", "ended-backends", "memory"].map((name) =>
-  require(`./parts/${name}`),
+const PARTS = ["failover", "killed-processes", "ended-backends", "swallowed-errors", "memory"].map(
+  (name) => require(`./parts/${name}`),
 );
 
 /** Runs a part's control, which has to fail. */
