@@ -163,6 +163,8 @@ async function medusasStage(service, key, work) {
 /** The control: transactions as they are written with `pg`. */
 function openPlain(url) {
   const pool = new Pool({ connectionString: url, max: CALLERS });
+  // A connection that is still being closed may see the server's end.
+  pool.on("error", () => {});
   const transaction = async (key, work) => {
     const client = await pool.connect();
     try {
