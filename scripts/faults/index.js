@@ -9,11 +9,17 @@ const { PromiseBroken } = require("./support");
 
 /**
  * Each exports its `name`, its `title` and `run({ full, broken, log })`, which resolves to its figures, by name, and
- * rejects with {@link PromiseBroken} if a promise does not hold; with `broken` it has to.
+ * rejects with {@link PromiseBroken} if a promise does not hold; with `broken` it has to. One that takes too long for
+ * the short form is `fullOnly`.
  */
-const PARTS = ["failover", "killed-processes", "ended-backends", "swallowed-errors", "memory"].map(
-  (name) => require(`./parts/${name}`),
-);
+const PARTS = [
+  "failover",
+  "killed-processes",
+  "ended-backends",
+  "swallowed-errors",
+  "killed-medusa",
+  "memory",
+].map((name) => require(`./parts/${name}`));
 
 /** Runs a part's control, which has to fail. */
 async function requireFailure(part, options) {
@@ -48,7 +54,9 @@ async function main() {
     const names = PARTS.map(({ name }) => name).join(", ");
     throw new Error(`There is no part ${unknown.join(", ")}. The parts are: ${names}`);
   }
-  const chosen = PARTS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  const chosen = PARTS.filter(({ name, fullOnly }) =>
+    positionals.length === 0 ? !(fullOnly && values.short) : positionals.includes(name),
+  );
   const failed = [];
   for (const part of chosen) {
     await runPart(part, !values.short).catch((error) => {
