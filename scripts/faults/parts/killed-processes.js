@@ -16,6 +16,7 @@ const REQUESTS = 24;
 const LEASE = 300;
 /** Milliseconds from a process's first answer to its end, at most. */
 const LONGEST_LIFE = 150;
+const MOST_KILLS_MORE = 50;
 /** The points at which each request leaves an effect. */
 const POINTS = "paid reserved started";
 
@@ -38,12 +39,12 @@ function run({ full, broken }) {
     try {
       await traffic.start();
       const hit = await killInTurn(traffic, kills);
+      if (!broken) {
+        await killUntilInterrupted(traffic);
+      }
       await traffic.drain();
       await holdOneOutcome(url, traffic.answers);
       await untilIdle(url);
-      if (traffic.interrupted === 0) {
-        throw new Error("no kill interrupted a request");
-      }
       return {
         kills,
         "requests in progress in killed processes": hit,
@@ -68,6 +69,16 @@ async function killInTurn(traffic, kills) {
     await traffic.replace(slot);
   }
   return hit;
+}
+
+/** Few kills may all have met processes that were waiting for others. */
+async function killUntilInterrupted(traffic) {
+  for (let more = 0; traffic.interrupted === 0; more += 1) {
+    if (more === MOST_KILLS_MORE) {
+      throw new Error("no kill interrupted a request");
+    }
+    await killInTurn(traffic, 1);
+  }
 }
 
 /** Asks several processes for the same requests, and for new ones as soon as all have answered one. */
