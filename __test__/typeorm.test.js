@@ -420,6 +420,19 @@ describe("with TypeORM's root manager", () => {
     expect(handler).toHaveBeenCalledWith(failure);
   });
 
+  test.each([[true], [false]])(
+    "atomicPhase_ does not say that it committed what the server has aborted, awaited: %s",
+    async (isAwaited) => {
+      const phase = service.atomicPhase_(async (manager) => {
+        await insert(manager, "lost");
+        const failing = manager.query("SELECT 1/0").catch(() => {});
+        return isAwaited && failing;
+      });
+      expect((await rejection(phase)).code).toBe("25P02");
+      expect(await effects()).toEqual([]);
+    },
+  );
+
   test("another call never joins the transaction of a running stage", async () => {
     const key = await newKey();
     let other;

@@ -44,8 +44,23 @@ class HandleRoot extends Pool {
   async transaction(work, options) {
     const { isolation } = options;
     requireLevel(isolation);
-    const begin = (noted) => this.#library.begin(this.#root, isolation, noted);
+    const begin = (noted) =>
+      this.#library.begin(this.#root, isolation, async (handle) => {
+        const result = await noted(handle);
+        await this.#refuseAborted(handle);
+        return result;
+      });
     return repeatedOnce(begin, work, options);
+  }
+
+  /**
+   * PostgreSQL answers the COMMIT of an aborted transaction with success and rolls back; any other statement it
+   * refuses. A stage needs no such question: it stores its result.
+   */
+  async #refuseAborted(handle) {
+    if (this.#library.isOpen(handle)) {
+      await this.#library.query(handle, "SELECT 1", []);
+    }
   }
 }
 

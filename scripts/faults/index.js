@@ -9,15 +9,20 @@ const { PromiseBroken } = require("./support");
 
 /**
  * Each exports its `name`, its `title` and `run({ full, broken, log })`, which resolves to its figures, by name, and
- * rejects with {@link PromiseBroken} if a promise does not hold; with `broken` it has to.
+ * rejects with {@link PromiseBroken} if a promise does not hold; with `broken` it has to. One that takes too long for
+ * the short form is `fullOnly`.
  */
 const PARTS = [
   "failover",
-  "memory",
+  "killed-processes",
+  "killed-medusa",
+  "ended-backends",
+  "swallowed-errors",
   "role-settings",
   "failing-tables",
   "changed-tables",
   "restricted-roles",
+  "memory",
 ].map((name) => require(`./parts/${name}`));
 
 /** Runs a part's control, which has to fail. */
@@ -53,7 +58,9 @@ async function main() {
     const names = PARTS.map(({ name }) => name).join(", ");
     throw new Error(`There is no part ${unknown.join(", ")}. The parts are: ${names}`);
   }
-  const chosen = PARTS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  const chosen = PARTS.filter(({ name, fullOnly }) =>
+    positionals.length === 0 ? !(fullOnly && values.short) : positionals.includes(name),
+  );
   const failed = [];
   for (const part of chosen) {
     await runPart(part, !values.short).catch((error) => {

@@ -4,7 +4,7 @@
 
 const { setTimeout: sleep } = require("node:timers/promises");
 const { IdempotencyKeyService } = require("../..");
-const { hold, query } = require("./support");
+const { hold, query, within } = require("./support");
 
 const PATIENCE = 60_000;
 
@@ -103,4 +103,27 @@ async function holdOnce(url, acknowledged) {
   );
 }
 
-module.exports = { createEffects, holdOnce, startLoad };
+/** As many transactions as the service may have can be open at once: no connection of its pool was lost. */
+async function holdSlots(service, count) {
+  let inside = 0;
+  let open;
+  const opened = new Promise((resolve) => (open = resolve));
+  const phases = Array.from({ length: count }, () =>
+    service.atomicPhase_(async (manager) => {
+      await manager.query("SELECT 1");
+      inside += 1;
+      if (inside === count) {
+        open();
+      }
+      await opened;
+    }),
+  );
+  try {
+    await within(10_000, Promise.all(phases), `${count} transactions at once`);
+  } finally {
+    open();
+    await Promise.allSettled(phases);
+  }
+}
+
+module.exports = { createEffects, holdOnce, holdSlots, startLoad };

@@ -55,6 +55,17 @@ async function eventually(look, otherwise, patience = 30_000) {
   }
 }
 
+/** Waits until nobody has a transaction open on a server. */
+function untilIdle(url) {
+  const sql = `SELECT pid FROM pg_stat_activity
+    WHERE xact_start IS NOT NULL AND backend_type = 'client backend' AND pid <> pg_backend_pid()`;
+  return eventually(
+    async () => (await query(url, sql)).length === 0,
+    "a transaction has been left open",
+    10_000,
+  );
+}
+
 /** Waits for something, but not for longer than so many milliseconds. */
 async function within(milliseconds, promise, otherwise) {
   const late = new AbortController();
@@ -127,6 +138,7 @@ module.exports = {
   noticeAll,
   query,
   rejection,
+  untilIdle,
   withServer,
   within,
 };
