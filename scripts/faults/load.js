@@ -2,6 +2,7 @@
 
 // Requests by many callers, each of whom repeats its own until it is answered.
 
+const { randomUUID } = require("node:crypto");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { IdempotencyKeyService } = require("../..");
 const { hold, query } = require("./support");
@@ -15,9 +16,12 @@ const PATIENCE = 60_000;
  * @param {object} [options]
  * @param {number} [options.callers]
  * @param {boolean} [options.unprotected] do the work without idempotency keys: some is done twice then
+ * @param {(key: string) => Promise<object>} [options.request] makes the request in another way
+ * @param {boolean} [options.careless] take what has failed as done
  * @param {object} [options.service] options of the service's
  */
-async function startLoad(databaseUrl, { callers = 16, unprotected = false, service = {} } = {}) {
+async function startLoad(databaseUrl, options = {}) {
+  const { callers = 16, unprotected = false, careless = false, service = {} } = options;
   const keys = new IdempotencyKeyService({}, { databaseUrl, leaseTimeout: 1_000, ...service });
   await keys.migrate();
   const load = { acknowledged: [], failures: 0, codes: new Set(), longest: 0, service: keys };
@@ -26,9 +30,11 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
       response_code: 200,
       response_body: { key },
     }));
-  const request = unprotected
-    ? (key) => keys.atomicPhase_(work(key))
-    : (key) => keys.runStages({ key, method: "POST", path: "/" }, { started: work(key) });
+  const ofKey = (key) =>
+    unprotected
+      ? keys.atomicPhase_(work(key))
+      : keys.runStages({ key, method: "POST", path: "/" }, { started: work(key) });
+  const { request = ofKey } = options;
   let isOver = false;
   let lastError;
   const answered = async (key) => {
@@ -41,14 +47,17 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
         load.codes.add(error.code);
         lastError = error;
         await sleep(20);
+        if (careless) {
+          return { response_body: { key } };
+        }
       } finally {
         load.longest = Math.max(load.longest, performance.now() - begun);
       }
     }
   };
-  const caller = async (_, number) => {
-    for (let count = 0; !isOver; count += 1) {
-      const key = `caller-${number}-${count}`;
+  const caller = async () => {
+    while (!isOver) {
+      const key = randomUUID();
       const { response_body: body } = await answered(key);
       hold(body.key === key, `${key} was answered with another request's answer`);
       load.acknowledged.push(key);
@@ -62,9 +71,8 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
     const begun = performance.now();
     const goal = load.acknowledged.length + count;
     for (; load.acknowledged.length < goal; await sleep(2)) {
-      if (performance.now() - begun > PATIENCE) {
-        throw lastError;
-      }
+      const isPatient = performance.now() - begun < PATIENCE;
+      hold(isPatient, `${count} requests were not answered; the last failure: ${lastError}`);
     }
     return performance.now() - begun;
   };

@@ -79,4 +79,20 @@ async function rejection(call) {
   return result;
 }
 
-module.exports = { PromiseBroken, eventually, hold, query, rejection, withServer, within };
+/** Runs controls, each of which has to fail; fails with what they say. */
+async function failAll(controls) {
+  const failures = [];
+  for (const [name, control] of Object.entries(controls)) {
+    const failure = await control().then(
+      () => new Error(`the control "${name}" passes`),
+      (error) => error,
+    );
+    if (!(failure instanceof PromiseBroken)) {
+      throw failure;
+    }
+    failures.push(failure.message);
+  }
+  throw new PromiseBroken(failures.join("; "));
+}
+
+module.exports = { PromiseBroken, eventually, failAll, hold, query, rejection, withServer, within };
