@@ -90,7 +90,7 @@ async function stoodStill(server, { stillFor, options }) {
     holdRefused(outcomes, ["ETIMEDOUT"]);
     await sleep(Math.max(0, stillFor - (performance.now() - begun)));
   } finally {
-    goOn();
+    await goOn();
   }
   const again = await load.answer(2 * CALLERS);
   await prepare(service, "on");
@@ -118,7 +118,7 @@ async function standStill(server) {
   signal("SIGSTOP");
   return () => {
     signal("SIGCONT");
-    client.end();
+    return client.end();
   };
 }
 
@@ -157,7 +157,7 @@ async function unlimited(server) {
     const limits = { select: limitsOf(SHORT.options).retrieve };
     await callAll(client, "unlimited", limits, { select: () => client.query("SELECT 1") });
   } finally {
-    goOn();
+    await goOn();
     await client.end();
   }
 }
@@ -180,7 +180,7 @@ async function repeated(server) {
   await load.answer(100);
   const goOn = await standStill(server);
   await eventually(() => load.failures >= CALLERS, "no call noticed that the server stands still");
-  goOn();
+  await goOn();
   await load.answer(CALLERS);
   await load.stop();
   await pool.end();
