@@ -2,7 +2,7 @@
 
 // Calls of each kind, and how long each may take.
 
-const { hold, within } = require("./support");
+const { PromiseBroken, hold, within } = require("./support");
 
 /** What a busy machine adds to a call. */
 const SLACK = 1_000;
@@ -94,4 +94,42 @@ function holdRefused(outcomes, codes) {
   }
 }
 
-module.exports = { CALLS, SLACK, callAll, holdAnswered, holdRefused, limitsOf, outcomeOf, prepare };
+/** So many stages run at once: none of the connections is lost. */
+async function holdSlots(service, count, limit) {
+  const keys = await Promise.all(Array.from({ length: count }, () => service.create({})));
+  let meet;
+  let running = 0;
+  const met = new Promise((resolve) => (meet = resolve));
+  const stages = keys.map((key) =>
+    service.workStage(key, async (manager) => {
+      await manager.query("SELECT 1");
+      running += 1;
+      if (running === count) {
+        meet();
+      }
+      await met;
+      return { recovery_point: "met" };
+    }),
+  );
+  const failed = Promise.all(stages);
+  try {
+    await within(limit, Promise.race([met, failed]), `${count} stages at once`);
+  } catch (error) {
+    throw new PromiseBroken(`${count} stages do not run at once, but ${running}: ${error.message}`);
+  } finally {
+    meet();
+    await Promise.allSettled(stages);
+  }
+}
+
+module.exports = {
+  CALLS,
+  SLACK,
+  callAll,
+  holdAnswered,
+  holdRefused,
+  holdSlots,
+  limitsOf,
+  outcomeOf,
+  prepare,
+};

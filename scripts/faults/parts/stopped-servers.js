@@ -155,7 +155,10 @@ async function unlimited(server) {
   const goOn = await standStill(server);
   try {
     const limits = { select: limitsOf(SHORT.options).retrieve };
-    await callAll(client, "unlimited", limits, { select: () => client.query("SELECT 1") });
+    const calls = {
+      select: (_, key) => client.query("SELECT 1").then(() => ({ idempotency_key: key })),
+    };
+    await callAll(client, "unlimited", limits, calls);
   } finally {
     await goOn();
     await client.end();
