@@ -4,6 +4,7 @@
 
 const { randomUUID } = require("node:crypto");
 const { setTimeout: sleep } = require("node:timers/promises");
+const { Pool } = require("pg");
 const { IdempotencyKeyService } = require("../..");
 const { hold, query } = require("./support");
 
@@ -87,6 +88,21 @@ async function startLoad(databaseUrl, options = {}) {
   return load;
 }
 
+/** Starts callers for the controls: their work has no idempotency key, and they repeat it when its answer is late. */
+async function startImpatient(connectionString, callers) {
+  const limits = { connectionTimeoutMillis: 200, query_timeout: 200 };
+  const pool = new Pool({ connectionString, max: callers, ...limits });
+  pool.on("error", () => {});
+  const insert = (key) =>
+    pool
+      .query("INSERT INTO effect (name) VALUES ($1)", [key])
+      .then(() => ({ response_body: { key } }));
+  const load = await startLoad(connectionString, { callers, request: insert });
+  const { stop } = load;
+  load.stop = () => stop().finally(() => pool.end());
+  return load;
+}
+
 /** Makes the table that the work of a load goes into. */
 function createEffects(url) {
   return query(url, "CREATE TABLE effect (name text NOT NULL)");
@@ -111,4 +127,4 @@ async function holdOnce(url, acknowledged) {
   );
 }
 
-module.exports = { createEffects, holdOnce, startLoad };
+module.exports = { createEffects, holdOnce, startImpatient, startLoad };

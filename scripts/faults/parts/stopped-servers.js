@@ -3,10 +3,10 @@
 // A server that is stopped and started again, that stands still, or that is not there yet.
 
 const { setTimeout: sleep } = require("node:timers/promises");
-const { Client, Pool } = require("pg");
+const { Client } = require("pg");
 const { IdempotencyKeyService } = require("../../..");
 const { callAll, holdAnswered, holdRefused, limitsOf, prepare } = require("../calls");
-const { createEffects, holdOnce, startLoad } = require("../load");
+const { createEffects, holdOnce, startImpatient, startLoad } = require("../load");
 const { eventually, failAll, hold, query, withServer, within } = require("../support");
 
 const CALLERS = 16;
@@ -87,7 +87,7 @@ async function stoodStill(server, { stillFor, options }) {
   const goOn = await standStill(server);
   try {
     const outcomes = await callAll(service, "still", limitsOf(options));
-    holdRefused(outcomes, ["ETIMEDOUT"]);
+    holdRefused(outcomes, ["ETIMEDOUT", "stages_exhausted"]);
     await sleep(Math.max(0, stillFor - (performance.now() - begun)));
   } finally {
     await goOn();
@@ -168,25 +168,13 @@ async function unlimited(server) {
 /** A control: who repeats work because its answer is late does it twice. */
 async function repeated(server) {
   await query(server.url, "TRUNCATE effect");
-  const pool = new Pool({
-    connectionString: server.url,
-    connectionTimeoutMillis: 200,
-    query_timeout: 200,
-    max: CALLERS,
-  });
-  pool.on("error", () => {});
-  const insert = (key) =>
-    pool
-      .query("INSERT INTO effect (name) VALUES ($1)", [key])
-      .then(() => ({ response_body: { key } }));
-  const load = await startLoad(server.url, { callers: CALLERS, request: insert });
+  const load = await startImpatient(server.url, CALLERS);
   await load.answer(100);
   const goOn = await standStill(server);
   await eventually(() => load.failures >= CALLERS, "no call noticed that the server stands still");
   await goOn();
   await load.answer(CALLERS);
   await load.stop();
-  await pool.end();
   await holdOnce(server.url, load.acknowledged);
 }
 
