@@ -104,6 +104,26 @@ describe("trouble with the connection", () => {
     });
   });
 
+  test("that cannot be opened again does not hold up the answer of a failed request", async () => {
+    await withProxy(async (service, proxy) => {
+      await service.create({});
+      let lostAt;
+      const request = service.runStages(
+        {},
+        {
+          started: async (manager) => {
+            proxy.refuse();
+            proxy.cut();
+            lostAt = performance.now();
+            await manager.query("SELECT 1");
+          },
+        },
+      );
+      expect(await rejection(request)).toMatchObject({ statusCode: 503 });
+      expect(performance.now() - lostAt).toBeLessThan(2_500);
+    });
+  });
+
   test("during COMMIT says that the outcome is unknown", async () => {
     await database.pool.query("CREATE TABLE slow_commit (id int)");
     await database.pool.query(`

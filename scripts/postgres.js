@@ -3,6 +3,7 @@
 // A real PostgreSQL for tests, demos and benchmarks, from the binaries that npm brings.
 
 const { spawn, spawnSync } = require("node:child_process");
+const { once } = require("node:events");
 const fs = require("node:fs");
 const net = require("node:net");
 const os = require("node:os");
@@ -18,12 +19,24 @@ const CANNOT_EXECUTE = 126;
 
 /**
  * The server ends, and its folder goes, when this process ends in whatever way: the supervisor
- * waits on a pipe that only this process holds open.
+ * waits on a pipe that only this process holds open. Through it come signals for the server, which has
+ * ended when its number comes back, and `start`.
  */
 const SUPERVISOR = `
-  "$@" &
-  server=$!
-  cat > /dev/null
+  start() {
+    "$@" >> "$FOLDER/log" 2>&1 &
+    server=$!
+  }
+  start "$@"
+  while read -r command; do
+    if [ "$command" = start ]; then
+      start "$@"
+    else
+      kill -s "$command" $server
+      wait $server
+      echo $server
+    fi
+  done
   kill -INT $server 2> /dev/null
   wait $server
   rm -rf "$FOLDER"
@@ -38,7 +51,15 @@ const SUPERVISOR = `
  *   env?: Record<string, string>,
  * }} [options] server settings, files to be put into the data directory, and environment variables
  *   that the server has besides this process's
- * @returns {Promise<{ url: string, socketFolder: string, stop(): Promise<void> }>}
+ * @returns {Promise<{
+ *   url: string,
+ *   socketFolder: string,
+ *   pid(): number,
+ *   halt(signal: "INT" | "QUIT"): Promise<void>,
+ *   resume(): Promise<void>,
+ *   stop(): Promise<void>,
+ * }>} `pid()`: of the server's first process; `halt()` ends the server with a signal, and `resume()` starts it again
+ *   with its port and its data; `stop()` ends it for good
  */
 async function startPostgres({ settings = {}, files = {}, env = {} } = {}) {
   const user = process.getuid?.() === 0 ? NOBODY : {};
@@ -128,23 +149,40 @@ async function launch(postgres, folder, data, user, { settings, env }) {
   const all = { listen_addresses: "127.0.0.1", unix_socket_directories: folder, port, ...settings };
   const flags = Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const log = path.join(folder, "log");
-  const output = fs.openSync(log, "a");
+  // What an earlier start failed with.
+  fs.rmSync(log, { force: true });
   const supervisor = spawn("/bin/sh", ["-c", SUPERVISOR, "sh", postgres, "-D", data, ...flags], {
     ...user,
     cwd: "/",
     // Ctrl-C ends this process, whose end ends the server; it must not end the supervisor.
     detached: true,
     env: { ...process.env, ...env, FOLDER: folder },
-    stdio: ["pipe", output, output],
+    stdio: ["pipe", "pipe", "ignore"],
   });
-  fs.closeSync(output);
-  supervisor.unref();
-  supervisor.stdin.unref();
-  const ended = new Promise((resolve) => supervisor.once("exit", resolve));
-  await untilReady(data, port, log);
+  [supervisor, supervisor.stdin, supervisor.stdout].forEach((handle) => handle.unref());
+  await untilReady(data, port, log, () => /could not (create|bind)|FATAL/.test(readIfThere(log)));
   return {
     url: `postgres://postgres@127.0.0.1:${port}/postgres`,
     socketFolder: folder,
+    pid: () => Number.parseInt(readIfThere(path.join(data, "postmaster.pid")), 10),
+    ...controlsOf(supervisor),
+    async resume() {
+      supervisor.stdin.write("start\n");
+      // Clients that come too early are told so, which the log calls fatal.
+      await untilReady(data, port, log, () => false);
+    },
+  };
+}
+
+function controlsOf(supervisor) {
+  const ended = new Promise((resolve) => supervisor.once("exit", resolve));
+  return {
+    async halt(signal) {
+      supervisor.stdout.ref();
+      supervisor.stdin.write(`${signal}\n`);
+      await once(supervisor.stdout, "data");
+      supervisor.stdout.unref();
+    },
     async stop() {
       supervisor.ref();
       supervisor.stdin.end();
@@ -165,14 +203,14 @@ function freePort() {
 }
 
 /** The server says in its pid file when it takes connections. */
-async function untilReady(data, port, log) {
+async function untilReady(data, port, log, hasFailed) {
   const pidFile = path.join(data, "postmaster.pid");
   for (const deadline = Date.now() + START_TIMEOUT; Date.now() < deadline; await sleep(10)) {
     const lines = readIfThere(pidFile).split("\n");
     if (lines[3] === String(port) && lines[7]?.trim() === "ready") {
       return;
     }
-    if (/could not (create|bind)|FATAL/.test(readIfThere(log))) {
+    if (hasFailed()) {
       break;
     }
   }

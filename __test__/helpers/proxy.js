@@ -9,10 +9,12 @@ const MESSAGE_HEADER = 5;
  * A TCP proxy in front of PostgreSQL that counts round trips and can cut, freeze or refuse connections.
  *
  * @param {string} url of the server
- * @returns `url` through the proxy, `roundTrips()`, `cut()`, `freeze()` all connections or `mute()` those that there
+ * @param {object} [options]
+ * @param {(to: net.Socket, data: Buffer, isAnswer: boolean) => void} [options.forward] writes what came, in its own way
+ * @returns `url` through the proxy, `roundTrips()`, `cut()` all connections or some, `freeze()` all connections or `mute()` those that there
  *   are, `moveTo()` another server with new ones, `refuse()` new ones until `accept()`, `refusals()`, `close()`
  */
-async function startProxy(url) {
+async function startProxy(url, { forward = (to, data) => to.write(data) } = {}) {
   let target = new URL(url);
   const sockets = new Set();
   let roundTrips = 0;
@@ -42,7 +44,7 @@ async function startProxy(url) {
           count(data);
         }
         if (!frozen && !muted.has(from)) {
-          to.write(data);
+          forward(to, data, from === upstream);
         }
       });
       from.on("error", () => {});
@@ -58,7 +60,8 @@ async function startProxy(url) {
   return {
     url: through.href,
     roundTrips: () => roundTrips,
-    cut: () => sockets.forEach((socket) => socket.resetAndDestroy()),
+    cut: (isChosen = () => true) =>
+      [...sockets].filter(isChosen).forEach((socket) => socket.resetAndDestroy()),
     moveTo: (other) => (target = new URL(other)),
     freeze: () => (frozen = true),
     mute: () => sockets.forEach((socket) => muted.add(socket)),

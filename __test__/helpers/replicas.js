@@ -2,8 +2,6 @@
 
 // A primary and its standby, which fail over.
 
-const fs = require("node:fs");
-const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Client } = require("pg");
 const { startPostgres } = require("../../scripts/postgres");
@@ -34,8 +32,7 @@ async function startReplicas({ synchronous }) {
     standby: standby.url,
     /** Ends the primary as a power failure does. */
     kill() {
-      const pid = fs.readFileSync(path.join(primary.socketFolder, "data/postmaster.pid"), "utf8");
-      process.kill(Number.parseInt(pid, 10), "SIGKILL");
+      process.kill(primary.pid(), "SIGKILL");
     },
     promote: () => query(standby.url, "SELECT pg_promote(true, 30)"),
     /** Has the primary refuse writes, also on the connections that there are, once the standby has what it wrote. */

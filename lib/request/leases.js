@@ -12,7 +12,7 @@ const RENEWED_AFTER = 1 / 3;
 /** Leases of the process that nobody has used for so many times their duration are forgotten. */
 const FORGOTTEN_AFTER = 10;
 
-/** Milliseconds that a request waits for its predecessor's lease, which is being released. */
+/** Milliseconds that a request waits for a lease that is being released: its predecessor's, or its own. */
 const RELEASED_WITHIN = 500;
 
 /** The lease that a key was answered with. */
@@ -149,7 +149,8 @@ class Lease {
 
   /**
    * Ends the lease, so that the request can be tried again at once. Whatever hinders it, the lease
-   * runs out by itself.
+   * runs out by itself. A server that has gone hinders it for long: that is tried on in the background, while
+   * the request is answered.
    */
   async release() {
     this.stopRenewing();
@@ -159,10 +160,12 @@ class Lease {
     const ofTable = leasesOf(releases, this.#table);
     const release = quietly((to) => this.#native.release(...to));
     ofTable.set(this.#name, release);
-    await release;
-    if (ofTable.get(this.#name) === release) {
-      ofTable.delete(this.#name);
-    }
+    const forgotten = release.then(() => {
+      if (ofTable.get(this.#name) === release) {
+        ofTable.delete(this.#name);
+      }
+    });
+    await notForLong(forgotten);
   }
 
   #forgetOld(leases) {
@@ -219,11 +222,15 @@ function leaseOfRequest(table, name) {
 async function untilReleased(table, name) {
   const release = leasesOf(releases, table).get(name);
   if (release) {
-    const waiting = new AbortController();
-    const { signal } = waiting;
-    await Promise.race([release, sleep(RELEASED_WITHIN, undefined, { signal }).catch(() => {})]);
-    waiting.abort();
+    await notForLong(release);
   }
+}
+
+async function notForLong(release) {
+  const waiting = new AbortController();
+  const { signal } = waiting;
+  await Promise.race([release, sleep(RELEASED_WITHIN, undefined, { signal }).catch(() => {})]);
+  waiting.abort();
 }
 
 /** The route of a request of which nothing is known but its key. */

@@ -14,6 +14,9 @@ const { PromiseBroken } = require("./support");
  */
 const PARTS = [
   "failover",
+  "stopped-servers",
+  "full-servers",
+  "bad-networks",
   "killed-processes",
   "killed-medusa",
   "ended-backends",

@@ -2,7 +2,9 @@
 
 // Requests by many callers, each of whom repeats its own until it is answered.
 
+const { randomUUID } = require("node:crypto");
 const { setTimeout: sleep } = require("node:timers/promises");
+const { Pool } = require("pg");
 const { IdempotencyKeyService } = require("../..");
 const { hold, query, within } = require("./support");
 
@@ -15,9 +17,12 @@ const PATIENCE = 60_000;
  * @param {object} [options]
  * @param {number} [options.callers]
  * @param {boolean} [options.unprotected] do the work without idempotency keys: some is done twice then
+ * @param {(key: string) => Promise<object>} [options.request] makes the request in another way
+ * @param {boolean} [options.careless] take what has failed as done
  * @param {object} [options.service] options of the service's
  */
-async function startLoad(databaseUrl, { callers = 16, unprotected = false, service = {} } = {}) {
+async function startLoad(databaseUrl, options = {}) {
+  const { callers = 16, unprotected = false, careless = false, service = {} } = options;
   const keys = new IdempotencyKeyService({}, { databaseUrl, leaseTimeout: 1_000, ...service });
   await keys.migrate();
   const load = { acknowledged: [], failures: 0, codes: new Set(), longest: 0, service: keys };
@@ -26,9 +31,11 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
       response_code: 200,
       response_body: { key },
     }));
-  const request = unprotected
-    ? (key) => keys.atomicPhase_(work(key))
-    : (key) => keys.runStages({ key, method: "POST", path: "/" }, { started: work(key) });
+  const ofKey = (key) =>
+    unprotected
+      ? keys.atomicPhase_(work(key))
+      : keys.runStages({ key, method: "POST", path: "/" }, { started: work(key) });
+  const { request = ofKey } = options;
   let isOver = false;
   let lastError;
   const answered = async (key) => {
@@ -41,14 +48,17 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
         load.codes.add(error.code ?? error.type ?? error.message);
         lastError = error;
         await sleep(20);
+        if (careless) {
+          return { response_body: { key } };
+        }
       } finally {
         load.longest = Math.max(load.longest, performance.now() - begun);
       }
     }
   };
-  const caller = async (_, number) => {
-    for (let count = 0; !isOver; count += 1) {
-      const key = `caller-${number}-${count}`;
+  const caller = async () => {
+    while (!isOver) {
+      const key = randomUUID();
       const { response_body: body } = await answered(key);
       hold(body.key === key, `${key} was answered with another request's answer`);
       load.acknowledged.push(key);
@@ -62,9 +72,8 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
     const begun = performance.now();
     const goal = load.acknowledged.length + count;
     for (; load.acknowledged.length < goal; await sleep(2)) {
-      if (performance.now() - begun > PATIENCE) {
-        throw lastError;
-      }
+      const isPatient = performance.now() - begun < PATIENCE;
+      hold(isPatient, `${count} requests were not answered; the last failure: ${lastError}`);
     }
     return performance.now() - begun;
   };
@@ -76,6 +85,21 @@ async function startLoad(databaseUrl, { callers = 16, unprotected = false, servi
       await keys.close();
     }
   };
+  return load;
+}
+
+/** Starts callers for the controls: their work has no idempotency key, and they repeat it when its answer is late. */
+async function startImpatient(connectionString, callers) {
+  const limits = { connectionTimeoutMillis: 200, query_timeout: 200 };
+  const pool = new Pool({ connectionString, max: callers, ...limits });
+  pool.on("error", () => {});
+  const insert = (key) =>
+    pool
+      .query("INSERT INTO effect (name) VALUES ($1)", [key])
+      .then(() => ({ response_body: { key } }));
+  const load = await startLoad(connectionString, { callers, request: insert });
+  const { stop } = load;
+  load.stop = () => stop().finally(() => pool.end());
   return load;
 }
 
@@ -103,27 +127,4 @@ async function holdOnce(url, acknowledged) {
   );
 }
 
-/** As many transactions as the service may have can be open at once: no connection of its pool was lost. */
-async function holdSlots(service, count) {
-  let inside = 0;
-  let open;
-  const opened = new Promise((resolve) => (open = resolve));
-  const phases = Array.from({ length: count }, () =>
-    service.atomicPhase_(async (manager) => {
-      await manager.query("SELECT 1");
-      inside += 1;
-      if (inside === count) {
-        open();
-      }
-      await opened;
-    }),
-  );
-  try {
-    await within(10_000, Promise.all(phases), `${count} transactions at once`);
-  } finally {
-    open();
-    await Promise.allSettled(phases);
-  }
-}
-
-module.exports = { createEffects, holdOnce, holdSlots, startLoad };
+module.exports = { createEffects, holdOnce, startImpatient, startLoad };

@@ -6,7 +6,8 @@ const { randomUUID } = require("node:crypto");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Client } = require("pg");
 const { IdempotencyKeyService } = require("../../..");
-const { createEffects, holdOnce, holdSlots, startLoad } = require("../load");
+const { holdSlots } = require("../calls");
+const { createEffects, holdOnce, startLoad } = require("../load");
 const { eventually, hold, query, untilIdle, withServer, within } = require("../support");
 
 /** Milliseconds within which each call has to end. */

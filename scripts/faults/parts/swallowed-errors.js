@@ -7,7 +7,8 @@ const { setTimeout: sleep } = require("node:timers/promises");
 const { Pool } = require("pg");
 const { DataSource } = require("typeorm");
 const { IdempotencyKeyService } = require("../../..");
-const { createEffects, holdOnce, holdSlots } = require("../load");
+const { holdSlots } = require("../calls");
+const { createEffects, holdOnce } = require("../load");
 const { hold, query, untilIdle, withServer, within } = require("../support");
 
 const CALLERS = 16;
