@@ -6,7 +6,7 @@ const { randomUUID } = require("node:crypto");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Pool } = require("pg");
 const { IdempotencyKeyService } = require("../..");
-const { hold, query, within } = require("./support");
+const { hold, query } = require("./support");
 
 const PATIENCE = 60_000;
 

@@ -7,7 +7,7 @@ pub const SERIALIZATION_FAILURE: &str = "40001";
 /// Deadlock: the transaction may be repeated.
 pub const DEADLOCK_DETECTED: &str = "40P01";
 /// A row lock was not granted within `lock_timeout`.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
+pub const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// There is no such table.
 const UNDEFINED_TABLE: &str = "42P01";
 /// A row breaks a NOT NULL or CHECK constraint: the server's detail is the row.

@@ -10,8 +10,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, sleep};
 
 use crate::engine::error::Error;
 pub use crate::engine::execution::scopes::ROOT;
@@ -25,6 +27,9 @@ use crate::engine::postgres::value::{Parameter, Rows};
 use crate::engine::protocol::executor::{Executor, Running};
 use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::{Isolation, NO_ROW, Sql};
+
+/// How long until a transaction begins again whose server has waited for a lock.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A transaction on a connection of the pool. Dropped before it was ended, it rolls back.
 pub struct Transaction {
@@ -68,11 +73,17 @@ impl Transaction {
         sql: Arc<Sql>,
         isolation: Isolation,
     ) -> Result<Arc<Self>, Error> {
+        let deadline = Instant::now() + pool.target().lock_timeout();
         let connection = loop {
             let mut connection = pool.stage_connection().await?;
             match connection.begin(isolation).await {
                 Ok(()) => break connection,
                 Err(_) if connection.stale => {}
+                // Not a row: somebody has locked a catalog of the server's.
+                Err(error) if error.is_lock_timeout() && Instant::now() < deadline => {
+                    drop(connection);
+                    sleep(PAUSE).await;
+                }
                 Err(error) => return Err(error),
             }
         };

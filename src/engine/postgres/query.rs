@@ -36,6 +36,11 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 const BYTEA: u32 = 17;
 const JSON: [u32; 2] = [114, 3802];
 
+/// A name for a statement, which nobody else has.
+pub fn new_name() -> String {
+    format!("{}_{}", *PROCESS, NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Runs a statement and answers its rows.
 ///
 /// # Errors
@@ -80,7 +85,7 @@ async fn prepared(
     sql: &str,
     parameters: &[Parameter],
 ) -> Result<Rows, Error> {
-    let name = format!("{}_{}", *PROCESS, NUMBER.fetch_add(1, Ordering::Relaxed));
+    let name = new_name();
     let prepare = format!("PREPARE {name} AS {sql}\n");
     let (prepare, values) = if parameters.iter().any(depends_on_type) {
         let types = types(connection, &name, &prepare).await?;

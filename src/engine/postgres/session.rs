@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::engine::error::LOCK_NOT_AVAILABLE;
 use crate::engine::postgres::parts::TargetSession;
 use crate::engine::postgres::timeouts::Timeouts;
 
@@ -36,6 +38,9 @@ const OWN: &str = "idempotency_key.session";
 /// asks again, without a connection.
 pub const BRIEF_LOCK_TIMEOUT: &str = "3";
 
+/// How long until a session is tried again whose server waits for a lock.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Opens sessions with the hosts of one database.
 pub struct Opener {
     lock_timeout: Duration,
@@ -52,10 +57,25 @@ impl Opener {
     }
 
     /// Opens a session with one host, which has this number; answers nothing if its server is not as it is wanted.
+    /// Whoever has locked a catalog of the server's is waited for.
     ///
     /// # Errors
     /// The driver's.
     pub async fn open(
+        &self,
+        address: &PgConnectOptions,
+        host: usize,
+        wanted: TargetSession,
+    ) -> Result<Option<Session>, sqlx::Error> {
+        loop {
+            match self.try_open(address, host, wanted).await {
+                Err(error) if is_locked(&error) => sleep(PAUSE).await,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_open(
         &self,
         address: &PgConnectOptions,
         host: usize,
@@ -135,11 +155,16 @@ fn lock_timeout_of(options: &str) -> Option<Duration> {
     given.next_back()
 }
 
+/// Whether the server has waited in vain for one of its own catalogs: the session's `lock_timeout` is for those, too.
+fn is_locked(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE))
+}
+
 /// Whether it may be the settings that a server or a pooler refuses: it is if the connection opens without.
 fn may_refuse_settings(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
-    // Who may not log in, a database that is not there, a server that is full or starting.
-    let others = ["28", "3D", "53", "57"];
+    // Who may not log in, a database that is not there, a server that is full, locked or starting.
+    let others = ["28", "3D", "53", "55", "57"];
     error.code().is_some_and(|code| !others.iter().any(|class| code.starts_with(class)))
 }
 

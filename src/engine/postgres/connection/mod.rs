@@ -20,6 +20,7 @@ use crate::engine::postgres::errors::{
 use crate::engine::postgres::liveness::Liveness;
 use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
+use crate::engine::postgres::query;
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::target::Target;
 use crate::engine::postgres::text::{is_single, with_values};
@@ -28,6 +29,20 @@ use crate::engine::sql::{Isolation, Query};
 
 /// The formats of the text that a pooled session answers, which a direct one has from its start.
 const FORMATS: &str = "SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'";
+
+/// A statement of the engine's as SQL without parameters.
+struct Written {
+    sql: String,
+    /// What it prepares before it, and under which name.
+    prepares: Option<(Arc<str>, String)>,
+}
+
+impl Written {
+    /// How many statements it is.
+    fn statements(&self) -> usize {
+        1 + usize::from(self.prepares.is_some())
+    }
+}
 
 /// A connection taken from the pool. It goes back only when it is known to be clean: one whose
 /// future was dropped half-way is closed instead, which makes the server roll back.
@@ -166,24 +181,28 @@ impl Connection {
         self.answered(answer)
     }
 
-    /// A statement of the engine's as SQL without parameters, to be a part of a message. One that a direct session
-    /// sees for the first time is prepared for that.
-    async fn written(&mut self, query: &Query) -> Result<String, Error> {
+    /// A statement of the engine's as a part of a message. A direct session prepares it for that.
+    fn written(&mut self, query: &Query) -> Result<Written, Error> {
         let literals = Parameters::Texts(query.parameters.clone()).literals()?;
         let is_pooled = self.is_pooled();
         let Some(session) = self.object.as_mut().filter(|_| !is_pooled && !query.is_raw) else {
-            return Ok(with_values(&query.text, &literals));
+            return Ok(Written { sql: with_values(&query.text, &literals), prepares: None });
         };
         let execute = |name: &str| format!("EXECUTE {name}({})", literals.join(", "));
         if let Some(name) = session.prepared.get(&query.text) {
-            return Ok(execute(name));
+            return Ok(Written { sql: execute(name), prepares: None });
         }
-        let name = format!("idempotency_statement_{}", session.prepared.len());
-        self.control(&format!("PREPARE {name} AS {}", query.text)).await?;
+        // Another name each time: whether a message that has failed has prepared it is not known.
+        let name = query::new_name();
+        let sql = format!("PREPARE {name} AS {}; {}", query.text, execute(&name));
+        Ok(Written { sql, prepares: Some((Arc::clone(&query.text), name)) })
+    }
+
+    /// Notes that a part of a message was done.
+    fn done(&mut self, Written { prepares, .. }: Written) {
         if let Some(session) = &mut self.object {
-            session.prepared.insert(Arc::clone(&query.text), name.clone());
+            session.prepared.extend(prepares);
         }
-        Ok(execute(&name))
     }
 
     /// Ends the exchange of a statement of the engine's, if it was answered in time. If it was not, the exchange

@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, Row as _};
 use tokio::time::timeout;
 
-use super::{Connection, FORMATS};
+use super::{Connection, FORMATS, Written};
 use crate::engine::error::Error;
 use crate::engine::postgres::errors::{FEATURE_NOT_SUPPORTED, is_stale_statement};
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
@@ -68,7 +68,7 @@ impl Connection {
         isolation: Isolation,
         query: Query,
     ) -> Result<Vec<PgRow>, Error> {
-        let statement = self.written(&query).await?;
+        let statement = self.written(&query)?;
         self.in_transaction = true;
         let lock_timeout =
             format!("SET LOCAL lock_timeout = {}", self.target.lock_timeout().as_millis());
@@ -83,12 +83,13 @@ impl Connection {
             true => (format!("; {FORMATS}"), "; SELECT pg_backend_pid()"),
             false => (String::new(), ""),
         };
-        let message =
-            format!("{}; {before}{formats}; {statement}{after}{backend}", isolation.begin());
+        let (begin, sql) = (isolation.begin(), &statement.sql);
+        let message = format!("{begin}; {before}{formats}; {sql}{after}{backend}");
         let limit = self.target.timeouts().statement;
         let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(self.start()?);
         let answer = timeout(limit, rows).await;
         let mut rows = self.answered(answer)?;
+        self.done(statement);
         if self.is_pooled() {
             let backend = rows.pop().and_then(|row| row.try_get(0).ok());
             self.serves(backend);
@@ -116,19 +117,19 @@ impl Connection {
     /// # Errors
     /// As [`Self::end_transaction`], and the statement's.
     pub async fn commit_after(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
-        let statement = self.written(&query).await?;
+        let statement = self.written(&query)?;
         self.end_after(Some(statement), "COMMIT").await
     }
 
     async fn end_after(
         &mut self,
-        statement: Option<String>,
+        statement: Option<Written>,
         end: &str,
     ) -> Result<Vec<PgRow>, Error> {
         let deallocate = self.deallocate();
         // How many statements of the message are yet to be answered until the transaction has ended.
-        let mut left = 1 + usize::from(statement.is_some());
-        let first = statement.map(|statement| format!("{statement}; ")).unwrap_or_default();
+        let mut left = 1 + statement.as_ref().map_or(0, Written::statements);
+        let first = statement.as_ref().map_or_else(String::new, |first| format!("{}; ", first.sql));
         let message = format!("{first}{end}{deallocate}{}", self.traces.clear());
         let limit = self.target.timeouts().statement;
         let mut rows = Vec::new();
@@ -137,7 +138,7 @@ impl Connection {
             while let Some(answer) = answers.try_next().await? {
                 match answer {
                     Either::Left(_) => left = left.saturating_sub(1),
-                    Either::Right(row) if left == 2 => rows.push(row),
+                    Either::Right(row) if left > 1 => rows.push(row),
                     Either::Right(_) => {}
                 }
             }
@@ -148,6 +149,9 @@ impl Connection {
         let has_ended = left == 0;
         if has_ended {
             self.in_transaction = false;
+            if let Some(statement) = statement {
+                self.done(statement);
+            }
             self.traces = Traces { lasting: self.traces.lasting, ..Traces::default() };
         }
         match answered {
