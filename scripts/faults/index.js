@@ -11,9 +11,14 @@ const { PromiseBroken } = require("./support");
  * Each exports its `name`, its `title` and `run({ full, broken, log })`, which resolves to its figures, by name, and
  * rejects with {@link PromiseBroken} if a promise does not hold; with `broken` it has to.
  */
-const PARTS = ["failover", "memory", "stopped-servers", "full-servers", "bad-networks"].map(
-  (name) => require(`./parts/${name}`),
-);
+const PARTS = [
+  "failover",
+  "memory",
+  "stopped-servers",
+  "full-servers",
+  "bad-networks",
+  "unreachable",
+].map((name) => require(`./parts/${name}`));
 
 /** Runs a part's control, which has to fail. */
 async function requireFailure(part, options) {
