@@ -17,6 +17,7 @@ const PARTS = [
   "stopped-servers",
   "full-servers",
   "bad-networks",
+  "unreachable",
   "killed-processes",
   "killed-medusa",
   "ended-backends",

@@ -3,13 +3,14 @@
 //! Stages may hold all but one of them: the last is for single statements, so that a stage whose
 //! callback makes a call outside of its transaction never waits for itself.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::{self, PoolError, QueueMode};
 use sqlx::Connection as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connection::Connection;
@@ -82,7 +83,7 @@ impl Pool {
     /// [`Error::Connection`] when the server cannot be reached or no connection becomes free in
     /// time; [`Error::Closed`] when the pool was closed.
     pub async fn connection(self: &Arc<Self>) -> Result<Connection, Error> {
-        self.connection_with(None).await
+        self.connection_with(None, Instant::now()).await
     }
 
     /// A connection for a stage, once fewer than `maxConnections` stages are running.
@@ -90,22 +91,30 @@ impl Pool {
     /// # Errors
     /// As [`Self::connection`], and [`Error::StagesExhausted`] when no stage ends in time.
     pub async fn stage_connection(self: &Arc<Self>) -> Result<Connection, Error> {
-        let permit = timeout(self.timeouts().acquire, Arc::clone(&self.stages).acquire_owned())
-            .await
-            .map_err(|_| self.stages_exhausted())?
-            .map_err(|_| Error::Closed)?;
-        self.connection_with(Some(permit)).await
+        let begun = Instant::now();
+        let turn = timeout(self.timeouts().acquire, Arc::clone(&self.stages).acquire_owned());
+        let permit = tokio::select! {
+            biased;
+            turn = turn => turn.map_err(|_| self.stages_exhausted())?.map_err(|_| Error::Closed)?,
+            // Those whose turn it is wait for the same server.
+            problem = self.until_unopened(begun) => return Err(Error::timed_out(&self.target, problem)),
+        };
+        let since = if self.has_connections() { Instant::now() } else { begun };
+        self.connection_with(Some(permit), since).await
     }
 
+    /// A connection for whoever waits for one since then.
     async fn connection_with(
         self: &Arc<Self>,
         stage: Option<OwnedSemaphorePermit>,
+        since: Instant,
     ) -> Result<Connection, Error> {
         let pool_use = self.uses.begin();
         let object = tokio::select! {
             biased;
             object = self.object() => object?,
-            problem = self.until_hopeless() => return Err(Error::timed_out(&self.target, problem)),
+            problem = self.until_unopened(since) => return Err(Error::timed_out(&self.target, problem)),
+            problem = self.until_none_free(since) => return Err(Error::timed_out(&self.target, problem)),
         };
         Ok(Connection::new(object, Arc::clone(&self.target), stage, pool_use))
     }
@@ -127,14 +136,19 @@ impl Pool {
         }
     }
 
-    /// Until a call need not wait for a connection any more. Whatever others wait for, its own time counts.
-    async fn until_hopeless(&self) -> ConnectionProblem {
-        let timeouts = self.timeouts();
-        sleep(timeouts.connect).await;
-        if !self.has_connections() {
-            return ConnectionProblem::NotOpened;
+    /// Until a call that waits since then need not wait any more, as nobody has a connection. Whatever others wait
+    /// for, its own time counts.
+    async fn until_unopened(&self, since: Instant) -> ConnectionProblem {
+        sleep_until(since + self.timeouts().connect).await;
+        match self.has_connections() {
+            true => pending().await,
+            false => ConnectionProblem::NotOpened,
         }
-        sleep(timeouts.acquire.saturating_sub(timeouts.connect)).await;
+    }
+
+    /// The same where others have connections.
+    async fn until_none_free(&self, since: Instant) -> ConnectionProblem {
+        sleep_until(since + self.timeouts().acquire.max(self.timeouts().connect)).await;
         ConnectionProblem::NoneFree
     }
 
