@@ -18,9 +18,9 @@ const PATIENCE = 20_000;
 const INTERNAL =
   /panick|unwrap|\.rs\b|serde|sqlx|napi|tokio|at line \d+ column|is not a function|is not iterable|Cannot read prop|of undefined|of null/i;
 
-/** What JavaScript itself says of a value that is no data: what JSON.stringify refuses, and a Proxy that was revoked. */
+/** What JavaScript itself says: of what JSON.stringify refuses, of a revoked Proxy, of a class that is called. */
 const LANGUAGE =
-  /circular structure|serialize a BigInt|proxy that has been revoked|Cannot convert object to primitive|'getPrototypeOf' on proxy/;
+  /Class constructor|circular structure|serialize a BigInt|proxy that has been revoked|Cannot convert object to primitive|'getPrototypeOf' on proxy/;
 
 /** What the server says of an id, a key, a time or a code; a request has none of them as its contents. */
 const QUOTING = /^duplicate key|for type (integer|timestamp)/;
