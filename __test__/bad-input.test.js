@@ -1,6 +1,7 @@
 "use strict";
 
 const { randomBytes } = require("node:crypto");
+const { And, In, IsNull, Not } = require("typeorm");
 const { IdempotencyKeyService, TransactionManager } = require("..");
 const { rejection, useDatabase } = require("./helpers/database");
 
@@ -262,6 +263,94 @@ describe("what JSON.stringify refuses", () => {
     expect(await refusal(() => service.create({ request_params: value }))).toBe(thrown);
     expect(await refusal(() => service.update(key, { response_body: value }))).toBe(thrown);
     expect(await refusalOfOutcome({ response_body: value })).toBe(thrown);
+  });
+});
+
+describe("what is nested too deeply", () => {
+  /** What a body-parser makes of 40 kB. */
+  const deep = () => JSON.parse("[".repeat(20_000) + "]".repeat(20_000));
+
+  test("to be written as JSON is invalid_data", async () => {
+    const key = await newKey();
+    const errors = [
+      await refusalThatStoresNothing(() => service.create({ request_params: deep() })),
+      await refusalThatStoresNothing(() => service.create({ request_path: deep() })),
+      await refusalThatStoresNothing(() => service.begin({ params: deep() })),
+      await refusalThatStoresNothing(() => service.begin({ body: deep() })),
+      await refusal(() => service.retrieve({ response_body: deep() })),
+      await refusalOfOutcome({ response_body: deep() }),
+      await refusal(() => service.atomicPhase_((m) => m.query("SELECT $1::jsonb", [deep()]))),
+      await refusal(() => service.update(key, { response_body: deep() })),
+    ];
+    for (const error of errors) {
+      expect(error).toMatchObject({ type: "invalid_data", status: 400 });
+      expect(error.message).toContain("nested too deeply");
+    }
+  });
+
+  test("for a selector to be read is invalid_argument", async () => {
+    let operator = IsNull();
+    for (let level = 0; level < 200; level += 1) {
+      operator = Not(operator);
+    }
+    expect(await refusal(() => service.retrieve({ locked_at: operator }))).toMatchObject({
+      type: "invalid_argument",
+      message: "not a selector, or one that is nested too deeply",
+    });
+  });
+});
+
+describe("a selector", () => {
+  test.each([
+    ["in", In(undefined)],
+    ["and", And(And())],
+  ])("whose operator %s has no list is refused by its name", async (type, operator) => {
+    if (type === "and") {
+      Object.defineProperty(operator, "value", { value: 5 });
+    }
+    const error = await refusal(() => service.retrieve({ id: operator }));
+    expect(error.type).toBe("invalid_argument");
+    expect(error.message).toContain(`operator "${type}" takes an array`);
+  });
+
+  test("with half of a surrogate pair in a column's name has no such column", async () => {
+    const error = await refusal(() => service.retrieve({ "\ud800": 1 }));
+    expect(error).toMatchObject({ type: "invalid_argument" });
+    expect(error.message).toContain('Property "\ufffd" was not found');
+  });
+
+  test("compares a symbol as the text that it is in a column", async () => {
+    const error = await refusal(() => service.retrieve({ id: { contains: Symbol("x") } }));
+    expect(error.type).toBe("not_found");
+  });
+});
+
+describe("a value that is refused", () => {
+  const secret = { password: "s3cret" };
+
+  test("is in no message if it is an object", async () => {
+    const errors = [
+      thrownBy(() => database.service({ schema: secret })),
+      thrownBy(() => database.service({ retention: [secret] })),
+      await refusal(() => service.prune({ olderThan: secret })),
+      await refusal(() => service.runStages({}, { started: () => ({ recovery_point: secret }) })),
+    ];
+    for (const error of errors) {
+      expect(error.message).toMatch(/not (an )?(object|array)/);
+      expect(error.message).not.toContain("s3cret");
+    }
+  });
+
+  test("is a symbol as the method of a request with a body", async () => {
+    const attempt = await service.begin({ method: Symbol("POST"), body: {} });
+    expect((await attempt.release()).request_method).toBe("Symbol(POST)");
+  });
+
+  test("is an error handler before the work, not in place of its error", async () => {
+    const work = jest.fn();
+    const error = await refusal(() => service.atomicPhase_(work, "SERIALIZABLE", "handler"));
+    expect(error).toMatchObject({ type: "invalid_argument" });
+    expect(work).not.toHaveBeenCalled();
   });
 });
 

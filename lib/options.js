@@ -1,10 +1,10 @@
 "use strict";
 
-const { inspect } = require("node:util");
 const { checkUrl } = require("./database/connections");
 const { medusaError } = require("./errors/errors");
 const { ON_INTERRUPTED } = require("./request/interrupted");
 const { millisecondsFrom } = require("./values/durations");
+const { shown } = require("./values/shown");
 
 const MAX_MILLISECONDS = 2 ** 31 - 1;
 
@@ -168,10 +168,6 @@ function timeout(name, value) {
     throw invalid(`${name} has to be at most ${MAX_MILLISECONDS} ms`);
   }
   return milliseconds;
-}
-
-function shown(value) {
-  return inspect(value, { depth: 0, breakLength: Infinity });
 }
 
 function invalid(message) {

@@ -1,10 +1,12 @@
 "use strict";
 
-// Both test suites, against one PostgreSQL: the engine's, without Node, and the package's, in Jest.
+// Both test suites, against one PostgreSQL: the engine's, without Node, and the package's, in Jest. In CI the engine's
+// pure functions are fuzzed besides, where that can be done.
 // With arguments, which are Jest's, as a word of a test file's name, only the latter.
 
 const { spawn } = require("node:child_process");
 const path = require("node:path");
+const { fuzzInTest } = require("./fuzz");
 const { startPostgres } = require("./postgres");
 const { requireRust } = require("./rust");
 
@@ -23,7 +25,7 @@ async function main() {
     : await startPostgres({ settings: SETTINGS });
   try {
     const env = { ...process.env, TEST_DATABASE_URL: server.url };
-    process.exitCode = (await engine(env)) || (await jest(env));
+    process.exitCode = (await engine(env)) || (await jest(env)) || fuzzed();
   } finally {
     await server.stop();
   }
@@ -31,6 +33,10 @@ async function main() {
 
 function engine(env) {
   return JEST_ARGUMENTS.length === 0 ? run("cargo", ["test", "--quiet"], env) : 0;
+}
+
+function fuzzed() {
+  return JEST_ARGUMENTS.length === 0 ? fuzzInTest() : 0;
 }
 
 function jest(env) {

@@ -1,6 +1,7 @@
 "use strict";
 
 const { withStatusOfDriver } = require("../errors/http-errors");
+const { requireFunction } = require("../values/arguments");
 
 // What Medusa's services do with the errors of a phase of work in a transaction.
 
@@ -19,17 +20,19 @@ const { withStatusOfDriver } = require("../errors/http-errors");
  * @returns {PhaseOptions}
  */
 function phaseOptionsFrom(isolationOrErrorHandler, errorHandlerOrDontFail, mayRepeat) {
-  return typeof isolationOrErrorHandler === "function"
-    ? {
-        mayRepeat,
-        errorHandler: isolationOrErrorHandler,
-        dontFail: Boolean(errorHandlerOrDontFail),
-      }
-    : {
-        mayRepeat,
-        isolation: isolationOrErrorHandler || undefined,
-        errorHandler: errorHandlerOrDontFail,
-      };
+  if (typeof isolationOrErrorHandler === "function") {
+    return {
+      mayRepeat,
+      errorHandler: isolationOrErrorHandler,
+      dontFail: Boolean(errorHandlerOrDontFail),
+    };
+  }
+  const errorHandler = errorHandlerOrDontFail || undefined;
+  if (errorHandler) {
+    // Before the work: called when it has failed, it would hide what it has failed with.
+    requireFunction("atomicPhase_(work, isolation, errorHandler)", errorHandler);
+  }
+  return { mayRepeat, isolation: isolationOrErrorHandler || undefined, errorHandler };
 }
 
 /**

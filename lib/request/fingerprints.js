@@ -2,6 +2,7 @@
 
 const { createHash } = require("node:crypto");
 const stringify = require("safe-stable-stringify");
+const { jsonOf } = require("../values/json");
 
 /**
  * A digest that tells requests of one route apart: SHA-256 over method, path and body. The order of an object's
@@ -13,7 +14,7 @@ const stringify = require("safe-stable-stringify");
  * @returns {string} in hexadecimal
  */
 function fingerprintOf(method, path, body) {
-  const hash = createHash("sha256").update(`${method} ${path}\n`);
+  const hash = createHash("sha256").update(`${String(method)} ${String(path)}\n`);
   return hash.update(canonical(body)).digest("hex");
 }
 
@@ -21,7 +22,7 @@ function canonical(body) {
   if (ArrayBuffer.isView(body)) {
     return body;
   }
-  return stringify(body ?? {}) ?? "";
+  return jsonOf(body ?? {}, stringify) ?? "";
 }
 
 module.exports = { fingerprintOf };

@@ -52,8 +52,10 @@ function checkedStage(stages, key, attempt) {
   const stage = stageAt(stages, key.recovery_point);
   return async (manager) => {
     const result = await stage(manager, key, attempt);
-    if (result?.recovery_point && result.recovery_point !== FINISHED) {
-      stageAt(stages, result.recovery_point);
+    const point = result?.recovery_point;
+    // What is no text is refused as in any stage.
+    if (typeof point === "string" && point !== "" && point !== FINISHED) {
+      stageAt(stages, point);
     }
     return result;
   };

@@ -1,7 +1,7 @@
 "use strict";
 
-const { inspect } = require("node:util");
 const ms = require("ms");
+const { shown } = require("./shown");
 
 /** The most characters of a duration that is given as text. */
 const LONGEST = 100;
@@ -18,8 +18,7 @@ const LONGEST_TIME = ms("1000y");
 function millisecondsFrom(value, refuse) {
   const milliseconds = typeof value === "string" ? fromText(value) : value;
   if (!Number.isFinite(milliseconds) || milliseconds < 0 || milliseconds > LONGEST_TIME) {
-    const shown = inspect(value, { depth: 0, breakLength: Infinity });
-    throw refuse(`has to be a duration in milliseconds or text like "72h", not ${shown}`);
+    throw refuse(`has to be a duration in milliseconds or text like "72h", not ${shown(value)}`);
   }
   return Math.round(milliseconds);
 }

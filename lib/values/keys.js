@@ -2,7 +2,7 @@
 
 const { isDate } = require("node:util").types;
 const { medusaError } = require("../errors/errors");
-const { withStatus } = require("../errors/http-errors");
+const { jsonOf } = require("./json");
 const { nearest } = require("./spelling");
 const { utcTime } = require("./times");
 
@@ -45,12 +45,7 @@ function jsonText(value) {
   if (value === undefined || value === null) {
     return value;
   }
-  try {
-    return JSON.stringify(value) ?? null;
-  } catch (error) {
-    // A BigInt, a circle: not what a request can bring. What a toJSON of the user's throws stays as it is.
-    throw error instanceof TypeError ? withStatus(error, 500) : error;
-  }
+  return jsonOf(value) ?? null;
 }
 
 /** Half of a surrogate pair becomes what it becomes in UTF-8: JSON would write it as an escape. */
@@ -64,7 +59,7 @@ function plainText(value) {
   if (isDate(value)) {
     return utcTime(value);
   }
-  return (typeof value === "object" ? JSON.stringify(value) : String(value))?.toWellFormed();
+  return (typeof value === "object" ? jsonOf(value) : String(value))?.toWellFormed();
 }
 
 /**

@@ -1,6 +1,7 @@
 "use strict";
 
 const { isDate } = require("node:util").types;
+const { jsonOf } = require("./json");
 const { localTime } = require("./times");
 
 /**
@@ -17,7 +18,7 @@ function parameterFrom(value) {
     return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   }
   if (Array.isArray(value)) {
-    return { json: jsonOf(value), literal: literalOf(value) };
+    return { json: jsonOrNone(value), literal: jsonOf(value, literalOf) };
   }
   if (typeof value.toPostgres === "function") {
     return parameterFrom(value.toPostgres(prepared));
@@ -38,11 +39,11 @@ function textOf(value) {
     return String(value);
   }
   // `null` for what has no JSON, such as an object whose toJSON() returns undefined.
-  return JSON.stringify(value) ?? null;
+  return jsonOf(value) ?? null;
 }
 
 /** An array as JSON; undefined where it has none, as an array of BigInt, which can only be an int8[]. */
-function jsonOf(list) {
+function jsonOrNone(list) {
   try {
     return JSON.stringify(list);
   } catch {

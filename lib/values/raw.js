@@ -27,7 +27,10 @@ function rawPredicate(column, { value, getSql, objectLiteralParameters }) {
     );
   }
   const condition = getSql ? sql : `${name} = ${sql}`;
-  return { operator: "raw", operand: piecesOf(condition, objectLiteralParameters ?? {}) };
+  return {
+    operator: "raw",
+    operand: piecesOf(condition.toWellFormed(), objectLiteralParameters ?? {}),
+  };
 }
 
 function piecesOf(sql, parameters) {

@@ -11,9 +11,9 @@ const OPERATORS = {
   gt: (column, value) => compare("moreThan", column, value),
   lte: (column, value) => compare("lessThanOrEqual", column, value),
   gte: (column, value) => compare("moreThanOrEqual", column, value),
-  contains: (column, value) => compare("ilike", column, `%${value}%`),
-  starts_with: (column, value) => compare("ilike", column, `${value}%`),
-  ends_with: (column, value) => compare("ilike", column, `%${value}`),
+  contains: (column, value) => compare("ilike", column, `%${String(value)}%`),
+  starts_with: (column, value) => compare("ilike", column, `${String(value)}%`),
+  ends_with: (column, value) => compare("ilike", column, `%${String(value)}`),
 };
 
 /** TypeORM's operators that take one value and have the same name in the engine. */
@@ -44,7 +44,10 @@ function alternativesOf(selector) {
     }
     return Object.entries(alternative)
       .filter(([, value]) => value !== undefined)
-      .map(([column, value]) => ({ column, predicate: predicateOf(column, value) }));
+      .map(([column, value]) => ({
+        column: column.toWellFormed(),
+        predicate: predicateOf(column, value),
+      }));
   });
 }
 
@@ -60,7 +63,7 @@ function predicateOf(column, value) {
     return fromFindOperator(column, value);
   }
   if (Array.isArray(value)) {
-    return oneOf(column, value);
+    return { operator: "in", operand: operandsOf("in", column, value) };
   }
   if (typeof value === "object" && !isDate(value)) {
     return fromObject(column, value);
@@ -108,15 +111,15 @@ function fromFindOperator(column, operator) {
       };
     case "in":
     case "any":
-      return oneOf(column, value);
+      return { operator: "in", operand: operandsOf(type, column, value) };
     case "between":
-      return { operator: "between", operand: value.map((one) => operandOf(column, one)) };
+      return { operator: "between", operand: operandsOf(type, column, value) };
     case "isNull":
       return { operator: "isNull" };
     case "raw":
       return rawPredicate(column, operator);
     case "and":
-      return conjunction(value.map((one) => predicateOf(column, one)));
+      return conjunction(listOf(type, value).map((one) => predicateOf(column, one)));
     default:
       throw medusaError(
         "invalid_argument",
@@ -125,8 +128,19 @@ function fromFindOperator(column, operator) {
   }
 }
 
-function oneOf(column, values) {
-  return { operator: "in", operand: values.map((value) => operandOf(column, value)) };
+function operandsOf(type, column, values) {
+  return listOf(type, values).map((value) => operandOf(column, value));
+}
+
+/** Refuses `In(undefined)`, which TypeORM makes without a word. */
+function listOf(type, values) {
+  if (!Array.isArray(values)) {
+    throw medusaError(
+      "invalid_argument",
+      `selector: TypeORM's operator "${type}" takes an array, not ${typeof values}`,
+    );
+  }
+  return values;
 }
 
 function conjunction(predicates) {

@@ -1,8 +1,9 @@
 //! Times as PostgreSQL keeps them.
 
+use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, ParseError};
+use chrono::DateTime;
 
 /// A point in time, in microseconds since 2000-01-01 UTC, which is how PostgreSQL keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,11 +28,27 @@ impl Timestamp {
     }
 }
 
+/// The years after which the calendar is the same again, and how many microseconds they have.
+const CYCLE: i64 = 400;
+const MICROSECONDS_OF_CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
+
+/// Text that is no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTimestamp;
+
+impl fmt::Display for NoTimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no time as a server writes it")
+    }
+}
+
+impl std::error::Error for NoTimestamp {}
+
 /// The text in which a server writes a time whose `DateStyle` is ISO, such as `2026-11-26 20:51:34.5+00`.
 impl FromStr for Timestamp {
-    type Err = ParseError;
+    type Err = NoTimestamp;
 
-    fn from_str(text: &str) -> Result<Self, ParseError> {
+    fn from_str(text: &str) -> Result<Self, NoTimestamp> {
         match text {
             "infinity" => return Ok(Self(i64::MAX)),
             "-infinity" => return Ok(Self(i64::MIN)),
@@ -41,13 +58,18 @@ impl FromStr for Timestamp {
             Some(text) => (text, true),
             None => (text, false),
         };
-        // chrono wants a sign before a year of more than four digits, and has the year 0 before the year 1.
-        let (year, rest) = text.split_once('-').unwrap_or((text, ""));
-        let year: i64 = year.parse().unwrap_or_default();
+        let (year, rest) = text.split_once('-').ok_or(NoTimestamp)?;
+        let year = i64::from(year.parse::<u32>().map_err(|_| NoTimestamp)?);
+        // chrono has the year 0 before the year 1.
         let year = if is_before_christ { 1 - year } else { year };
-        let time =
-            DateTime::parse_from_str(&format!("{year:+}-{rest}"), "%Y-%m-%d %H:%M:%S%.f%#z")?;
-        Ok(Self(time.timestamp_micros() - Self::EPOCH_MICROSECONDS))
+        // chrono ends in the year 262142, PostgreSQL in 294276.
+        let cycles = (year - 2000).div_euclid(CYCLE);
+        let time = format!("{}-{rest}", year - cycles * CYCLE);
+        let time = DateTime::parse_from_str(&time, "%Y-%m-%d %H:%M:%S%.f%#z");
+        let microseconds =
+            time.map_err(|_| NoTimestamp)?.timestamp_micros() - Self::EPOCH_MICROSECONDS;
+        let before = cycles.checked_mul(MICROSECONDS_OF_CYCLE);
+        before.and_then(|before| before.checked_add(microseconds)).map(Self).ok_or(NoTimestamp)
     }
 }
 
@@ -75,9 +97,15 @@ mod tests {
             ("-infinity", i64::MIN),
             ("10000-01-01 00:00:00+00", 252_455_616_000_000_000),
             ("0001-01-01 00:00:00+00 BC", -63_113_904_000_000_000),
+            ("4714-11-24 00:00:00+00 BC", -211_813_488_000_000_000),
+            ("294276-12-31 23:59:59.999999+00", 9_223_371_331_199_999_999),
         ] {
             assert_eq!(text.parse(), Ok(Timestamp(microseconds)), "{text}");
         }
-        assert!("01.01.2000 00:00:00 UTC".parse::<Timestamp>().is_err());
+        for text in
+            ["01.01.2000 00:00:00 UTC", "", "300000-01-01 00:00:00+00", "-1-01-01 00:00:00+00"]
+        {
+            assert_eq!(text.parse::<Timestamp>(), Err(NoTimestamp), "{text}");
+        }
     }
 }

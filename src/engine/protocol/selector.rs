@@ -5,6 +5,9 @@ use serde::Deserialize;
 use crate::engine::error::Error;
 use crate::engine::key::Column;
 
+/// JSON of `lib/` has the right shape, but it may be nested more deeply than it is read.
+const NONE: &str = "not a selector, or one that is nested too deeply";
+
 /// What describes keys: any of the alternatives, each of which holds when all its conditions do.
 #[derive(Clone, Debug)]
 pub struct Selector {
@@ -81,8 +84,8 @@ impl Selector {
     /// [`Error::InvalidArgument`] for a column that the table does not have and for JSON of another
     /// shape.
     pub fn from_json(alternatives: &str) -> Result<Self, Error> {
-        let alternatives: Vec<Vec<Condition>> = serde_json::from_str(alternatives)
-            .map_err(|error| Error::InvalidArgument(format!("not a selector: {error}")))?;
+        let alternatives: Vec<Vec<Condition>> =
+            serde_json::from_str(alternatives).map_err(|_| Error::InvalidArgument(NONE.into()))?;
         for Condition { column, .. } in alternatives.iter().flatten() {
             if Column::named(column).is_none() {
                 return Err(Error::InvalidArgument(format!(
