@@ -41,15 +41,12 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
     statement(
         table,
         &format!(
-            "WITH free AS (
-               SELECT pg_try_advisory_xact_lock(
-                 hashtextextended(CAST($1 AS text), CAST({regclass} AS regclass)::oid::int8)) AS is_free
-             )
-             INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
+            "INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
                locked_at, id{column})
-             SELECT $1, CAST($2 AS text), CAST($3 AS text), {params}, statement_timestamp(),
-               CAST($5 AS text){value}
-             FROM free WHERE is_free
+             SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params},
+               statement_timestamp(), CAST($5 AS text){value}
+             WHERE pg_try_advisory_xact_lock(
+               hashtextextended(CAST($1 AS text), CAST({regclass} AS regclass)::oid::int8))
              ON CONFLICT (idempotency_key) DO NOTHING
              RETURNING {row}, true AS won, true AS live, true AS same",
             regclass = literal(table),

@@ -12,6 +12,9 @@ use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::traces::Traces;
 use crate::engine::sql::{Isolation, Query};
 
+/// Answers which process of the server serves a pooled transaction.
+const BACKEND: &str = "SELECT pg_backend_pid()";
+
 impl Connection {
     /// Begins a transaction.
     ///
@@ -34,7 +37,7 @@ impl Connection {
         if !self.is_pooled() {
             return self.control(&begin).await;
         }
-        let begin = format!("{begin}; {FORMATS}; SELECT pg_backend_pid()");
+        let begin = format!("{begin}; {FORMATS}; {BACKEND}");
         let rows = timeout(self.target.timeouts().statement, self.fetch_text(begin)).await;
         let rows = rows.unwrap_or_else(|_| Err(self.unanswered()))?;
         self.serves(rows.first().and_then(|row| row.try_get(0).ok()));
@@ -70,21 +73,7 @@ impl Connection {
     ) -> Result<Vec<PgRow>, Error> {
         let statement = self.written(&query)?;
         self.in_transaction = true;
-        let lock_timeout =
-            format!("SET LOCAL lock_timeout = {}", self.target.lock_timeout().as_millis());
-        let (before, after) = match query.waits_briefly {
-            true => (
-                format!("SET LOCAL lock_timeout = {BRIEF_LOCK_TIMEOUT}"),
-                format!("; {lock_timeout}"),
-            ),
-            false => (lock_timeout, String::new()),
-        };
-        let (formats, backend) = match self.is_pooled() {
-            true => (format!("; {FORMATS}"), "; SELECT pg_backend_pid()"),
-            false => (String::new(), ""),
-        };
-        let (begin, sql) = (isolation.begin(), &statement.sql);
-        let message = format!("{begin}; {before}{formats}; {sql}{after}{backend}");
+        let message = self.first_message(isolation, &statement.sql, query.waits_briefly);
         let limit = self.target.timeouts().statement;
         let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(self.start()?);
         let answer = timeout(limit, rows).await;
@@ -95,6 +84,23 @@ impl Connection {
             self.serves(backend);
         }
         Ok(rows)
+    }
+
+    fn first_message(&self, isolation: Isolation, statement: &str, waits_briefly: bool) -> String {
+        let lock_timeout = |milliseconds: &str| format!("SET LOCAL lock_timeout = {milliseconds}");
+        let lasting = lock_timeout(&self.target.lock_timeout().as_millis().to_string());
+        let brief = lock_timeout(BRIEF_LOCK_TIMEOUT);
+        let limited: &[&str] = match (waits_briefly, self.is_pooled()) {
+            // A direct session waits briefly unless it is told otherwise.
+            (true, false) => &[statement, &lasting],
+            (true, true) => &[&brief, statement, &lasting],
+            (false, _) => &[&lasting, statement],
+        };
+        let limited = limited.join("; ");
+        match self.is_pooled() {
+            false => format!("{}; {limited}", isolation.begin()),
+            true => format!("{}; {FORMATS}; {limited}; {BACKEND}", isolation.begin()),
+        }
     }
 
     fn serves(&mut self, backend: Option<i32>) {
