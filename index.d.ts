@@ -186,7 +186,16 @@ export interface IdempotencyKeyOptions {
     | "refuse"
     | ((request: InterruptedRequest) => "retry" | "refuse" | Promise<"retry" | "refuse">);
   /**
-   * Milliseconds that an unbound {@link IdempotencyKeyService.initializeRequest} waits for the request
+   * Whether `runStages` commits the key of a new request before its first stage. By default the transaction of the
+   * first stage inserts it: one commit less, and nothing is left of a first stage that fails; but nobody sees the
+   * request before that commit. Where `onInterrupted` is not `"retry"`, the key is always committed first. Not in
+   * mode `"medusa"`.
+   *
+   * @default false
+   */
+  commitKeyFirst?: boolean;
+  /**
+   * Milliseconds that an unbound `initializeRequest`, `begin` or `runStages` waits for the request
    * in progress before it rejects with `conflict`. Not in mode `"medusa"`.
    *
    * @default 0

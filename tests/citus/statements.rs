@@ -81,6 +81,7 @@ fn statements() -> Vec<Statement> {
         all.push(Statement::Look(new.clone()));
         all.push(Statement::TakeOver { new, seen: token() });
     }
+    all.push(Statement::Record { key: key(), columns: columns(), lease: LeaseChange::End });
     for location in [None, Some(RowLocation("(0,1)".to_owned()))] {
         all.push(Statement::ClaimRow { key: key(), lease: LEASE, location: location.clone() });
         all.extend(updates(location.as_ref()));

@@ -8,7 +8,8 @@ use backon::{ExponentialBuilder, Retryable as _};
 
 use crate::engine::error::Error;
 use crate::engine::execution::pool_executor::PoolExecutor;
-use crate::engine::execution::transaction::{ROOT, StageScope, Transaction};
+use crate::engine::execution::stage_scope::StageScope;
+use crate::engine::execution::transaction::{ROOT, Transaction};
 use crate::engine::key::{IdempotencyKey, StageResult};
 use crate::engine::protocol::lease::Lease;
 use crate::engine::protocol::outcome::Answer;
@@ -100,7 +101,7 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     let transaction = transaction.map_err(Failed::for_good)?;
-    let result = match work(Arc::clone(&transaction)).await {
+    let result = match Box::pin(work(Arc::clone(&transaction))).await {
         Ok(result) => transaction.commit().await.map(|()| result),
         Err(error) => Err(error),
     };

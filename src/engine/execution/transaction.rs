@@ -16,6 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::error::Error;
+use crate::engine::execution::savepoints::{release, savepoint, undo};
 pub use crate::engine::execution::scopes::ROOT;
 use crate::engine::execution::scopes::{Scopes, State};
 use crate::engine::execution::transaction_control::refuse_transaction_control;
@@ -25,8 +26,8 @@ use crate::engine::postgres::query;
 use crate::engine::postgres::rows::read;
 use crate::engine::postgres::value::{Parameter, Rows};
 use crate::engine::protocol::executor::{Executor, Running};
-use crate::engine::protocol::statement::{Row, Statement};
-use crate::engine::sql::{Isolation, NO_ROW, Sql};
+use crate::engine::protocol::statement::{Row, Statement, Token};
+use crate::engine::sql::{Isolation, Sql};
 
 /// How long until a transaction begins again whose server has waited for a lock.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -205,20 +206,6 @@ impl Transaction {
     }
 }
 
-fn savepoint(scope: usize) -> String {
-    format!("SAVEPOINT scope_{scope}")
-}
-
-fn release(scope: usize) -> String {
-    format!("RELEASE {}", savepoint(scope))
-}
-
-async fn undo(connection: &mut Connection, scope: usize) -> Result<(), Error> {
-    let deallocate = connection.deallocate();
-    let undo = format!("ROLLBACK TO {}; {}{deallocate}", savepoint(scope), release(scope));
-    connection.control(&undo).await
-}
-
 /// A place in the queue for the connection.
 type QueuePlace = Pin<Box<dyn Future<Output = OwnedMutexGuard<Connection>> + Send>>;
 
@@ -240,7 +227,7 @@ impl Use {
         refuse_transaction_control(&sql)?;
         let mut connection = self.connection().await?;
         connection.begin_now().await?;
-        let result = query::run(&mut connection, sql, parameters).await;
+        let result = Box::pin(query::run(&mut connection, sql, parameters)).await;
         self.transaction.noted(result)
     }
 
@@ -261,23 +248,12 @@ impl Use {
         Ok(scope)
     }
 
-    async fn connection(&self) -> Result<OwnedMutexGuard<Connection>, Error> {
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let place = place.unwrap_or_else(|| self.transaction.queue_up());
-        let connection = place.await;
-        match self.transaction.scopes.state(self.scope) {
-            State::Open | State::Ending => Ok(connection),
-            State::Committed | State::RolledBack => Err(Error::TransactionEnded),
-        }
-    }
-}
-
-/// The stage that a transaction was opened for, which ends it.
-pub struct StageScope(pub Use);
-
-impl StageScope {
-    async fn commit_after(&self, statement: Statement) -> Result<Vec<Row>, Error> {
-        let Use { transaction, .. } = &self.0;
+    /// Runs the transaction's last statement and commits, once the other calls under way have ended.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`], and the statement's.
+    pub async fn commit_after(&self, statement: Statement) -> Result<Vec<Row>, Error> {
+        let transaction = &self.transaction;
         transaction.scopes.end(ROOT, 1).await?;
         let key = statement.key().map(str::to_owned);
         let query = transaction.sql.write(statement);
@@ -287,21 +263,21 @@ impl StageScope {
         transaction.scopes.set_state(ROOT, State::Committed);
         read(&rows, connection.target())
     }
-}
 
-impl Executor for StageScope {
-    fn run(&self, statement: Statement) -> Running<'_, Vec<Row>> {
-        self.0.run(statement)
+    /// The token of a row without a lease that the transaction writes last, if that is known.
+    pub async fn version(&self) -> Option<Token> {
+        let number = self.transaction.connection.lock().await.transaction_id()?;
+        Some(Token(format!("{}{number}", Token::WITHOUT_LEASE)))
     }
 
-    fn commit_after(&self, statement: Statement) -> Option<Running<'_, Vec<Row>>> {
-        Some(Box::pin(async move {
-            let key = statement.key().unwrap_or_default().to_owned();
-            match Self::commit_after(self, statement).await {
-                Err(error) if error.code() == Some(NO_ROW) => Err(Error::NotFound(key)),
-                rows => rows,
-            }
-        }))
+    async fn connection(&self) -> Result<OwnedMutexGuard<Connection>, Error> {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let place = place.unwrap_or_else(|| self.transaction.queue_up());
+        let connection = place.await;
+        match self.transaction.scopes.state(self.scope) {
+            State::Open | State::Ending => Ok(connection),
+            State::Committed | State::RolledBack => Err(Error::TransactionEnded),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod connector;
 pub mod errors;
 pub mod literal;
 mod liveness;
+pub mod names;
 pub mod parameters;
 pub mod parts;
 pub mod pool;

@@ -5,19 +5,16 @@
 //! as for every client, and `EXECUTE` reads each value from a literal. The three statements go in one message
 //! of the simple protocol, whose answer is text.
 
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgColumn, PgRow, PgTypeInfo};
 use sqlx::{Arguments as _, AssertSqlSafe, Column as _, Row as _, ValueRef as _};
-use uuid::Uuid;
 
 use crate::engine::error::{DatabaseError, Error};
 use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::literal::{bytes_literal, literal, refuse_nul};
+use crate::engine::postgres::names::new_name;
 use crate::engine::postgres::text::{
     first_word, has_parameters, is_single, with_values, without_end,
 };
@@ -27,19 +24,9 @@ use crate::engine::postgres::value::{Parameter, Rows};
 /// What `PREPARE` takes; `(` begins a `SELECT`, too.
 const PREPARED: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "WITH", ""];
 
-/// Tells what is prepared from what others have: behind a pooler a connection has many users.
-static PROCESS: LazyLock<String> =
-    LazyLock::new(|| format!("idempotency_{:.16}", Uuid::new_v4().simple().to_string()));
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
 /// Object identifiers of built-in types, which never change.
 const BYTEA: u32 = 17;
 const JSON: [u32; 2] = [114, 3802];
-
-/// A name for a statement, which nobody else has.
-pub fn new_name() -> String {
-    format!("{}_{}", *PROCESS, NUMBER.fetch_add(1, Ordering::Relaxed))
-}
 
 /// Runs a statement and answers its rows.
 ///

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use crate::engine::error::Error;
 use crate::engine::protocol::lease::arbiter::Arbiter;
-use crate::engine::protocol::statement::{Row, Statement};
+use crate::engine::protocol::statement::{Row, Statement, Token};
 
 /// What an executor's methods return: a future that any thread may drive.
 pub type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -25,10 +25,19 @@ pub trait Executor: Send + Sync {
         false
     }
 
-    /// Runs a statement as the last of its transaction and commits it, if that is for the executor to do; nothing,
-    /// if it is not.
-    fn commit_after(&self, _: Statement) -> Option<Running<'_, Vec<Row>>> {
-        None
+    /// Runs a statement as the last of its transaction, and commits that.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and those of the commit.
+    fn commit_after(&self, statement: Statement) -> Running<'_, Vec<Row>> {
+        self.run(statement)
+    }
+
+    /// The token of a row without a lease that the executor's transaction writes last, if it is for the executor to
+    /// commit that. What is only known from the answer of the commit would not be known of a commit that nobody
+    /// hears of.
+    fn version(&self) -> Running<'_, Option<Token>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// Waits for the end of the change of a lease that is under way: see [`Arbiter::try_enter`].

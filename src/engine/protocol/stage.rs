@@ -43,7 +43,11 @@ where
             if locked.is_empty() {
                 return Err(Error::NotFound(key.to_owned()));
             }
-            let row = record(executor, key, work.await?, LeaseChange::Keep, None).await?;
+            let result = work.await?;
+            let row = match executor.version().await? {
+                Some(_) => finish(executor, key, result, LeaseChange::Keep).await?,
+                None => record(executor, key, result, LeaseChange::Keep, None).await?,
+            };
             Ok(Answer::new(row.key, Outcome::Ran))
         }
         Claimant::LeaseHolder(lease, recovery_point) => {
@@ -52,10 +56,7 @@ where
                 Claim::Granted(location) => location,
                 Claim::Passed(answer) => return Ok(*answer),
             };
-            let result = work.await?;
-            let change = LeaseChange::on_reaching(result.recovery_point());
-            let row = record(executor, key, result, change, Some(location)).await?;
-            lease.wrote(&row);
+            let row = settle(executor, key, lease, work.await?, location).await?;
             Ok(Answer::new(row.key, Outcome::Ran))
         }
     }
@@ -85,9 +86,7 @@ where
     lease.began(&row, Beginning::New);
     let location = row.location.clone();
     let result = work(row.key).await?;
-    let change = LeaseChange::on_reaching(result.recovery_point());
-    let row = record(executor, &key, result, change, Some(location)).await?;
-    lease.wrote(&row);
+    let row = settle(executor, &key, lease, result, location).await?;
     Ok(Answer::new(row.key, Outcome::Begun))
 }
 
@@ -191,6 +190,43 @@ async fn unclaimed(executor: &dyn Executor, key: &str) -> Result<Claim, Error> {
     }
 }
 
+/// Stores the work's result for the holder of the lease. An answer goes with the commit, as its token is known
+/// before: whatever becomes of the commit, the attempt knows its own row.
+async fn settle(
+    executor: &dyn Executor,
+    key: &str,
+    lease: &Lease,
+    result: StageResult,
+    location: RowLocation,
+) -> Result<Row, Error> {
+    let change = LeaseChange::on_reaching(result.recovery_point());
+    let version = match change {
+        LeaseChange::End => executor.version().await?,
+        LeaseChange::Keep | LeaseChange::Renew => None,
+    };
+    let row = match version {
+        Some(token) => {
+            lease.finishes(token);
+            finish(executor, key, result, change).await?
+        }
+        None => record(executor, key, result, change, Some(location)).await?,
+    };
+    lease.wrote(&row);
+    Ok(row)
+}
+
+/// Stores the work's result as the last of the transaction, and commits.
+async fn finish(
+    executor: &dyn Executor,
+    key: &str,
+    result: StageResult,
+    lease: LeaseChange,
+) -> Result<Row, Error> {
+    let last = Statement::Record { key: key.to_owned(), columns: Columns::from(result), lease };
+    let rows = executor.commit_after(last).await?;
+    rows.into_iter().next().ok_or_else(|| Error::NotFound(key.to_owned()))
+}
+
 /// Stores the work's result in the row where it was locked; or wherever it is, if the work has written to it.
 async fn record(
     executor: &dyn Executor,
@@ -200,10 +236,6 @@ async fn record(
     location: Option<RowLocation>,
 ) -> Result<Row, Error> {
     let columns = Columns::from(result);
-    let last = Statement::Record { key: key.to_owned(), columns: columns.clone(), lease };
-    if let Some(rows) = executor.commit_after(last) {
-        return rows.await?.into_iter().next().ok_or_else(|| Error::NotFound(key.to_owned()));
-    }
     let seen = location.is_some();
     let update = |location| Statement::Update {
         key: key.to_owned(),

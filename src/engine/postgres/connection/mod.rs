@@ -1,5 +1,6 @@
 //! One connection that was taken from the pool, and the exchanges on it.
 
+mod message;
 mod transaction;
 
 use std::sync::Arc;
@@ -20,7 +21,6 @@ use crate::engine::postgres::errors::{
 use crate::engine::postgres::liveness::Liveness;
 use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
-use crate::engine::postgres::query;
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::target::Target;
 use crate::engine::postgres::text::{is_single, with_values};
@@ -29,20 +29,6 @@ use crate::engine::sql::{Isolation, Query};
 
 /// The formats of the text that a pooled session answers, which a direct one has from its start.
 const FORMATS: &str = "SET LOCAL datestyle = 'ISO'; SET LOCAL timezone = 'UTC'";
-
-/// A statement of the engine's as SQL without parameters.
-struct Written {
-    sql: String,
-    /// What it prepares before it, and under which name.
-    prepares: Option<(Arc<str>, String)>,
-}
-
-impl Written {
-    /// How many statements it is.
-    fn statements(&self) -> usize {
-        1 + usize::from(self.prepares.is_some())
-    }
-}
 
 /// A connection taken from the pool. It goes back only when it is known to be clean: one whose
 /// future was dropped half-way is closed instead, which makes the server roll back.
@@ -57,6 +43,8 @@ pub struct Connection {
     in_transaction: bool,
     /// How the transaction begins that its next statement opens.
     unbegun: Option<Isolation>,
+    /// The transaction's number, as `xmin` has it, where its first statement was the engine's.
+    transaction_id: Option<i64>,
     /// What a caller's own statements may have left in its session.
     pub traces: Traces,
     /// What failed statements have left prepared.
@@ -81,6 +69,7 @@ impl Connection {
             stale: false,
             in_transaction: false,
             unbegun: None,
+            transaction_id: None,
             traces: Traces::default(),
             prepared: Vec::new(),
             target,
@@ -130,7 +119,8 @@ impl Connection {
     /// [`Error::Database`] and [`Error::Connection`].
     pub async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Error> {
         if let Some(isolation) = self.unbegun.take() {
-            return self.fetch_first(isolation, query).await;
+            // Boxed, as most calls have no room for it on their stack.
+            return Box::pin(self.fetch_first(isolation, query)).await;
         }
         let parameters = Parameters::Texts(query.parameters);
         match query.is_raw {
@@ -179,30 +169,6 @@ impl Connection {
         let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(self.start()?);
         let answer = timeout(limit, rows).await;
         self.answered(answer)
-    }
-
-    /// A statement of the engine's as a part of a message. A direct session prepares it for that.
-    fn written(&mut self, query: &Query) -> Result<Written, Error> {
-        let literals = Parameters::Texts(query.parameters.clone()).literals()?;
-        let is_pooled = self.is_pooled();
-        let Some(session) = self.object.as_mut().filter(|_| !is_pooled && !query.is_raw) else {
-            return Ok(Written { sql: with_values(&query.text, &literals), prepares: None });
-        };
-        let execute = |name: &str| format!("EXECUTE {name}({})", literals.join(", "));
-        if let Some(name) = session.prepared.get(&query.text) {
-            return Ok(Written { sql: execute(name), prepares: None });
-        }
-        // Another name each time: whether a message that has failed has prepared it is not known.
-        let name = query::new_name();
-        let sql = format!("PREPARE {name} AS {}; {}", query.text, execute(&name));
-        Ok(Written { sql, prepares: Some((Arc::clone(&query.text), name)) })
-    }
-
-    /// Notes that a part of a message was done.
-    fn done(&mut self, Written { prepares, .. }: Written) {
-        if let Some(session) = &mut self.object {
-            session.prepared.extend(prepares);
-        }
     }
 
     /// Ends the exchange of a statement of the engine's, if it was answered in time. If it was not, the exchange

@@ -1,19 +1,20 @@
 //! The transactions on a connection: how they begin, and what is left of them.
 
-use futures_util::TryStreamExt as _;
+use futures_util::{Stream, TryStreamExt as _};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, Row as _};
 use tokio::time::timeout;
 
-use super::{Connection, FORMATS, Written};
+use super::message::Written;
+use super::{Connection, FORMATS};
 use crate::engine::error::Error;
 use crate::engine::postgres::errors::{FEATURE_NOT_SUPPORTED, is_stale_statement};
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::traces::Traces;
 use crate::engine::sql::{Isolation, Query};
 
-/// Answers which process of the server serves a pooled transaction.
-const BACKEND: &str = "SELECT pg_backend_pid()";
+/// Answers the number of the transaction, and which process of the server serves it.
+const TRANSACTION: &str = "SELECT txid_current_if_assigned() % 4294967296, pg_backend_pid()";
 
 impl Connection {
     /// Begins a transaction.
@@ -37,11 +38,16 @@ impl Connection {
         if !self.is_pooled() {
             return self.control(&begin).await;
         }
-        let begin = format!("{begin}; {FORMATS}; {BACKEND}");
+        let begin = format!("{begin}; {FORMATS}; {TRANSACTION}");
         let rows = timeout(self.target.timeouts().statement, self.fetch_text(begin)).await;
         let rows = rows.unwrap_or_else(|_| Err(self.unanswered()))?;
-        self.serves(rows.first().and_then(|row| row.try_get(0).ok()));
+        self.serves(rows.first().and_then(|row| row.try_get(1).ok()));
         Ok(())
+    }
+
+    /// The transaction's number, as `xmin` has it, if its first statement was the engine's.
+    pub fn transaction_id(&self) -> Option<i64> {
+        self.transaction_id
     }
 
     /// Whether a transaction is open on it.
@@ -60,7 +66,7 @@ impl Connection {
     /// As [`Self::begin`].
     pub async fn begin_now(&mut self) -> Result<(), Error> {
         match self.unbegun.take() {
-            Some(isolation) => self.begin(isolation).await,
+            Some(isolation) => Box::pin(self.begin(isolation)).await,
             None => Ok(()),
         }
     }
@@ -79,9 +85,9 @@ impl Connection {
         let answer = timeout(limit, rows).await;
         let mut rows = self.answered(answer)?;
         self.done(statement);
-        if self.is_pooled() {
-            let backend = rows.pop().and_then(|row| row.try_get(0).ok());
-            self.serves(backend);
+        if let Some(row) = rows.pop() {
+            self.transaction_id = row.try_get(0).ok();
+            self.serves(row.try_get(1).ok());
         }
         Ok(rows)
     }
@@ -97,10 +103,8 @@ impl Connection {
             (false, _) => &[&lasting, statement],
         };
         let limited = limited.join("; ");
-        match self.is_pooled() {
-            false => format!("{}; {limited}", isolation.begin()),
-            true => format!("{}; {FORMATS}; {limited}; {BACKEND}", isolation.begin()),
-        }
+        let formats = if self.is_pooled() { FORMATS } else { "" };
+        format!("{}; {formats}; {limited}; {TRANSACTION}", isolation.begin())
     }
 
     fn serves(&mut self, backend: Option<i32>) {
@@ -137,21 +141,10 @@ impl Connection {
         let mut left = 1 + statement.as_ref().map_or(0, Written::statements);
         let first = statement.as_ref().map_or_else(String::new, |first| format!("{}; ", first.sql));
         let message = format!("{first}{end}{deallocate}{}", self.traces.clear());
-        let limit = self.target.timeouts().statement;
         let mut rows = Vec::new();
-        let mut answers = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(self.start()?);
-        let answered = timeout(limit, async {
-            while let Some(answer) = answers.try_next().await? {
-                match answer {
-                    Either::Left(_) => left = left.saturating_sub(1),
-                    Either::Right(row) if left > 1 => rows.push(row),
-                    Either::Right(_) => {}
-                }
-            }
-            Ok(())
-        });
-        let answered = answered.await;
-        drop(answers);
+        let limit = self.target.timeouts().statement;
+        let answers = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(self.start()?);
+        let answered = timeout(limit, take(answers, &mut left, &mut rows)).await;
         let has_ended = left == 0;
         if has_ended {
             self.in_transaction = false;
@@ -183,4 +176,20 @@ impl Connection {
         let done = timeout(self.target.timeouts().statement, self.execute(sql.to_owned())).await;
         done.unwrap_or_else(|_| Err(self.unanswered()))
     }
+}
+
+/// Takes answers until there are no more: `left` statements, and the rows of those before the last.
+async fn take<E>(
+    mut answers: impl Stream<Item = Result<Either<E, PgRow>, sqlx::Error>> + Unpin,
+    left: &mut usize,
+    rows: &mut Vec<PgRow>,
+) -> Result<(), sqlx::Error> {
+    while let Some(answer) = answers.try_next().await? {
+        match answer {
+            Either::Left(_) => *left = left.saturating_sub(1),
+            Either::Right(row) if *left > 1 => rows.push(row),
+            Either::Right(_) => {}
+        }
+    }
+    Ok(())
 }

@@ -91,6 +91,17 @@ impl LeaseKnowledge {
         self.ended = false;
     }
 
+    /// Notes that the attempt is about to finish its request, in a row that will have this token.
+    pub fn finishes(&mut self, token: Token) {
+        self.location = None;
+        self.recovery_point = Some(FINISHED.to_owned());
+        self.tokens.insert(0, token);
+        self.tokens.truncate(REMEMBERED);
+        self.settled = None;
+        self.fresh = false;
+        self.ended = false;
+    }
+
     /// Notes a row that the attempt has locked to write to it. If its transaction is rolled back, the row
     /// is this one again.
     pub fn claimed(&mut self, row: &Row) {

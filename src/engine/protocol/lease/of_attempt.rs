@@ -38,6 +38,11 @@ impl Lease {
         self.knowledge().wrote(row);
     }
 
+    /// As [`LeaseKnowledge::finishes`].
+    pub fn finishes(&self, token: Token) {
+        self.knowledge().finishes(token);
+    }
+
     /// As [`LeaseKnowledge::claimed`].
     pub fn claimed(&self, row: &Row) {
         self.knowledge().claimed(row);
