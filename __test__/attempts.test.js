@@ -286,7 +286,12 @@ describe("keepAlive()", () => {
 });
 
 describe("how a request began", () => {
-  test("is told to the stages of runStages, and with its result", async () => {
+  test.each([
+    // A first stage that fails leaves nothing.
+    [false, "new"],
+    [true, "released"],
+  ])("is told to the stages of runStages, commitKeyFirst %s", async (commitKeyFirst, retried) => {
+    const service = database.service({ commitKeyFirst });
     const key = randomUUID();
     const told = [];
     const stages = (fails) => ({
@@ -302,14 +307,14 @@ describe("how a request began", () => {
       "out of stock",
     );
     expect(await service.runStages(payout(key), stages(false))).toMatchObject({
-      began: "released",
+      began: retried,
       replayed: false,
     });
     expect(await service.runStages(payout(key), stages(false))).toMatchObject({
       began: "finished",
       replayed: true,
     });
-    expect(told).toEqual(["new", "released"]);
+    expect(told).toEqual(["new", retried]);
   });
 
   test("stays interrupted until somebody finishes or releases it", async () => {

@@ -22,6 +22,10 @@ class Refused {
     throw this.#refusal();
   }
 
+  async firstStage() {
+    throw this.#refusal();
+  }
+
   async phase() {
     throw this.#refusal();
   }
