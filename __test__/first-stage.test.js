@@ -237,6 +237,30 @@ test("a request without a key begins with its first stage, too", async () => {
   expect(await result).toMatchObject({ idempotency_key: key, ...finished });
 });
 
+test("requests without a key have nothing to do with each other", async () => {
+  const service = database.service();
+  const calls = Array.from({ length: 16 }, () => service.runStages({}, { started: work }));
+  const keys = (await Promise.all(calls)).map(({ idempotency_key: key }) => key);
+  expect(new Set(keys).size).toBe(16);
+  expect(await effects()).toHaveLength(16);
+});
+
+test("a known request goes on where the table refuses new keys", async () => {
+  const given = request();
+  const service = database.service();
+  await service.runStages(given, { started: work });
+  await database.pool.query(`ALTER TABLE idempotency_key ADD COLUMN shop text NOT NULL DEFAULT 'a';
+    ALTER TABLE idempotency_key ALTER COLUMN shop DROP DEFAULT`);
+  try {
+    expect(await rejection(service.runStages(request(), { started: work }))).toMatchObject({
+      code: "23502",
+    });
+    expect(await service.runStages(given, { started: work })).toMatchObject({ replayed: true });
+  } finally {
+    await database.pool.query("ALTER TABLE idempotency_key DROP COLUMN shop");
+  }
+});
+
 test("one key in two schemas is two requests", async () => {
   const other = database.service({ schema: "other" });
   await other.migrate();

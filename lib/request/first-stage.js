@@ -18,6 +18,8 @@ const LONGEST_PAUSE = 200;
 const IN_USE = "idempotency_key_in_use";
 /** SQLSTATE: another transaction has locked what a statement needs. */
 const LOCK_NOT_AVAILABLE = "55P03";
+/** The SQLSTATEs of a row that the table refuses. */
+const REFUSES_A_ROW = /^(2[123]|44|P0)/;
 
 /**
  * Whether a key has been found lately when it was looked for, from 0 to 1. Most requests are new, and need no look
@@ -76,9 +78,20 @@ async function begunOrFound(context, lease, asked, firstStage) {
     note(0);
     return begun;
   }
-  // There is such a key, or somebody is about to begin with it.
-  note(1);
-  return { ...begun, ...(await look(context, lease, asked)) };
+  const { error } = begun;
+  if (error.code === LOCK_NOT_AVAILABLE) {
+    return { isLocked: true };
+  }
+  if (error.code !== IN_USE && !REFUSES_A_ROW.test(error.code)) {
+    throw error;
+  }
+  // There is such a key, or somebody is about to begin with it; or new ones are refused.
+  const known = await look(context, lease, asked);
+  if (known.key || known.refusal) {
+    note(1);
+    return known;
+  }
+  return refusedBy(error);
 }
 
 function note(isKnown) {
@@ -98,7 +111,7 @@ async function look({ place }, lease, { key, request }) {
     try {
       return { key: lease.keep(keyFrom(unwrap(answer)), answer.outcome) };
     } catch (error) {
-      return refusalOf(error);
+      return refusedBy(error);
     }
   });
 }
@@ -106,9 +119,12 @@ async function look({ place }, lease, { key, request }) {
 /** Only one of a process tries at a time: whoever finds another one at it has only to wait for its end. */
 async function insertAlone(context, lease, asked, firstStage) {
   const { key } = asked;
+  if (key === undefined) {
+    return insert(context, lease, asked, firstStage);
+  }
   const name = JSON.stringify([context.database().table, key]);
   if (beginning.has(name)) {
-    return { refusal: errorFrom({ kind: "in_use", key }) };
+    return { error: errorFrom({ kind: "in_use", key }) };
   }
   beginning.add(name);
   try {
@@ -127,23 +143,19 @@ async function insert({ place }, lease, asked, firstStage) {
     return { key: lease.keep(await place.firstStage(asked, lease, work), "begun") };
   } catch (error) {
     if (!work.started) {
-      return refusalOf(error);
+      return { error };
     }
     await lease.release();
     throw work.failedWith(error) ? error : withStatusOfDriver(error);
   }
 }
 
-/** What to tell a request that is in progress or locked, if that does not come to an end. Others are thrown. */
-function refusalOf(error) {
-  switch (error?.code) {
-    case IN_USE:
-      return { refusal: error };
-    case LOCK_NOT_AVAILABLE:
-      return { refusal: error, isLocked: true };
-    default:
-      throw error;
+/** What to tell a request that is in progress, if it does not come to an end. Other errors are thrown. */
+function refusedBy(error) {
+  if (error?.code !== IN_USE) {
+    throw error;
   }
+  return { refusal: error };
 }
 
 module.exports = { beginWithStage };

@@ -44,6 +44,7 @@ fn name_of(statement: &Statement) -> &'static str {
         Statement::FindOrCreate { .. } => "find or create",
         Statement::Initialize(_) => "initialize",
         Statement::Begin(_) => "begin",
+        Statement::MayBegin(_) => "may begin",
         Statement::Look(_) => "look",
         Statement::TakeOver { .. } => "take over",
         Statement::Find(_) => "find",
@@ -81,6 +82,7 @@ fn statements() -> Vec<Statement> {
         all.push(Statement::Look(new.clone()));
         all.push(Statement::TakeOver { new, seen: token() });
     }
+    all.push(Statement::MayBegin(key()));
     all.push(Statement::Record { key: key(), columns: columns(), lease: LeaseChange::End });
     for location in [None, Some(RowLocation("(0,1)".to_owned()))] {
         all.push(Statement::ClaimRow { key: key(), lease: LEASE, location: location.clone() });

@@ -64,8 +64,6 @@ const FAULTS = [
       ALTER TABLE idempotency_key ALTER COLUMN shop DROP DEFAULT`,
     heal: "ALTER TABLE idempotency_key ALTER COLUMN shop SET DEFAULT 'one'",
     refuses: "all",
-    // An attempt begins with an INSERT also where there is a key to conflict with.
-    updates: true,
   },
   {
     what: "a unique index",

@@ -20,7 +20,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How often a request looks again at once while others begin, finish or give back the same key at
 /// the very moment of its look.
-const LOOKS: usize = 3;
+pub const LOOKS: usize = 3;
 
 /// The key in a client's `Idempotency-Key` header: 1 to 255 visible ASCII characters, or such a string
 /// in quotes, as draft-ietf-httpapi-idempotency-key-header has it. None, if there is no header.

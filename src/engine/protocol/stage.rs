@@ -8,6 +8,7 @@ use crate::engine::key::{Columns, FINISHED, IdempotencyKey, StageResult};
 use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::{self, Beginning, Lease, LeaseKnowledge, Standing};
 use crate::engine::protocol::outcome::{Answer, Outcome};
+use crate::engine::protocol::request::LOOKS;
 use crate::engine::protocol::statement::{LeaseChange, NewRequest, Row, RowLocation, Statement};
 
 /// Who wants to run a stage.
@@ -66,7 +67,8 @@ where
 /// sees the request before its first stage is committed, and nothing is left of one that fails.
 ///
 /// # Errors
-/// [`Error::InUse`] when the key exists, or another request is about to begin with it; [`Error::Busy`] when another
+/// [`Error::InUse`] when the key exists, or another request is about to begin with it; [`Error::RowSwallowed`] when
+/// the database stores no row for it; [`Error::Busy`] when another
 /// transaction has inserted or locked what this needs; the work's own.
 pub async fn run_first<W, F>(
     executor: &dyn Executor,
@@ -80,14 +82,29 @@ where
 {
     let _use = lease::enter(executor, lease).await?;
     let key = new.key.clone();
-    let Some(row) = executor.run(Statement::Begin(new)).await?.into_iter().next() else {
-        return Err(Error::InUse(key));
-    };
+    let row = inserted(executor, new).await?;
     lease.began(&row, Beginning::New);
     let location = row.location.clone();
     let result = work(row.key).await?;
     let row = settle(executor, &key, lease, result, location).await?;
     Ok(Answer::new(row.key, Outcome::Begun))
+}
+
+/// Inserts the key of a new request.
+async fn inserted(executor: &dyn Executor, new: NewRequest) -> Result<Row, Error> {
+    let key = new.key.clone();
+    for _ in 0..=LOOKS {
+        if let Some(row) = executor.run(Statement::Begin(new.clone())).await?.into_iter().next() {
+            return Ok(row);
+        }
+        let free = executor.run(Statement::MayBegin(key.clone())).await?;
+        let may_begin = free.first().is_some_and(|row| row.live);
+        if !may_begin || !executor.run(Statement::Find(key.clone())).await?.is_empty() {
+            return Err(Error::InUse(key));
+        }
+    }
+    // Neither inserted nor there.
+    Err(Error::RowSwallowed)
 }
 
 enum Claim {

@@ -27,6 +27,9 @@ pub enum Statement {
     /// Insert a key with a lease in a transaction that goes on. Answers its row with [`Row::won`]; or none when the
     /// key exists, or another transaction that goes on has inserted it.
     Begin(NewRequest),
+    /// Tell whether the transaction is the one that may begin with a key, as [`Self::Begin`] finds out. Answers a row
+    /// with that in [`Row::live`].
+    MayBegin(String),
     /// Find the key of a request. Answers its row with [`Row::live`] and [`Row::same`], or none.
     Look(NewRequest),
     /// Take the lease of an unfinished key that nobody holds, whose row nobody has locked, and that
@@ -116,6 +119,7 @@ impl Statement {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Find(key)
+            | Self::MayBegin(key)
             | Self::LockRow(key)
             | Self::ClaimRow { key, .. }
             | Self::ChangeLease { key, .. }

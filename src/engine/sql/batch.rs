@@ -79,6 +79,7 @@ impl Kind {
             }
             Statement::Update { .. }
             | Statement::Begin(_)
+            | Statement::MayBegin(_)
             | Statement::Record { .. }
             | Statement::Select(_)
             | Statement::LockRow(_)

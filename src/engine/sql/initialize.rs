@@ -45,16 +45,30 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
                locked_at, id{column})
              SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params},
                statement_timestamp(), CAST($5 AS text){value}
-             WHERE pg_try_advisory_xact_lock(
-               hashtextextended(CAST($1 AS text), CAST({regclass} AS regclass)::oid::int8))
+             WHERE {lock}
              ON CONFLICT (idempotency_key) DO NOTHING
              RETURNING {row}, true AS won, true AS live, true AS same",
-            regclass = literal(table),
+            lock = lock(table),
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
             value = if fingerprint { ", CAST($6 AS text)" } else { "" },
             params = cast(4, "jsonb"),
             row = row(),
         ),
+    )
+}
+
+/// Whether the transaction has the lock of [`begin`]. Parameter: the key. Answers a row of the columns of a claim.
+pub fn may_begin(table: &str) -> Arc<str> {
+    let lock = lock(table);
+    format!("SELECT '' AS recovery_point, '' AS location, '' AS token, {lock} AS live").into()
+}
+
+/// The lock of whoever may begin with a key, which a transaction can take as often as it likes.
+fn lock(table: &str) -> String {
+    let table = literal(table);
+    format!(
+        "pg_try_advisory_xact_lock(\
+         hashtextextended(CAST($1 AS text), CAST({table} AS regclass)::oid::int8))"
     )
 }
 

@@ -64,6 +64,7 @@ pub struct Sql {
     find_or_create: Arc<str>,
     initialize: [Arc<str>; 2],
     begin: [Arc<str>; 2],
+    may_begin: Arc<str>,
     look: [Arc<str>; 2],
     take_over: [Arc<str>; 2],
     find: Arc<str>,
@@ -88,6 +89,7 @@ impl Sql {
             find_or_create: find_or_create::single(&table),
             initialize: both.map(|fingerprint| initialize::single(&table, fingerprint)),
             begin: both.map(|fingerprint| initialize::begin(&table, fingerprint)),
+            may_begin: initialize::may_begin(&table),
             look: both.map(|fingerprint| initialize::look(&table, fingerprint)),
             take_over: both.map(|fingerprint| take_over::single(&table, fingerprint)),
             find: find::single(&table),
@@ -126,6 +128,7 @@ impl Sql {
                 return of_request(&self.take_over, new.key, new.request, others);
             }
             Statement::Find(key) => (&self.find, vec![Some(key)]),
+            Statement::MayBegin(key) => (&self.may_begin, vec![Some(key)]),
             Statement::Select(selector) => {
                 let mut parameters = Vec::new();
                 let condition = selector::condition(&selector, &mut parameters);
