@@ -68,8 +68,8 @@ where
 ///
 /// # Errors
 /// [`Error::InUse`] when the key exists, or another request is about to begin with it; [`Error::RowSwallowed`] when
-/// the database stores no row for it; [`Error::Busy`] when another
-/// transaction has inserted or locked what this needs; the work's own.
+/// the database stores no row for it; [`Error::Busy`] when another transaction has locked what this needs; the work's
+/// own.
 pub async fn run_first<W, F>(
     executor: &dyn Executor,
     new: NewRequest,
