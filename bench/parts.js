@@ -24,6 +24,7 @@ const {
   typeOrmRequestsOn,
 } = require("./scenarios");
 const { CONNECTIONS, SLOW_DISK } = require("./settings");
+const { statementChecks } = require("./statements");
 const { commitTime, startOnSlowDisk, whyNoSlowDisk } = require("./slow-disk");
 
 const NOTHING = { requests: [], single: [], bound: [], pooled: [], checks: [], notes: [] };
@@ -56,6 +57,7 @@ async function measureAll(run) {
     bound: await boundStages(run, keys),
     pooled: await throughPooler(run, keys),
   }));
+  const statements = await statementChecks(CONNECTIONS.requests);
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
   return {
@@ -63,7 +65,14 @@ async function measureAll(run) {
     single: [...single, ...slow.results],
     bound: bound.results,
     pooled: pooled.results,
-    checks: [...creating, ...construction, ...boundary, ...bound.checks, ...slow.checks],
+    checks: [
+      ...statements,
+      ...creating,
+      ...construction,
+      ...boundary,
+      ...bound.checks,
+      ...slow.checks,
+    ],
     notes: [...pooled.notes, ...slow.notes],
   };
 }
@@ -71,7 +80,8 @@ async function measureAll(run) {
 /** Only whole requests. @param {Run} run */
 async function measureRequests(run) {
   const requests = await withKeys(run.url, (keys) => wholeRequests(run, keys));
-  return { ...NOTHING, requests };
+  const checks = await statementChecks(CONNECTIONS.requests);
+  return { ...NOTHING, requests, checks };
 }
 
 async function wholeRequests({ url, pace }, keys) {
