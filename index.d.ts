@@ -584,8 +584,9 @@ export declare class IdempotencyKeyService<Manager = any> {
   /**
    * Begins a request and runs its stages in order, from its key's recovery point until the request is
    * finished. `stages` maps a recovery point to the function that continues from there. The function gets the
-   * manager as the callback of {@link IdempotencyKeyService.workStage} does, the key and the attempt. The lease is
-   * renewed while the stages run, for `maxDuration` at most, and released if one fails.
+   * manager as the callback of {@link IdempotencyKeyService.workStage} does, the key and the attempt. The key of a
+   * new request is inserted in the transaction of its first stage (see `commitKeyFirst`). The lease is renewed while
+   * the stages run, for `maxDuration` at most, and released if one fails.
    *
    * Rejects as `initializeRequest` and `workStage` do; with `invalid_argument` (code `unknown_recovery_point`) for
    * a recovery point without a function, either before any work or after a rollback of the stage that returned it.

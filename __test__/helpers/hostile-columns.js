@@ -3,19 +3,8 @@
 // The columns of a key, and what is stored in them.
 
 const { isDeepStrictEqual } = require("node:util");
+const { COLUMNS } = require("../../lib/values/keys");
 
-const COLUMNS = [
-  "id",
-  "idempotency_key",
-  "created_at",
-  "locked_at",
-  "request_method",
-  "request_params",
-  "request_path",
-  "response_code",
-  "response_body",
-  "recovery_point",
-];
 const JSON_COLUMNS = ["request_params", "response_body"];
 /** The server repeats in its message what is none of these. */
 const QUOTED = ["created_at", "locked_at", "response_code"];

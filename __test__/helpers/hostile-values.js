@@ -3,6 +3,7 @@
 // Values of any type, as a careless or malicious caller passes them.
 
 const fc = require("fast-check");
+const { COLUMNS } = require("../../lib/values/keys");
 
 /** What a hostile value throws: a call may reject with it, since it is the caller's own. */
 class Trap extends Error {}
@@ -34,16 +35,7 @@ class Boxed {
 const MEGABYTE = 2 ** 20;
 /** The names that calls look at, and some that other code takes for granted. */
 const NAMES = [
-  "id",
-  "idempotency_key",
-  "created_at",
-  "locked_at",
-  "request_method",
-  "request_params",
-  "request_path",
-  "response_code",
-  "response_body",
-  "recovery_point",
+  ...COLUMNS,
   "key",
   "method",
   "params",

@@ -101,4 +101,4 @@ async function inTransaction(pool, work) {
   }
 }
 
-module.exports = { open };
+module.exports = { inTransaction, open };

@@ -8,6 +8,7 @@ const { Pool } = require("pg");
 const { IdempotencyKeyService } = require("../..");
 const { ANSWER, REQUEST } = require("../keys");
 const { MedusaService, cradleOf, openDataSource } = require("./medusa-v1");
+const { inTransaction } = require("./pg");
 
 const WORK = "INSERT INTO work (name) VALUES ($1)";
 const PARAMS = JSON.stringify(REQUEST.request_params);
@@ -154,21 +155,6 @@ function medusaOn(dataSource) {
       );
     },
   };
-}
-
-async function inTransaction(pool, work) {
-  const client = await pool.connect();
-  try {
-    await client.query("BEGIN");
-    const result = await work(client);
-    await client.query("COMMIT");
-    client.release();
-    return result;
-  } catch (error) {
-    // Closing the connection rolls back.
-    client.release(error);
-    throw error;
-  }
 }
 
 module.exports = { open };

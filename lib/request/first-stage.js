@@ -143,7 +143,7 @@ async function insert({ place }, lease, asked, firstStage) {
     return { key: lease.keep(await place.firstStage(asked, lease, work), "begun") };
   } catch (error) {
     if (!work.started) {
-      return { error };
+      return { error: withStatusOfDriver(error) };
     }
     await lease.release();
     throw work.failedWith(error) ? error : withStatusOfDriver(error);
