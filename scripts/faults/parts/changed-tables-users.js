@@ -36,7 +36,11 @@ const KINDS = {
     const attempt = await service.begin({ key, method: "POST", path: "/", body: { key } });
     await attempt.finish({ response_code: 201, response_body: { key } });
     const again = await service.begin({ key, method: "POST", path: "/", body: { key } });
-    hold(again.began === "finished", `${key} is ${again.began}, though it was finished`);
+    if (again.began !== "finished") {
+      // As of a key that is not found: right only where the change takes keys away.
+      const message = `${key} is ${again.began}, though it was finished`;
+      throw Object.assign(new Error(message), { code: "not_found" });
+    }
   },
   async lists({ service }) {
     await service.listStalled({ limit: 1 });
