@@ -22,7 +22,7 @@ use medusa_idempotency_key::engine::protocol::operations;
 use medusa_idempotency_key::engine::protocol::outcome::{Answer, Outcome};
 use medusa_idempotency_key::engine::protocol::request;
 use medusa_idempotency_key::engine::protocol::stage::{self, Claimant};
-use medusa_idempotency_key::engine::protocol::statement::{Request, Row, Statement};
+use medusa_idempotency_key::engine::protocol::statement::{NewRequest, Request, Row, Statement};
 use medusa_idempotency_key::engine::sql::Isolation;
 use support::{CountingExecutor, Database, PATIENCE, execute, recovery_point, text};
 
@@ -820,6 +820,32 @@ async fn of_64_stages_at_once_one_does_the_work() {
         assert_eq!(database.effects().await, 1 + i64::try_from(round).unwrap());
     }
     Arc::into_inner(database).unwrap().drop().await;
+}
+
+#[tokio::test]
+async fn a_first_stage_that_waits_for_its_turn_forgets_no_renewal() {
+    let database = Database::with_connections(1).await;
+    let executor = database.executor();
+    let lease = begun(&database, "k").await;
+    let holder = begin(&database, Isolation::ReadCommitted).await;
+    let new = NewRequest {
+        id: operations::new_id(),
+        key: "k".to_owned(),
+        request: Request::default(),
+        lease: HOUR,
+    };
+    let first_stage = in_transaction::run_first_stage(executor, &new, &lease, 0, |_| {
+        |_| async { Ok(finished()) }
+    });
+    let renewal = async {
+        lease::renew(executor, &lease).await.unwrap();
+        holder.roll_back().await.unwrap();
+        drop(holder);
+    };
+    let (outcome, ()) = tokio::join!(first_stage, renewal);
+    assert!(matches!(outcome, Err(Error::InUse(_))));
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
+    database.drop().await;
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ class Work {
    * @param {object} [manager] what the work receives; without one, a manager of the engine's transaction
    */
   forEngine(manager) {
-    // Not AsyncResource.bind(), which takes ten times as long.
+    // Not AsyncResource.bind(), which defines deprecated properties on each function that it makes.
     const contexts = new AsyncResource("MedusaIdempotencyWork");
     const perform = (native) =>
       this.perform(manager ?? new TransactionManager(native), rowOf(native));

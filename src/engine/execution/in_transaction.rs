@@ -148,20 +148,19 @@ where
     K: FnOnce(IdempotencyKey) -> F,
     F: Future<Output = Result<StageResult, Error>>,
 {
-    let before = lease.known();
     let staged = run_as_stage(executor, max_retries, |scope, transaction| {
         let work = work(transaction);
-        let (new, lease, before) = (new.clone(), Arc::clone(lease), &before);
+        let (new, lease) = (new.clone(), Arc::clone(lease));
         async move {
             // An earlier try has come to nothing.
-            lease.unbegun(before, false);
+            lease.unbegun(false);
             stage::run_first(&scope, new, &lease, work).await
         }
     })
     .await;
     match &staged {
         Ok(_) => committed(lease),
-        Err(error) => lease.unbegun(&before, error.is_outcome_unknown()),
+        Err(error) => lease.unbegun(error.is_outcome_unknown()),
     }
     staged
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::error::Error;
 use crate::engine::key::{Columns, FINISHED, IdempotencyKey, StageResult};
 use crate::engine::protocol::executor::Executor;
-use crate::engine::protocol::lease::{self, Beginning, Lease, LeaseKnowledge, Standing};
+use crate::engine::protocol::lease::{self, Lease, LeaseKnowledge, Standing};
 use crate::engine::protocol::outcome::{Answer, Outcome};
 use crate::engine::protocol::request::LOOKS;
 use crate::engine::protocol::statement::{LeaseChange, NewRequest, Row, RowLocation, Statement};
@@ -83,7 +83,7 @@ where
     let _use = lease::enter(executor, lease).await?;
     let key = new.key.clone();
     let row = inserted(executor, new).await?;
-    lease.began(&row, Beginning::New);
+    lease.begins(&row);
     let location = row.location.clone();
     let result = work(row.key).await?;
     let row = settle(executor, &key, lease, result, location).await?;

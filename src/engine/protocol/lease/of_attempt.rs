@@ -14,13 +14,20 @@ use crate::engine::protocol::statement::{Fence, Row, RowLocation, Token};
 pub struct Lease {
     duration: Duration,
     knowledge: Mutex<LeaseKnowledge>,
+    /// What it knew before the transaction that goes on, in which it begins its request.
+    before: Mutex<Option<LeaseKnowledge>>,
     pub(super) arbiter: Arbiter,
 }
 
 impl Lease {
     /// Of an attempt that knows nothing of its key yet. `duration` is how long a lease holds.
     pub fn new(duration: Duration) -> Self {
-        Self { duration, knowledge: Mutex::default(), arbiter: Arbiter::default() }
+        Self {
+            duration,
+            knowledge: Mutex::default(),
+            before: Mutex::default(),
+            arbiter: Arbiter::default(),
+        }
     }
 
     /// How long a lease holds after its last sign of life.
@@ -69,15 +76,22 @@ impl Lease {
         self.knowledge().settled.clone_from(&before.settled);
     }
 
-    /// Notes that the transaction has failed in which the attempt began its request: what it knows is what it knew
-    /// `before`. Where it may have been committed all the same, its caller believes the request to stand where it
-    /// began.
-    pub fn unbegun(&self, before: &LeaseKnowledge, may_be_committed: bool) {
+    /// Notes the row of a request that the attempt begins in a transaction that goes on.
+    pub fn begins(&self, row: &Row) {
         let mut knowledge = self.knowledge();
-        if may_be_committed {
-            knowledge.settled = Some(STARTED.to_owned());
-        } else {
-            knowledge.clone_from(before);
+        *self.before() = Some(knowledge.clone());
+        knowledge.began(row, Beginning::New);
+    }
+
+    /// Notes that the transaction has failed in which the attempt [begins](Self::begins) its request, if it does: what
+    /// it knows is what it knew before. Where it may have been committed all the same, its caller believes the request
+    /// to stand where it began.
+    pub fn unbegun(&self, may_be_committed: bool) {
+        let mut knowledge = self.knowledge();
+        match self.before().take() {
+            Some(_) if may_be_committed => knowledge.settled = Some(STARTED.to_owned()),
+            Some(before) => *knowledge = before,
+            None => {}
         }
     }
 
@@ -121,6 +135,10 @@ impl Lease {
     /// Waits for the end of the renewal or release that is under way.
     pub async fn change_ended(&self) {
         self.arbiter.change_ended().await;
+    }
+
+    fn before(&self) -> MutexGuard<'_, Option<LeaseKnowledge>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn knowledge(&self) -> MutexGuard<'_, LeaseKnowledge> {
