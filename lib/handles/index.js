@@ -1,10 +1,15 @@
 "use strict";
 
 const drizzle = require("./drizzle");
+const knex = require("./knex");
+const kysely = require("./kysely");
+const mikroOrm = require("./mikro-orm");
 const own = require("./own");
 const pg = require("./pg");
 const postgresJs = require("./postgres-js");
+const prisma = require("./prisma");
 const { kindOf, notAHandle } = require("./refusals");
+const sequelize = require("./sequelize");
 const typeorm = require("./typeorm");
 
 /**
@@ -35,7 +40,7 @@ const typeorm = require("./typeorm");
  */
 
 /** @type {Library[]} */
-const LIBRARIES = [typeorm, pg, postgresJs, drizzle];
+const LIBRARIES = [typeorm, mikroOrm, knex, kysely, sequelize, prisma, pg, postgresJs, drizzle];
 
 /**
  * The handle that a value is, with its library.

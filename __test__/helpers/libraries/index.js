@@ -18,7 +18,22 @@
  * @typedef {(url: string, options?: { max?: number }) => Promise<OpenLibrary>} Opener with so many connections at most
  */
 
-const NAMES = ["typeorm-0.3", "pg", "postgres-js", "drizzle-node-postgres", "drizzle-postgres-js"];
+const NAMES = [
+  "typeorm-0.3",
+  "typeorm-1",
+  "mikro-orm-6",
+  "mikro-orm-7",
+  "knex",
+  "kysely",
+  "kysely-controlled",
+  "sequelize",
+  "prisma-6",
+  "prisma-7",
+  "pg",
+  "postgres-js",
+  "drizzle-node-postgres",
+  "drizzle-postgres-js",
+];
 
 /** @type {{ name: string, title: string, open: Opener }[]} */
 const LIBRARIES = NAMES.map((name) => ({ name, ...require(`./${name}`) }));

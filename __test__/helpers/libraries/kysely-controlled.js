@@ -1,0 +1,24 @@
+"use strict";
+
+const { openKysely } = require("./kysely-database");
+
+/** @type {import(".").Opener} */
+async function open(url, options) {
+  const { db, ...opened } = await openKysely(url, options);
+  async function begin(work) {
+    const trx = await db.startTransaction().execute();
+    try {
+      const result = await work(trx);
+      await trx.commit().execute();
+      return result;
+    } catch (error) {
+      if (!trx.isRolledBack) {
+        await trx.rollback().execute();
+      }
+      throw error;
+    }
+  }
+  return { ...opened, root: db, begin };
+}
+
+module.exports = { title: "Kysely, controlled transactions", open };
