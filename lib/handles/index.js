@@ -86,13 +86,17 @@ function firstOf(find) {
   return undefined;
 }
 
+/** What a value is that is not what it should be, and what to pass in its place where its library knows. */
+function nameOf(value) {
+  return firstOf((library) => library.mistake?.(value)) ?? kindOf(value);
+}
+
 /** The error for a value that is no handle and no root. */
 function refusal(value) {
-  const mistake = firstOf((library) => library.mistake?.(value));
   return notAHandle(
-    mistake ?? kindOf(value),
+    nameOf(value),
     [own, ...LIBRARIES].map(({ openedBy }) => openedBy),
   );
 }
 
-module.exports = { connectionOfManager, dataSourceOf, handleOf, refusal, rootOf };
+module.exports = { connectionOfManager, dataSourceOf, handleOf, nameOf, refusal, rootOf };
