@@ -3,7 +3,8 @@
 pub mod connection;
 mod connector;
 pub mod errors;
-pub mod literal;
+pub mod kept;
+mod literal;
 mod liveness;
 pub mod names;
 pub mod parameters;

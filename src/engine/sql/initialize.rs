@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, cast, literal, live, row, row_names, same, statement,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, cast, literal, live, row, row_names,
+    same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
@@ -47,7 +48,7 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
                statement_timestamp(), CAST($5 AS text){value}
              WHERE {lock}
              ON CONFLICT (idempotency_key) DO NOTHING
-             RETURNING {row}, true AS won, true AS live, true AS same",
+             RETURNING {row}, true AS won, true AS live, true AS same, {TRANSACTION}",
             lock = lock(table),
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
             value = if fingerprint { ", CAST($6 AS text)" } else { "" },
@@ -60,7 +61,10 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
 /// Whether the transaction has the lock of [`begin`]. Parameter: the key. Answers a row of the columns of a claim.
 pub fn may_begin(table: &str) -> Arc<str> {
     let lock = lock(table);
-    format!("SELECT '' AS recovery_point, '' AS location, '' AS token, {lock} AS live").into()
+    format!(
+        "SELECT '' AS recovery_point, '' AS location, '' AS token, {lock} AS live, {TRANSACTION}"
+    )
+    .into()
 }
 
 /// The lock of whoever may begin with a key, which a transaction can take as often as it likes.

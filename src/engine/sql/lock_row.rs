@@ -3,11 +3,19 @@
 use std::sync::Arc;
 
 use crate::engine::key::Column;
-use crate::engine::sql::fragments::{answered, cast, live, location_and_token, row, statement};
+use crate::engine::sql::fragments::{
+    TRANSACTION, answered, cast, live, location_and_token, row, statement,
+};
 
 /// Waits for whoever has locked the row. Parameter: the key.
 pub fn waiting(table: &str) -> Arc<str> {
-    statement(table, &format!("SELECT {} FROM @table WHERE idempotency_key = $1 FOR UPDATE", row()))
+    statement(
+        table,
+        &format!(
+            "SELECT {row}, {TRANSACTION} FROM @table WHERE idempotency_key = $1 FOR UPDATE",
+            row = row(),
+        ),
+    )
 }
 
 /// Answers what a claim is judged by, or nothing if somebody has locked the row. Parameters: the key, how long a
@@ -20,7 +28,8 @@ pub fn claim(table: &str, has_location: bool) -> Arc<str> {
     statement(
         table,
         &format!(
-            "SELECT {recovery_point}, {location_and_token}, {live} AS live FROM @table
+            "SELECT {recovery_point}, {location_and_token}, {live} AS live, {TRANSACTION}
+             FROM @table
              WHERE idempotency_key = $1 {location}
              FOR UPDATE SKIP LOCKED",
             recovery_point = answered(Column::RecoveryPoint),
