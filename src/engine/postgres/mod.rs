@@ -3,8 +3,8 @@
 pub mod connection;
 mod connector;
 pub mod errors;
-pub mod kept;
-mod literal;
+mod kept;
+pub mod literal;
 mod liveness;
 pub mod names;
 pub mod parameters;
