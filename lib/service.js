@@ -2,6 +2,7 @@
 
 const { stageKey } = require("./bridge/binding");
 const { medusaError } = require("./errors/errors");
+const { sqlStateOf } = require("./errors/sql-state");
 const { settingsFrom } = require("./options");
 const { Context } = require("./places/context");
 const { phaseOptionsFrom } = require("./places/phases");
@@ -205,7 +206,7 @@ class IdempotencyKeyService {
 
   /** Whether a transaction may be repeated after an error. */
   shouldRetryTransaction_(error) {
-    return error?.code === "40001" || error?.code === "40P01";
+    return ["40001", "40P01"].includes(sqlStateOf(error));
   }
 
   /**

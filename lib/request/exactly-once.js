@@ -2,6 +2,7 @@
 
 const { clientKey } = require("../bridge/binding");
 const { unwrap } = require("../errors/errors");
+const { sqlStateOf } = require("../errors/sql-state");
 const { headerText, keyText } = require("../values/arguments");
 const keys = require("../values/keys");
 const { newLease } = require("./attempt-leases");
@@ -82,7 +83,7 @@ async function asAttempt(context, key, { fingerprint: given, ...request }, work)
   try {
     return await work(lease, { ...request, fingerprint });
   } catch (error) {
-    if (error?.code === UNDEFINED_COLUMN) {
+    if (sqlStateOf(error) === UNDEFINED_COLUMN) {
       database.forgetColumns();
     }
     throw error;

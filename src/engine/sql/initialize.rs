@@ -3,30 +3,31 @@
 use std::sync::Arc;
 
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, cast, literal, live, row, row_names,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, Table, cast, live, row, row_names,
     same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
 /// Parameters: key, method, path, route parameters, lease, id, and the fingerprint where the table has a column
 /// for it.
-pub fn single(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn single(table: &Table, fingerprint: bool) -> Arc<str> {
     statement(
         table,
         &format!(
             "WITH created AS (
                INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
                  locked_at, id{column})
-               VALUES ($1, CAST($2 AS text), CAST($3 AS text), {params},
-                 statement_timestamp(), $6{value})
+               SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params},
+                 statement_timestamp(), CAST($6 AS text){value}
+               WHERE @guard
                ON CONFLICT (idempotency_key) DO NOTHING
                RETURNING {row}, true AS won, true AS live, true AS same
              )
              SELECT * FROM created
              UNION ALL SELECT {row}, false, {live}, {same} FROM @table
-             WHERE idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
+             WHERE @guard AND idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
-            value = if fingerprint { ", $7" } else { "" },
+            value = if fingerprint { ", CAST($7 AS text)" } else { "" },
             params = cast(4, "jsonb"),
             row = row(),
             live = live(&cast(5, "interval")),
@@ -38,7 +39,7 @@ pub fn single(table: &str, fingerprint: bool) -> Arc<str> {
 /// Inserts the key in a transaction that goes on, unless another one has, for which this does not wait: the lock
 /// says so. Parameters: key, method, path, route parameters, id, and the fingerprint where the table has a column
 /// for it.
-pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn begin(table: &Table, fingerprint: bool) -> Arc<str> {
     statement(
         table,
         &format!(
@@ -46,10 +47,9 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
                locked_at, id{column})
              SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params},
                statement_timestamp(), CAST($5 AS text){value}
-             WHERE {lock}
+             WHERE @guard AND {LOCK}
              ON CONFLICT (idempotency_key) DO NOTHING
              RETURNING {row}, true AS won, true AS live, true AS same, {TRANSACTION}",
-            lock = lock(table),
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
             value = if fingerprint { ", CAST($6 AS text)" } else { "" },
             params = cast(4, "jsonb"),
@@ -59,31 +59,27 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
 }
 
 /// Whether the transaction has the lock of [`begin`]. Parameter: the key. Answers a row of the columns of a claim.
-pub fn may_begin(table: &str) -> Arc<str> {
-    let lock = lock(table);
-    format!(
-        "SELECT '' AS recovery_point, '' AS location, '' AS token, {lock} AS live, {TRANSACTION}"
+pub fn may_begin(table: &Table) -> Arc<str> {
+    statement(
+        table,
+        &format!(
+            "SELECT '' AS recovery_point, '' AS location, '' AS token, {LOCK} AS live, {TRANSACTION} WHERE @guard"
+        ),
     )
-    .into()
 }
 
 /// The lock of whoever may begin with a key, which a transaction can take as often as it likes.
-fn lock(table: &str) -> String {
-    let table = literal(table);
-    format!(
-        "pg_try_advisory_xact_lock(\
-         hashtextextended(CAST($1 AS text), CAST({table} AS regclass)::oid::int8))"
-    )
-}
+const LOCK: &str = "pg_try_advisory_xact_lock(\
+    hashtextextended(CAST($1 AS text), CAST(@literal AS regclass)::oid::int8))";
 
 /// Finds the key. Parameters: key, method, path, route parameters, lease, and the fingerprint where the table has a
 /// column for it.
-pub fn look(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn look(table: &Table, fingerprint: bool) -> Arc<str> {
     statement(
         table,
         &format!(
             "SELECT {row}, false AS won, {live} AS live, {same} AS same FROM @table
-             WHERE idempotency_key = $1",
+             WHERE @guard AND idempotency_key = $1",
             row = row(),
             live = live(&cast(5, "interval")),
             same = same_request(fingerprint.then_some(6)),
@@ -92,7 +88,7 @@ pub fn look(table: &str, fingerprint: bool) -> Arc<str> {
 }
 
 /// The same for a batch.
-pub fn look_batch(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn look_batch(table: &Table, fingerprint: bool) -> Arc<str> {
     statement(
         table,
         &format!(
@@ -123,7 +119,7 @@ pub fn same_request(fingerprint: Option<usize>) -> String {
 
 /// The same for a batch. A statement does not see what it inserts: those who lose against another row of the
 /// batch are answered with what that row has inserted.
-pub fn batch(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn batch(table: &Table, fingerprint: bool) -> Arc<str> {
     let column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() };
     statement(
         table,

@@ -29,7 +29,7 @@ use crate::engine::protocol::statement::{
     Fence, LeaseChange, Request, RowLocation, Statement, Token,
 };
 
-use self::fragments::{interval, quoted, tokens};
+use self::fragments::{Table, interval, quoted, tokens};
 pub use self::isolation::Isolation;
 pub use self::update::NO_ROW;
 use self::update::UpdateForm;
@@ -59,7 +59,7 @@ impl Query {
 pub struct Sql {
     /// The schema, where it is not the search path's.
     pub schema: Option<String>,
-    table: String,
+    table: Table,
     create: Arc<str>,
     find_or_create: Arc<str>,
     initialize: [Arc<str>; 2],
@@ -77,10 +77,21 @@ pub struct Sql {
 impl Sql {
     /// Statements for `schema`, or for the connection's `search_path`.
     pub fn new(schema: Option<&str>) -> Self {
-        let table = match schema {
+        Self::of(schema, false)
+    }
+
+    /// The same for one transaction, whose number is one more parameter, the last: in another one they do nothing and
+    /// answer no row.
+    pub fn guarded(schema: Option<&str>) -> Self {
+        Self::of(schema, true)
+    }
+
+    fn of(schema: Option<&str>, is_guarded: bool) -> Self {
+        let name = match schema {
             Some(schema) => format!("{}.idempotency_key", quoted(schema)),
             None => "idempotency_key".to_owned(),
         };
+        let table = Table { name, is_guarded };
         // Without and with the column for fingerprints, or a location.
         let both = [false, true];
         Self {
@@ -132,7 +143,7 @@ impl Sql {
             Statement::Select(selector) => {
                 let mut parameters = Vec::new();
                 let condition = selector::condition(&selector, &mut parameters);
-                let text = find::selected(&self.table, &condition);
+                let text = find::selected(&self.table, &condition, parameters.len());
                 return Query { is_raw: selector.is_raw(), ..Query::new(text, parameters) };
             }
             Statement::Lock { key, hold, own } => {
@@ -260,7 +271,7 @@ mod tests {
     #[test]
     fn a_schema_is_quoted_never_spliced() {
         let sql = Sql::new(Some("a\"; DROP TABLE x; --"));
-        assert_eq!(sql.table, "\"a\"\"; DROP TABLE x; --\".idempotency_key");
+        assert_eq!(sql.table.name, "\"a\"\"; DROP TABLE x; --\".idempotency_key");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet};
 use crate::engine::protocol::statement::LeaseChange;
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, cast, fenced, locked_at, row, statement};
+use crate::engine::sql::fragments::{
+    LOCK_TIMEOUT_20MS, Table, cast, fenced, locked_at, row, statement,
+};
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// SQLSTATE of an update that requires a row where there is none: it divides by their number, as SQL itself can
@@ -28,7 +30,7 @@ pub struct UpdateForm {
 
 /// Parameters: the key, the values of the columns, the location, and the fence's tokens, lease and recovery
 /// point, each where it has them.
-pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
+pub fn single(table: &Table, form: UpdateForm) -> Arc<str> {
     let mut last = 1;
     let mut next = |sql_type| {
         last += 1;
@@ -45,7 +47,7 @@ pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
     };
     let update = format!(
         "UPDATE @table SET {assignments}
-         WHERE idempotency_key = $1{location}{fence}
+         WHERE @guard AND idempotency_key = $1{location}{fence}
          RETURNING {row}",
         row = row(),
     );
@@ -63,7 +65,7 @@ pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
 
 /// The same for a batch. A row that somebody has locked is answered with nothing but its number. One that is not
 /// there, or that the fence keeps the caller from, is not answered.
-pub fn batch(table: &str, columns: ColumnSet, lease: LeaseChange, is_fenced: bool) -> Arc<str> {
+pub fn batch(table: &Table, columns: ColumnSet, lease: LeaseChange, is_fenced: bool) -> Arc<str> {
     let mut names = vec!["k"];
     names.extend(value_names(columns));
     names.extend(is_fenced.then_some(["tokens", "l", "point"]).into_iter().flatten());

@@ -1,0 +1,36 @@
+"use strict";
+
+const { load } = require("./load");
+
+/** @type {import(".").Opener} */
+async function open(url, { max } = {}) {
+  const { Client, Pool } = await load("pg");
+  const pool = new Pool({ connectionString: url, max });
+  async function begin(work) {
+    const client = await pool.connect();
+    try {
+      await client.query("BEGIN");
+      const result = await work(client);
+      await client.query("COMMIT");
+      return result;
+    } catch (error) {
+      await client.query("ROLLBACK");
+      throw error;
+    } finally {
+      client.release();
+    }
+  }
+  return {
+    root: pool,
+    begin,
+    insert: (client, name) => client.query("INSERT INTO effect (name) VALUES ($1)", [name]),
+    fail: (client) => client.query("SELECT 1 / 0"),
+    mistakes: [
+      ["class Pool", { pool }],
+      ["a function", Client],
+    ],
+    close: () => pool.end(),
+  };
+}
+
+module.exports = { title: "pg", open };
