@@ -12,7 +12,7 @@ const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { describeServer, migrate, openServer, withClient } = require("./database");
 const { describeMachine, describeVersions } = require("./machine");
-const { measureAll, measurePooler, measureRequests } = require("./parts");
+const { measureAll, measureCompletions, measurePooler, measureRequests } = require("./parts");
 const { chart } = require("./chart");
 const { poolerVersion } = require("./pooler");
 const { checkLines, figuresTable, heading, ratiosTable, rejectionLines } = require("./report");
@@ -24,6 +24,7 @@ const USAGE = `Usage: npm run bench [-- options]
   --quick             a short run that shows that everything works; its figures mean little, and it
                       leaves bench/results.json and docs/benchmarks.svg as they are
   --requests          only whole requests; it leaves those files, too
+  --completions       only completions of carts in the real Medusa v1; it leaves those files, too
   --pooler            only the service through PgBouncer beside the same without; it leaves those files, too
   --help              this text
 
@@ -32,11 +33,23 @@ DATABASE_URL  a server to run on, in databases of its own; without it one is sta
 const RESULTS = path.join(__dirname, "results.json");
 const CHART = path.join(__dirname, "../docs/benchmarks.svg");
 
-const FULL = { rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget: 280 };
-const QUICK = { rounds: 1, seconds: 0.06, warmUp: 0.02, creates: 1_000, budget: 60 };
+const FULL = {
+  ...{ rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget: 280 },
+  completions: { pairs: 5, waves: 4 },
+};
+const QUICK = {
+  ...{ rounds: 1, seconds: 0.06, warmUp: 0.02, creates: 1_000, budget: 60 },
+  completions: { pairs: 1, waves: 1 },
+};
+/** The options that measure a part alone. */
+const PARTS = {
+  requests: measureRequests,
+  completions: measureCompletions,
+  pooler: measurePooler,
+};
 
 async function main() {
-  const { quick, requests, pooler, creates, help } = optionsFrom(process.argv.slice(2));
+  const { quick, creates, help, ...parts } = optionsFrom(process.argv.slice(2));
   if (help) {
     console.log(USAGE);
     return;
@@ -44,8 +57,8 @@ async function main() {
   const pace = { ...(quick ? QUICK : FULL), ...(creates && { creates: Number(creates) }) };
   const server = await openServer();
   try {
-    const some = (requests && measureRequests) || (pooler && measurePooler);
-    await run(server, pace, some || measureAll, !quick && !some);
+    const some = PARTS[Object.keys(parts)[0]];
+    await run(server, pace, some ?? measureAll, !quick && !some);
   } finally {
     await server.remove();
   }
@@ -54,8 +67,7 @@ async function main() {
 function optionsFrom(args) {
   const options = {
     quick: { type: "boolean" },
-    requests: { type: "boolean" },
-    pooler: { type: "boolean" },
+    ...Object.fromEntries(Object.keys(PARTS).map((part) => [part, { type: "boolean" }])),
     creates: { type: "string" },
     help: { type: "boolean", short: "h" },
   };

@@ -5,6 +5,7 @@
 const assert = require("node:assert");
 const { boundaryChecks, ceilingCheck, constructionChecks, creatingChecks } = require("./checks");
 const { compareAll } = require("./compare");
+const { completionChecks } = require("./completions");
 const { migrate, withClient } = require("./database");
 const { Keys } = require("./keys");
 const medusa = require("./peers/medusa");
@@ -39,6 +40,7 @@ const BOUND_STAGE_ROUNDS = 2;
  * @property {number} warmUp seconds of a peer's turn before the first round
  * @property {number} creates of the process that only creates, at most
  * @property {number} budget seconds for everything
+ * @property {{ pairs: number, waves: number }} completions
  *
  * @typedef {object} Run
  * @property {object} server where databases are made
@@ -60,6 +62,7 @@ async function measureAll(run) {
   const statements = await statementChecks(CONNECTIONS.requests);
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
+  const completions = await completionChecks(run.url, run.pace.completions);
   return {
     ...whole,
     single: [...single, ...slow.results],
@@ -67,6 +70,7 @@ async function measureAll(run) {
     pooled: pooled.results,
     checks: [
       ...statements,
+      ...completions,
       ...creating,
       ...construction,
       ...boundary,
@@ -95,6 +99,11 @@ async function wholeRequests({ url, pace }, keys) {
   } finally {
     await close();
   }
+}
+
+/** Only completions in the real Medusa. @param {Run} run */
+async function measureCompletions({ url, pace }) {
+  return { ...NOTHING, checks: await completionChecks(url, pace.completions) };
 }
 
 /** Only what goes through a pooler. @param {Run} run */
@@ -188,4 +197,4 @@ async function onSlowDisk(url, pace) {
   });
 }
 
-module.exports = { measureAll, measurePooler, measureRequests };
+module.exports = { measureAll, measureCompletions, measurePooler, measureRequests };

@@ -13,6 +13,9 @@ const guardedBy = "binding";
 /** Status of the connection as the server has told it last: no transaction is open. */
 const IDLE = "I";
 
+/** The statement of this package's that each client was given last. */
+const last = new WeakMap();
+
 /** What `pg` was told to connect with, by pool: the same object for a pool as long as it lives. */
 const settings = new WeakMap();
 
@@ -52,10 +55,20 @@ function isOpen(client) {
 
 async function query(client, sql, parameters) {
   try {
-    return (await client.query(sql, parameters)).rows;
+    return (await inTurn(client, () => client.query(sql, parameters))).rows;
   } catch (error) {
     throw withoutValues(error);
   }
+}
+
+/** Calls may be made at once: `pg` 8 warns of a second statement while the first is running, and `pg` 9 refuses it. */
+function inTurn(client, run) {
+  const turn = (last.get(client) ?? Promise.resolve()).then(run);
+  last.set(
+    client,
+    turn.catch(() => {}),
+  );
+  return turn;
 }
 
 async function rollBack(client) {

@@ -227,7 +227,8 @@ impl Use {
         refuse_transaction_control(&sql)?;
         let mut connection = self.connection().await?;
         connection.begin_now().await?;
-        let result = Box::pin(query::run(&mut connection, sql, parameters)).await;
+        let keeps = self.scope == ROOT && !self.transaction.scopes.has_open_after(ROOT);
+        let result = Box::pin(query::run(&mut connection, sql, parameters, keeps)).await;
         self.transaction.noted(result)
     }
 

@@ -24,8 +24,10 @@ pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
     rows.map_err(|error| from_driver(error, target))
 }
 
+/// How many columns the row of a locked key has after the key's: its location, its token, and the transaction.
+const LOCATED: usize = 3;
 /// How many columns the row of a claim has.
-const CLAIMED: usize = 4;
+const CLAIMED: usize = 5;
 
 fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
     let (location, token) = (RowLocation(row.try_get("location")?), Token(row.try_get("token")?));
@@ -68,7 +70,7 @@ impl RowReader {
             read.location = RowLocation(self.get(row, after)?);
             read.token = Token(self.get(row, after + 1)?);
         }
-        if others > 2 {
+        if others > LOCATED {
             read.won = self.get(row, after + 2)?;
             read.live = self.get(row, after + 3)?;
             read.same = self.get(row, after + 4)?;

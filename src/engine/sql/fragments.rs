@@ -13,6 +13,10 @@ pub const FINGERPRINT: &str = "request_fingerprint";
 /// attempt that has released its lease, or finished, knows whether anybody has written since.
 pub const TOKEN: &str = "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
 
+/// The number of the transaction that a statement runs in, as `xmin` has it. A statement that locks a row needs a
+/// number anyhow.
+pub const TRANSACTION: &str = "txid_current() % 4294967296 AS transaction";
+
 /// True, and from then on the statement waits for another transaction for 20 ms at most: longer than most
 /// transactions of others' batches last, which may insert the same keys.
 pub const LOCK_TIMEOUT_20MS: &str = "(SELECT set_config('lock_timeout', '20', true)) IS NOT NULL";

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, Table, cast, live, row, row_names, same, statement,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, Table, cast, live, row, row_names,
+    same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
@@ -48,7 +49,7 @@ pub fn begin(table: &Table, fingerprint: bool) -> Arc<str> {
                statement_timestamp(), CAST($5 AS text){value}
              WHERE @guard AND {LOCK}
              ON CONFLICT (idempotency_key) DO NOTHING
-             RETURNING {row}, true AS won, true AS live, true AS same",
+             RETURNING {row}, true AS won, true AS live, true AS same, {TRANSACTION}",
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
             value = if fingerprint { ", CAST($6 AS text)" } else { "" },
             params = cast(4, "jsonb"),
@@ -62,7 +63,7 @@ pub fn may_begin(table: &Table) -> Arc<str> {
     statement(
         table,
         &format!(
-            "SELECT '' AS recovery_point, '' AS location, '' AS token, {LOCK} AS live WHERE @guard"
+            "SELECT '' AS recovery_point, '' AS location, '' AS token, {LOCK} AS live, {TRANSACTION} WHERE @guard"
         ),
     )
 }

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use crate::engine::key::Column;
 use crate::engine::sql::fragments::{
-    Table, answered, cast, live, location_and_token, row, statement,
+    TRANSACTION, Table, answered, cast, live, location_and_token, row, statement,
 };
 
 /// Waits for whoever has locked the row. Parameter: the key.
 pub fn waiting(table: &Table) -> Arc<str> {
     statement(
         table,
-        &format!("SELECT {} FROM @table WHERE @guard AND idempotency_key = $1 FOR UPDATE", row()),
+        &format!(
+            "SELECT {row}, {TRANSACTION} FROM @table WHERE @guard AND idempotency_key = $1 FOR UPDATE",
+            row = row(),
+        ),
     )
 }
 
@@ -25,7 +28,8 @@ pub fn claim(table: &Table, has_location: bool) -> Arc<str> {
     statement(
         table,
         &format!(
-            "SELECT {recovery_point}, {location_and_token}, {live} AS live FROM @table
+            "SELECT {recovery_point}, {location_and_token}, {live} AS live, {TRANSACTION}
+             FROM @table
              WHERE @guard AND idempotency_key = $1 {location}
              FOR UPDATE SKIP LOCKED",
             recovery_point = answered(Column::RecoveryPoint),
