@@ -7,6 +7,9 @@ const { transactionEnded } = require("./refusals");
 
 const openedBy = "knex.transaction()";
 
+/** What knex was told to connect with, by client: the same object for a client as long as it lives. */
+const settings = new WeakMap();
+
 /**
  * @param {unknown} value
  * @returns {Function | undefined} the handle, even if its transaction has ended
@@ -67,8 +70,35 @@ function begin(knex, isolation, work) {
   return knex.transaction(work, { isolationLevel: isolation?.toLowerCase() });
 }
 
+/** What the knexes of one pool have in common. */
+function dataSourceOf(value) {
+  return recogniseRoot(value)?.client;
+}
+
+/** How the database of a knex is reached, unless a function tells knex. */
+function connectionOf(value) {
+  const client = dataSourceOf(value);
+  const connection = client?.config.connection;
+  if (!connection || typeof connection === "function") {
+    return undefined;
+  }
+  if (!settings.has(client)) {
+    settings.set(client, { connection: settingsFrom(connection) });
+  }
+  return { source: "knex", settings: settings.get(client) };
+}
+
+/** knex hides the password from enumeration. */
+function settingsFrom(connection) {
+  return typeof connection === "string"
+    ? { connectionString: connection }
+    : { ...connection, password: connection.password };
+}
+
 module.exports = {
   begin,
+  connectionOf,
+  dataSourceOf,
   isOpen,
   openedBy,
   query,

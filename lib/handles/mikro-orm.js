@@ -9,6 +9,9 @@ const { transactionEnded } = require("./refusals");
 
 const openedBy = "MikroORM's em.transactional()";
 
+/** What MikroORM connects with, by driver: the same object for a driver as long as it lives. */
+const settings = new WeakMap();
+
 /**
  * @param {unknown} value
  * @returns {object | undefined} the handle, even if its transaction has ended
@@ -77,6 +80,32 @@ function begin(root, isolation, work) {
   return root.transactional(work, { isolationLevel: isolation?.toLowerCase() });
 }
 
+/** What the EntityManagers of one MikroORM have in common. */
+function dataSourceOf(value) {
+  return isEntityManager(value) && !recognise(value) ? value.getDriver() : undefined;
+}
+
+/** How the database of an EntityManager is reached, unless MikroORM was given a driver that is open already. */
+function connectionOf(value) {
+  const driver = dataSourceOf(value);
+  if (!driver) {
+    return undefined;
+  }
+  // Version 6.
+  if (typeof value.getKnex === "function") {
+    return knex.connectionOf(value.getKnex());
+  }
+  const given = value.config.get("driverOptions") ?? {};
+  if (typeof given === "function" || "createDriver" in given || kysely.recogniseRoot(given)) {
+    return undefined;
+  }
+  if (!settings.has(driver)) {
+    const connection = { ...value.getConnection().getConnectionOptions(), ...given };
+    settings.set(driver, { connection });
+  }
+  return { source: "MikroORM", settings: settings.get(driver) };
+}
+
 /** What MikroORM's users pass in place of an EntityManager. */
 function mistake(value) {
   return isEntityManager(value?.em)
@@ -86,6 +115,8 @@ function mistake(value) {
 
 module.exports = {
   begin,
+  connectionOf,
+  dataSourceOf,
   isOpen,
   mistake,
   openedBy,

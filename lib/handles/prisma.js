@@ -10,6 +10,9 @@ const { transactionEnded } = require("./refusals");
 
 const openedBy = "Prisma's prisma.$transaction()";
 
+/** Only a query tells whether a transaction goes on. */
+const guardedBy = "handle";
+
 /** Prisma's code for a query in a transaction that has ended. */
 const TRANSACTION_CLOSED = "P2028";
 
@@ -30,7 +33,7 @@ function isClient(value) {
   return typeof value === "object" && value !== null && typeof value.$queryRawUnsafe === "function";
 }
 
-/** Prisma does not tell: it refuses a query itself. */
+/** The guard tells. */
 function isOpen() {
   return true;
 }
@@ -99,6 +102,7 @@ function causeOf(error) {
 
 module.exports = {
   begin,
+  guardedBy,
   isOpen,
   openedBy,
   query,

@@ -7,6 +7,9 @@ const pg = require("./pg");
 
 const openedBy = "Sequelize's sequelize.transaction()";
 
+/** What Sequelize was told to connect with: the same object for one as long as it lives. */
+const settings = new WeakMap();
+
 /**
  * @param {unknown} value
  * @returns {object | undefined} the handle, even if its transaction has ended
@@ -66,8 +69,45 @@ function begin(sequelize, isolation, work) {
   return sequelize.transaction(options, work);
 }
 
+function dataSourceOf(value) {
+  return recogniseRoot(value);
+}
+
+/** How the database of a Sequelize is reached: with replication, the one that is written to. */
+function connectionOf(value) {
+  const sequelize = recogniseRoot(value);
+  if (sequelize?.getDialect() !== "postgres") {
+    return undefined;
+  }
+  if (!settings.has(sequelize)) {
+    settings.set(sequelize, { connection: settingsFrom(sequelize) });
+  }
+  return { source: "Sequelize", settings: settings.get(sequelize) };
+}
+
+/** As Sequelize passes them on to `pg`. */
+function settingsFrom({ config, options }) {
+  const { host, port, username, password, database, dialectOptions } = {
+    ...config,
+    ...options.replication?.write,
+  };
+  const { ssl, application_name, options: serverOptions } = dialectOptions ?? {};
+  return {
+    host,
+    port,
+    user: username,
+    password,
+    database,
+    ssl,
+    application_name,
+    options: serverOptions,
+  };
+}
+
 module.exports = {
   begin,
+  connectionOf,
+  dataSourceOf,
   isOpen,
   openedBy,
   query,

@@ -6,6 +6,8 @@
 /**
  * @typedef {object} OpenLibrary
  * @property {unknown} [root] what transactions can be opened through, where the library has such an object
+ * @property {boolean} [tellsConnection] whether a service can learn of the root how the database is reached (default),
+ *   or needs a `databaseUrl` for its own connections
  * @property {(work: (handle: unknown) => unknown) => Promise<unknown>} begin runs work in a transaction as the
  *   library's users do, which is rolled back if it rejects
  * @property {(handle: unknown, name: string) => PromiseLike<unknown>} insert a row into the table `effect`, by the

@@ -17,6 +17,7 @@ async function open(url, { max = 10 } = {}) {
     begin: (work) => knex.transaction(async (trx) => work(trx)),
     insert: (trx, name) => trx("effect").insert({ name }),
     fail: (trx) => trx.raw("SELECT 1 / 0"),
+    nested: (trx, work) => trx.transaction(async (inner) => work(inner)),
     mistakes: [
       ["a function", connect],
       ["class QueryBuilder", knex("effect")],

@@ -18,7 +18,16 @@ async function open(url, options) {
       throw error;
     }
   }
-  return { ...opened, root: db, begin };
+  async function nested(trx, work) {
+    const inner = await trx.savepoint("nested").execute();
+    try {
+      return await work(inner);
+    } catch (error) {
+      await inner.rollbackToSavepoint("nested").execute();
+      throw error;
+    }
+  }
+  return { ...opened, root: db, begin, nested };
 }
 
 module.exports = { title: "Kysely, controlled transactions", open };

@@ -23,6 +23,7 @@ function mikroOrm(folder) {
         await em.flush();
       },
       fail: (em) => em.execute("SELECT 1 / 0"),
+      nested: (em, work) => em.transactional(async (inner) => work(inner)),
       mistakes: [
         ["MikroORM", orm],
         ["class PostgreSqlConnection", orm.em.getConnection()],

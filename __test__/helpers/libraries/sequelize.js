@@ -16,6 +16,8 @@ async function open(url, { max = 10 } = {}) {
     begin: (work) => sequelize.transaction(async (transaction) => work(transaction)),
     insert: (transaction, name) => Effect.create({ name }, { transaction }),
     fail: (transaction) => sequelize.query("SELECT 1 / 0", { transaction }),
+    nested: (transaction, work) =>
+      sequelize.transaction({ transaction }, async (inner) => work(inner)),
     mistakes: [
       ["class PostgresQueryInterface", sequelize.getQueryInterface()],
       ["a function", Effect],
