@@ -76,6 +76,52 @@ test("Drizzle", async () => {
   await expectOnce(defined("placeOrder", "db.transaction", given));
 });
 
+test.each(["previous", "newest"])("MikroORM, %s", async (folder) => {
+  const { EntitySchema, MikroORM } = await load("@mikro-orm/postgresql", folder);
+  const Order = new EntitySchema({
+    name: "Order",
+    tableName: "orders",
+    properties: { item: { type: "string", primary: true } },
+  });
+  const orm = await MikroORM.init({ clientUrl: database.url, entities: [Order] });
+  database.closed(orm);
+  await expectOnce(defined("placeOrder", "orm.em.fork()", { orm, Order }));
+});
+
+test("knex", async () => {
+  const { knex: connect } = await load("knex");
+  const knex = connect({ client: "pg", connection: database.url });
+  database.closed({ close: () => knex.destroy() });
+  await expectOnce(defined("placeOrder", "knex.transaction", { knex }));
+});
+
+test("Kysely", async () => {
+  const { Kysely, PostgresDialect } = await load("kysely");
+  const { Pool } = await load("pg");
+  const pool = new Pool({ connectionString: database.url });
+  const db = new Kysely({ dialect: new PostgresDialect({ pool }) });
+  database.closed({ close: () => db.destroy() });
+  await expectOnce(defined("placeOrder", "db.transaction().execute", { db }));
+});
+
+test("Sequelize", async () => {
+  const { Sequelize } = await load("sequelize");
+  const sequelize = new Sequelize(database.url, { logging: false });
+  database.closed(sequelize);
+  const columns = { item: { type: "text", primaryKey: true } };
+  const Order = sequelize.define("Order", columns, { tableName: "orders", timestamps: false });
+  await expectOnce(defined("placeOrder", "sequelize.transaction", { sequelize, Order }));
+});
+
+test.each(["previous", "newest"])("Prisma, %s", async (folder) => {
+  const { PrismaPg } = await load("@prisma/adapter-pg", folder);
+  const { PrismaClient } = await load("./generated/index.js", folder);
+  const adapter = new PrismaPg({ connectionString: database.url });
+  const prisma = new PrismaClient({ adapter });
+  database.closed({ close: () => prisma.$disconnect() });
+  await expectOnce(defined("placeOrder", "prisma.$transaction", { prisma }));
+});
+
 test("no block is left out", () => {
   expect(blocks.filter((block) => !used.has(block))).toEqual([]);
 });
