@@ -1,6 +1,5 @@
 "use strict";
 
-const { medusaError } = require("../errors/errors");
 const { isolationLevel } = require("./isolation");
 const { withoutValues } = require("./statement-errors");
 
@@ -86,7 +85,7 @@ async function begin(pool, isolation, work) {
   try {
     await client.query(opening);
     const result = await work(client);
-    await commit(client);
+    await client.query("COMMIT");
     return result;
   } catch (error) {
     // A connection that cannot roll back is of no use to others.
@@ -95,18 +94,6 @@ async function begin(pool, isolation, work) {
   } finally {
     client.off("error", onError);
     client.release(broken);
-  }
-}
-
-/** PostgreSQL answers the COMMIT of an aborted transaction with success, and rolls back. */
-async function commit(client) {
-  const { command } = await client.query("COMMIT");
-  if (command === "ROLLBACK") {
-    throw medusaError(
-      "unexpected_state",
-      "the transaction was rolled back in place of its commit, as a statement in it has failed: let the " +
-        "statement's error leave the callback",
-    );
   }
 }
 
