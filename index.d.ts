@@ -110,7 +110,8 @@ export type TransactionRoot<Tx = any> =
   | { $transaction(work: (tx: Tx) => Promise<any>, options?: any): any }
   | { transactional(work: (tx: Tx) => any, options?: any): any }
   | { transaction(): { execute(work: (tx: Tx) => Promise<any>): any } }
-  | { getQueryInterface(): any; transaction(options?: object): Promise<Tx> }
+  // `Tx & {}`: any function that returns a promise fits, so what is inferred here counts less than a callback's type.
+  | { getQueryInterface(): any; transaction(options?: object): Promise<Tx & {}> }
   | { begin(options: string, work: (tx: Tx) => any): any }
   | { transaction(isolation: "SERIALIZABLE", work: (tx: Tx) => Promise<any>): any }
   | { transaction(work: (tx: Tx) => Promise<any>, options?: any): any }

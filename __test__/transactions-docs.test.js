@@ -13,7 +13,7 @@ const database = useDatabase();
 const blocks = blocksOf("docs/transactions.md");
 const used = new Set();
 
-beforeAll(() => database.pool.query("CREATE TABLE orders (item text NOT NULL)"));
+beforeAll(() => database.pool.query("CREATE TABLE orders (item text CHECK (item <> 'sold out'))"));
 beforeEach(() => database.pool.query("TRUNCATE orders, idempotency_key"));
 
 /** What the one block that has a text in it defines under a name. */
@@ -34,7 +34,7 @@ function defined(name, text, given) {
 
 /** Places an order three times, of which the first try fails. */
 async function expectOnce(placeOrder) {
-  expect(sqlStateOf(await rejection(placeOrder("order-1", null)))).toBe("23502");
+  expect(sqlStateOf(await rejection(placeOrder("order-1", "sold out")))).toBe("23514");
   expect(await placeOrder("order-1", "tea")).toMatchObject({ replayed: false });
   expect(await placeOrder("order-1", "tea")).toMatchObject({
     response_code: 201,
@@ -73,7 +73,15 @@ test("Drizzle", async () => {
     db: drizzle({ client: await openPool() }),
     orders: pgTable("orders", { item: text("item") }),
   };
-  await expectOnce(defined("placeOrder", "db.transaction", given));
+  await expectOnce(defined("placeOrder", "db.transaction((tx)", given));
+});
+
+test("TypeORM", async () => {
+  const { DataSource } = await load("typeorm");
+  const dataSource = new DataSource({ type: "postgres", url: database.url });
+  await dataSource.initialize();
+  database.closed({ close: () => dataSource.destroy() });
+  await expectOnce(defined("placeOrder", "dataSource.transaction", { dataSource }));
 });
 
 test.each(["previous", "newest"])("MikroORM, %s", async (folder) => {
