@@ -131,9 +131,7 @@ test("a savepoint's work is not failed by a statement from before", async () => 
   await database.pool.query("ALTER TABLE work ALTER n TYPE text");
   const outcome = await stage((manager) =>
     manager
-      .transaction((inner) =>
-        inner.query("INSERT INTO work (n, name) VALUES ($1, $2)", ["x", "b"]),
-      )
+      .transaction((inner) => inner.query("INSERT INTO work (n, name) VALUES ($1, $2)", ["x", "b"]))
       .then(
         () => "written",
         (error) => error.code,

@@ -22,7 +22,7 @@ const USAGE = `Usage: npm run bench [-- options]
 
   --creates <number>  so many keys for the process that only creates, at most (1000000)
   --quick             a short run that shows that everything works; its figures mean little, and it
-                      leaves bench/results.json and docs/benchmarks.svg as they are
+                      leaves bench/results.json and the pictures in docs/ as they are
   --requests          only whole requests; it leaves those files, too
   --completions       only completions of carts in the real Medusa v1; it leaves those files, too
   --pooler            only the service through PgBouncer beside the same without; it leaves those files, too
@@ -32,6 +32,7 @@ DATABASE_URL  a server to run on, in databases of its own; without it one is sta
 
 const RESULTS = path.join(__dirname, "results.json");
 const CHART = path.join(__dirname, "../docs/benchmarks.svg");
+const REQUESTS_CHART = path.join(__dirname, "../docs/requests.svg");
 
 const FULL = {
   ...{ rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget: 280 },
@@ -126,16 +127,21 @@ function keep(taken, { requests, single, bound, pooled, checks }) {
   const all = { ...taken, results: [...requests, ...single, ...bound, ...pooled], checks };
   fs.writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
   const { machine, versions, date } = taken;
-  fs.mkdirSync(path.dirname(CHART), { recursive: true });
-  const lines = [
+  const takenOn =
     `${machine.processor}, ${machine.cores} cores; Node ${versions.node}, PostgreSQL ${versions.postgresql}, ` +
-      `Medusa ${versions.medusa}; ${date.slice(0, 10)}`,
+    `Medusa ${versions.medusa}; ${date.slice(0, 10)}`;
+  const durability = "PostgreSQL's default settings of durability for all.";
+  const ofRequests = [takenOn, `Connections: ${CONNECTIONS.requests} each. ${durability}`];
+  const ofCalls = [
+    takenOn,
     `Connections: ours ${CONNECTIONS.ours}, medusa ${CONNECTIONS.medusa}, pg ${CONNECTIONS.pg}, ` +
-      `pgbench ${CONNECTIONS.pgbench}; bound stages ${CONNECTIONS.boundStages}. ` +
-      "PostgreSQL's default settings of durability for all.",
+      `pgbench ${CONNECTIONS.pgbench}; bound stages ${CONNECTIONS.boundStages}. ${durability}`,
   ];
-  fs.writeFileSync(CHART, chart([...single, ...bound], lines));
-  console.log(`Written: ${[RESULTS, CHART].map((file) => path.relative("", file)).join(", ")}`);
+  fs.mkdirSync(path.dirname(CHART), { recursive: true });
+  fs.writeFileSync(REQUESTS_CHART, chart(requests, ofRequests, "Requests"));
+  fs.writeFileSync(CHART, chart([...single, ...bound], ofCalls, "Calls"));
+  const written = [RESULTS, REQUESTS_CHART, CHART];
+  console.log(`Written: ${written.map((file) => path.relative("", file)).join(", ")}`);
 }
 
 main().catch((error) => {

@@ -8,6 +8,7 @@ const { compareAll } = require("./compare");
 const { completionChecks } = require("./completions");
 const { migrate, withClient } = require("./database");
 const { Keys } = require("./keys");
+const { duplicateChecks } = require("./duplicates");
 const medusa = require("./peers/medusa");
 const ours = require("./peers/ours");
 const pg = require("./peers/pg");
@@ -59,7 +60,7 @@ async function measureAll(run) {
     bound: await boundStages(run, keys),
     pooled: await throughPooler(run, keys),
   }));
-  const statements = await statementChecks(CONNECTIONS.requests);
+  const ofRequests = await requestChecks(run);
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
   const completions = await completionChecks(run.url, run.pace.completions);
@@ -69,7 +70,7 @@ async function measureAll(run) {
     bound: bound.results,
     pooled: pooled.results,
     checks: [
-      ...statements,
+      ...ofRequests,
       ...completions,
       ...creating,
       ...construction,
@@ -84,8 +85,11 @@ async function measureAll(run) {
 /** Only whole requests. @param {Run} run */
 async function measureRequests(run) {
   const requests = await withKeys(run.url, (keys) => wholeRequests(run, keys));
-  const checks = await statementChecks(CONNECTIONS.requests);
-  return { ...NOTHING, requests, checks };
+  return { ...NOTHING, requests, checks: await requestChecks(run) };
+}
+
+async function requestChecks({ url }) {
+  return [...(await statementChecks(CONNECTIONS.requests)), ...(await duplicateChecks(url))];
 }
 
 async function wholeRequests({ url, pace }, keys) {
