@@ -21,7 +21,10 @@ const { EXAMPLE } = require("./helpers/medusa-installed");
 const MODULES = path.join(ROOT, "node_modules");
 const DOCUMENTS = documentNames();
 /** Documents whose blocks another test holds, each with a test of its own that leaves none out. */
-const HELD_ELSEWHERE = { "docs/install.md": "install-docs.test.js" };
+const HELD_ELSEWHERE = {
+  "docs/install.md": "install-docs.test.js",
+  "docs/transactions.md": "transactions-docs.test.js",
+};
 const INSTALLED = path.join(EXAMPLE, "node_modules");
 /** On a busy machine. */
 const COMPILE_TIMEOUT = 120_000;

@@ -183,7 +183,10 @@ describe.each(LIBRARIES)("$title", ({ open }) => {
         expect(await run(false)).toMatchObject({ response_code: 201, replayed: true });
         expect([way, await effects()]).toEqual([way, ["half", "started"]]);
         const created = await service.create({});
-        await service.workStage(created, (handle) => library.insert(handle, "staged") && {});
+        await service.workStage(created, async (handle) => {
+          await library.insert(handle, "staged");
+          return {};
+        });
         await service.atomicPhase_(
           async (handle) => library.insert(handle, "phase"),
           "SERIALIZABLE",

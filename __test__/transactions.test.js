@@ -121,6 +121,32 @@ describe.each(LIBRARIES)("$title", ({ open }) => {
       expect(stored.response_body).toEqual(values);
     });
 
+    test("a nested one is undone alone, whichever is used first", async () => {
+      if (!library.nested) {
+        return;
+      }
+      const failure = new Error("inner");
+      await library.begin(async (handle) => {
+        const bound = service.withTransaction(handle);
+        const inner = library.nested(handle, async (nested) => {
+          await service.withTransaction(nested).create({ idempotency_key: "inner" });
+          if (nested === handle) {
+            await bound.create({ idempotency_key: "inner too" });
+          }
+          throw failure;
+        });
+        expect(await rejection(inner)).toBe(failure);
+        await bound.create({ idempotency_key: "outer" });
+        await library.nested(handle, async (nested) => {
+          await service.withTransaction(nested).workStage("outer", () => ({ response_code: 200 }));
+        });
+      });
+      const { rows } = await database.pool.query(
+        "SELECT idempotency_key, recovery_point FROM idempotency_key",
+      );
+      expect(rows).toEqual([{ idempotency_key: "outer", recovery_point: "finished" }]);
+    });
+
     test("calls that are made at once are all answered", async () => {
       const names = Array.from({ length: 20 }, (_each, index) => `key-${index}`);
       await inTransaction(async (bound) => {

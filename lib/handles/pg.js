@@ -1,6 +1,5 @@
 "use strict";
 
-const { medusaError } = require("../errors/errors");
 const { isolationLevel } = require("./isolation");
 const { withoutValues } = require("./statement-errors");
 
@@ -12,6 +11,9 @@ const guardedBy = "binding";
 
 /** Status of the connection as the server has told it last: no transaction is open. */
 const IDLE = "I";
+
+/** The statement of this package's that each client was given last. */
+const last = new WeakMap();
 
 /** What `pg` was told to connect with, by pool: the same object for a pool as long as it lives. */
 const settings = new WeakMap();
@@ -52,10 +54,20 @@ function isOpen(client) {
 
 async function query(client, sql, parameters) {
   try {
-    return (await client.query(sql, parameters)).rows;
+    return (await inTurn(client, () => client.query(sql, parameters))).rows;
   } catch (error) {
     throw withoutValues(error);
   }
+}
+
+/** Calls may be made at once: `pg` 8 warns of a second statement while the first is running, and `pg` 9 refuses it. */
+function inTurn(client, run) {
+  const turn = (last.get(client) ?? Promise.resolve()).then(run);
+  last.set(
+    client,
+    turn.catch(() => {}),
+  );
+  return turn;
 }
 
 async function rollBack(client) {
@@ -73,7 +85,7 @@ async function begin(pool, isolation, work) {
   try {
     await client.query(opening);
     const result = await work(client);
-    await commit(client);
+    await client.query("COMMIT");
     return result;
   } catch (error) {
     // A connection that cannot roll back is of no use to others.
@@ -82,18 +94,6 @@ async function begin(pool, isolation, work) {
   } finally {
     client.off("error", onError);
     client.release(broken);
-  }
-}
-
-/** PostgreSQL answers the COMMIT of an aborted transaction with success, and rolls back. */
-async function commit(client) {
-  const { command } = await client.query("COMMIT");
-  if (command === "ROLLBACK") {
-    throw medusaError(
-      "unexpected_state",
-      "the transaction was rolled back in place of its commit, as a statement in it has failed: let the " +
-        "statement's error leave the callback",
-    );
   }
 }
 

@@ -1,6 +1,7 @@
 "use strict";
 
 const { isolationLevel } = require("./isolation");
+const { transactionEnded } = require("./refusals");
 const { withoutValues } = require("./statement-errors");
 
 // postgres.js 3. The handle is the `sql` of sql.begin() and of savepoint(); the root is the `sql` that has begin().
@@ -8,6 +9,9 @@ const { withoutValues } = require("./statement-errors");
 const openedBy = "postgres.js's sql.begin()";
 /** Nothing tells a handle whose transaction has ended. */
 const guardedBy = "handle";
+
+/** Milliseconds that a statement waits for those before it in its transaction. */
+const UNSENT_TIMEOUT = 30_000;
 
 /** What postgres.js was told to connect with, by its options. */
 const settings = new WeakMap();
@@ -35,9 +39,31 @@ async function query(sql, text, parameters, isFrequent = false) {
   try {
     // Copied, as the result is an array with properties of its own. What is prepared is kept only where the user's
     // own statements are.
-    return [...(await sql.unsafe(text, parameters, { prepare: isFrequent }))];
+    return [...(await sent(sql.unsafe(text, parameters, { prepare: isFrequent }), parameters))];
   } catch (error) {
     throw withoutValues(error);
+  }
+}
+
+/**
+ * A statement's result. In a transaction that has ended, postgres.js puts it in a queue that nobody looks at any more
+ * if its connection is just busy with somebody else's. Whether that is so cannot be seen, but it is not sent.
+ */
+async function sent(statement, parameters) {
+  let timer;
+  const unsent = new Promise((_, reject) => {
+    timer = setTimeout(() => {
+      if (!statement.state) {
+        // If its transaction goes on after all, it finds nothing: no key, and no number of a transaction.
+        parameters.fill(null);
+        reject(transactionEnded());
+      }
+    }, UNSENT_TIMEOUT);
+  });
+  try {
+    return await Promise.race([statement, unsent]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

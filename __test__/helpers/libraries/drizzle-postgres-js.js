@@ -14,6 +14,7 @@ async function open(url, { max = 10 } = {}) {
     begin: (work) => db.transaction(work),
     insert: (tx, name) => tx.execute(sql`INSERT INTO effect (name) VALUES (${name})`),
     fail: (tx) => tx.execute(sql`SELECT 1 / 0`),
+    nested: (tx, work) => tx.transaction(work),
     mistakes: [["a function", sql]],
     close: () => client.end(),
   };

@@ -11,6 +11,8 @@
  * @property {(handle: unknown, name: string) => PromiseLike<unknown>} insert a row into the table `effect`, by the
  *   library's own means
  * @property {(handle: unknown) => PromiseLike<unknown>} fail rejects with the library's error for SQLSTATE 22012
+ * @property {(handle: unknown, work: (nested: unknown) => unknown) => Promise<unknown>} [nested] runs work in a
+ *   savepoint, which is rolled back if it rejects
  * @property {[string, unknown][]} mistakes what people pass in place of a handle, and the word by which the refusal
  *   names it
  * @property {() => Promise<unknown>} close

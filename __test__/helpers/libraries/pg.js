@@ -25,8 +25,17 @@ async function open(url, { max } = {}) {
     begin,
     insert: (client, name) => client.query("INSERT INTO effect (name) VALUES ($1)", [name]),
     fail: (client) => client.query("SELECT 1 / 0"),
+    nested: async (client, work) => {
+      await client.query("SAVEPOINT nested");
+      try {
+        await work(client);
+      } catch (error) {
+        await client.query("ROLLBACK TO SAVEPOINT nested");
+        throw error;
+      }
+    },
     mistakes: [
-      ["class Pool", { pool }],
+      ["an object", { pool }],
       ["a function", Client],
     ],
     close: () => pool.end(),

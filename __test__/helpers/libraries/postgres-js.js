@@ -11,6 +11,7 @@ async function open(url, { max = 10 } = {}) {
     begin: (work) => sql.begin(work),
     insert: (tx, name) => tx`INSERT INTO effect (name) VALUES (${name})`,
     fail: (tx) => tx`SELECT 1 / 0`,
+    nested: (tx, work) => tx.savepoint(work),
     mistakes: [["a function", postgres]],
     close: () => sql.end(),
   };

@@ -11,6 +11,7 @@ async function open(url, { max } = {}) {
     begin: (work) => dataSource.transaction(async (manager) => work(manager)),
     insert: (manager, name) => manager.query("INSERT INTO effect (name) VALUES ($1)", [name]),
     fail: (manager) => manager.query("SELECT 1 / 0"),
+    nested: (manager, work) => manager.transaction(async (inner) => work(inner)),
     mistakes: [
       ["DataSource", dataSource],
       ["QueryRunner", dataSource.createQueryRunner()],

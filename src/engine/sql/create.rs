@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field, Text};
 use crate::engine::sql::fragments::{
-    self, LOCK_TIMEOUT_20MS, Table, cast, key, names, selected, statement,
+    self, LOCK_TIMEOUT_20MS, Table, cast, key, names, new_row, selected, statement,
 };
 use crate::engine::sql::input::{input, value_name, value_names};
 
@@ -15,10 +15,10 @@ pub fn single(table: &Table) -> Arc<str> {
         table,
         &format!(
             "INSERT INTO @table ({names})
-             SELECT {values} WHERE @guard
+             {row}
              RETURNING {key}",
             names = names(),
-            values = casts(1),
+            row = new_row(table, &casts(1)),
             key = key(),
         ),
     )

@@ -45,6 +45,14 @@ pub fn statement(table: &Table, template: &str) -> Arc<str> {
     parts.collect::<Vec<_>>().join(&literal(&table.name)).into()
 }
 
+/// A row to insert; where it is guarded, only in the transaction that it is meant for.
+pub fn new_row(table: &Table, values: &str) -> String {
+    match table.is_guarded {
+        true => format!("SELECT {values} WHERE @guard"),
+        false => format!("VALUES ({values})"),
+    }
+}
+
 /// Whether the transaction is the one whose number a parameter gives, as text. In another one the statement finds
 /// nothing and does nothing; none gets a number by being asked.
 pub fn guard(parameter: usize) -> String {

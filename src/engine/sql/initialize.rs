@@ -3,23 +3,27 @@
 use std::sync::Arc;
 
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, Table, cast, live, row, row_names,
-    same, statement,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, Table, cast, live, new_row, row,
+    row_names, same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
 /// Parameters: key, method, path, route parameters, lease, id, and the fingerprint where the table has a column
 /// for it.
 pub fn single(table: &Table, fingerprint: bool) -> Arc<str> {
+    let values = format!(
+        "CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params}, statement_timestamp(),
+         CAST($6 AS text){fingerprint}",
+        params = cast(4, "jsonb"),
+        fingerprint = if fingerprint { ", CAST($7 AS text)" } else { "" },
+    );
     statement(
         table,
         &format!(
             "WITH created AS (
                INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
                  locked_at, id{column})
-               SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params},
-                 statement_timestamp(), CAST($6 AS text){value}
-               WHERE @guard
+               {new}
                ON CONFLICT (idempotency_key) DO NOTHING
                RETURNING {row}, true AS won, true AS live, true AS same
              )
@@ -27,8 +31,7 @@ pub fn single(table: &Table, fingerprint: bool) -> Arc<str> {
              UNION ALL SELECT {row}, false, {live}, {same} FROM @table
              WHERE @guard AND idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
-            value = if fingerprint { ", CAST($7 AS text)" } else { "" },
-            params = cast(4, "jsonb"),
+            new = new_row(table, &values),
             row = row(),
             live = live(&cast(5, "interval")),
             same = same_request(fingerprint.then_some(7)),

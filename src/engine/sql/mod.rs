@@ -80,17 +80,14 @@ impl Sql {
         Self::of(schema, false)
     }
 
-    /// The same for one transaction, whose number is one more parameter, the last: in another one they do nothing and
-    /// answer no row.
+    /// The same for one transaction, whose number is the last parameter: in another one they do and answer nothing.
     pub fn guarded(schema: Option<&str>) -> Self {
         Self::of(schema, true)
     }
 
     fn of(schema: Option<&str>, is_guarded: bool) -> Self {
-        let name = match schema {
-            Some(schema) => format!("{}.idempotency_key", quoted(schema)),
-            None => "idempotency_key".to_owned(),
-        };
+        let name = schema.map(|schema| format!("{}.idempotency_key", quoted(schema)));
+        let name = name.unwrap_or_else(|| "idempotency_key".to_owned());
         let table = Table { name, is_guarded };
         // Without and with the column for fingerprints, or a location.
         let both = [false, true];
