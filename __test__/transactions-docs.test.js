@@ -13,7 +13,7 @@ const database = useDatabase();
 const blocks = blocksOf("docs/transactions.md");
 const used = new Set();
 
-beforeAll(() => database.pool.query("CREATE TABLE orders (item text NOT NULL)"));
+beforeAll(() => database.pool.query("CREATE TABLE orders (item text CHECK (item <> 'sold out'))"));
 beforeEach(() => database.pool.query("TRUNCATE orders, idempotency_key"));
 
 /** What the one block that has a text in it defines under a name. */
@@ -34,7 +34,7 @@ function defined(name, text, given) {
 
 /** Places an order three times, of which the first try fails. */
 async function expectOnce(placeOrder) {
-  expect(sqlStateOf(await rejection(placeOrder("order-1", null)))).toBe("23502");
+  expect(sqlStateOf(await rejection(placeOrder("order-1", "sold out")))).toBe("23514");
   expect(await placeOrder("order-1", "tea")).toMatchObject({ replayed: false });
   expect(await placeOrder("order-1", "tea")).toMatchObject({
     response_code: 201,
@@ -73,7 +73,61 @@ test("Drizzle", async () => {
     db: drizzle({ client: await openPool() }),
     orders: pgTable("orders", { item: text("item") }),
   };
-  await expectOnce(defined("placeOrder", "db.transaction", given));
+  await expectOnce(defined("placeOrder", "db.transaction((tx)", given));
+});
+
+test("TypeORM", async () => {
+  const { DataSource } = await load("typeorm");
+  const dataSource = new DataSource({ type: "postgres", url: database.url });
+  await dataSource.initialize();
+  database.closed({ close: () => dataSource.destroy() });
+  await expectOnce(defined("placeOrder", "dataSource.transaction", { dataSource }));
+});
+
+test.each(["previous", "newest"])("MikroORM, %s", async (folder) => {
+  const { EntitySchema, MikroORM } = await load("@mikro-orm/postgresql", folder);
+  const Order = new EntitySchema({
+    name: "Order",
+    tableName: "orders",
+    properties: { item: { type: "string", primary: true } },
+  });
+  const orm = await MikroORM.init({ clientUrl: database.url, entities: [Order] });
+  database.closed(orm);
+  await expectOnce(defined("placeOrder", "orm.em.fork()", { orm, Order }));
+});
+
+test("knex", async () => {
+  const { knex: connect } = await load("knex");
+  const knex = connect({ client: "pg", connection: database.url });
+  database.closed({ close: () => knex.destroy() });
+  await expectOnce(defined("placeOrder", "knex.transaction", { knex }));
+});
+
+test("Kysely", async () => {
+  const { Kysely, PostgresDialect } = await load("kysely");
+  const { Pool } = await load("pg");
+  const pool = new Pool({ connectionString: database.url });
+  const db = new Kysely({ dialect: new PostgresDialect({ pool }) });
+  database.closed({ close: () => db.destroy() });
+  await expectOnce(defined("placeOrder", "db.transaction().execute", { db }));
+});
+
+test("Sequelize", async () => {
+  const { Sequelize } = await load("sequelize");
+  const sequelize = new Sequelize(database.url, { logging: false });
+  database.closed(sequelize);
+  const columns = { item: { type: "text", primaryKey: true } };
+  const Order = sequelize.define("Order", columns, { tableName: "orders", timestamps: false });
+  await expectOnce(defined("placeOrder", "sequelize.transaction", { sequelize, Order }));
+});
+
+test.each(["previous", "newest"])("Prisma, %s", async (folder) => {
+  const { PrismaPg } = await load("@prisma/adapter-pg", folder);
+  const { PrismaClient } = await load("./generated/index.js", folder);
+  const adapter = new PrismaPg({ connectionString: database.url });
+  const prisma = new PrismaClient({ adapter });
+  database.closed({ close: () => prisma.$disconnect() });
+  await expectOnce(defined("placeOrder", "prisma.$transaction", { prisma }));
 });
 
 test("no block is left out", () => {

@@ -140,9 +140,12 @@ describe.each(LIBRARIES)("$title", ({ open }) => {
 
     const request = { key: "request", method: "POST", path: "/orders" };
 
+    /** How a service of a library that does not tell is to reach the database. */
+    const own = () => (library.tellsConnection === false ? { databaseUrl: database.url } : {});
+
     /** Services that are given it in each way. */
     const ways = () => [
-      ["by the constructor", database.closed(new Service({ manager: library.root }))],
+      ["by the constructor", database.closed(new Service({ manager: library.root }, own()))],
       ["by withTransaction()", database.service().withTransaction(library.root)],
       ["by both", database.service({}, ServiceOf(library.root))],
     ];

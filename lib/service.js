@@ -44,11 +44,11 @@ class IdempotencyKeyService {
     this.__container__ = container;
     this.__configModule__ = options;
     this.__moduleDeclaration__ = moduleDeclaration;
-    this.manager_ = registered(container, "manager");
+    this.manager_ = settings.manager ?? registered(container, "manager");
     this.transactionManager_ = undefined;
   }
 
-  /** What calls run on: what the service is bound to, else the container's manager. */
+  /** What calls run on: what the service is bound to, else the manager of its options or its container. */
   get activeManager_() {
     return this.transactionManager_ ?? this.manager_;
   }

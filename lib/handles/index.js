@@ -1,10 +1,15 @@
 "use strict";
 
 const drizzle = require("./drizzle");
+const knex = require("./knex");
+const kysely = require("./kysely");
+const mikroOrm = require("./mikro-orm");
 const own = require("./own");
 const pg = require("./pg");
 const postgresJs = require("./postgres-js");
+const prisma = require("./prisma");
 const { kindOf, notAHandle } = require("./refusals");
+const sequelize = require("./sequelize");
 const typeorm = require("./typeorm");
 
 /**
@@ -35,7 +40,7 @@ const typeorm = require("./typeorm");
  */
 
 /** @type {Library[]} */
-const LIBRARIES = [typeorm, pg, postgresJs, drizzle];
+const LIBRARIES = [typeorm, mikroOrm, knex, kysely, sequelize, prisma, pg, postgresJs, drizzle];
 
 /**
  * The handle that a value is, with its library.
@@ -81,13 +86,17 @@ function firstOf(find) {
   return undefined;
 }
 
+/** What a value is that is not what it should be, and what to pass in its place where its library knows. */
+function nameOf(value) {
+  return firstOf((library) => library.mistake?.(value)) ?? kindOf(value);
+}
+
 /** The error for a value that is no handle and no root. */
 function refusal(value) {
-  const mistake = firstOf((library) => library.mistake?.(value));
   return notAHandle(
-    mistake ?? kindOf(value),
+    nameOf(value),
     [own, ...LIBRARIES].map(({ openedBy }) => openedBy),
   );
 }
 
-module.exports = { connectionOfManager, dataSourceOf, handleOf, refusal, rootOf };
+module.exports = { connectionOfManager, dataSourceOf, handleOf, nameOf, refusal, rootOf };

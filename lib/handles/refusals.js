@@ -38,6 +38,9 @@ function notAHandle(given, openers) {
 
 /** What a value is, in words: never what is in it. */
 function kindOf(value) {
+  if (value === null) {
+    return "null";
+  }
   if (typeof value === "function") {
     return "a function";
   }

@@ -6,6 +6,8 @@
 /**
  * @typedef {object} OpenLibrary
  * @property {unknown} [root] what transactions can be opened through, where the library has such an object
+ * @property {boolean} [tellsConnection] whether a service can learn of the root how the database is reached (default),
+ *   or needs a `databaseUrl` for its own connections
  * @property {(work: (handle: unknown) => unknown) => Promise<unknown>} begin runs work in a transaction as the
  *   library's users do, which is rolled back if it rejects
  * @property {(handle: unknown, name: string) => PromiseLike<unknown>} insert a row into the table `effect`, by the
@@ -20,7 +22,22 @@
  * @typedef {(url: string, options?: { max?: number }) => Promise<OpenLibrary>} Opener with so many connections at most
  */
 
-const NAMES = ["typeorm-0.3", "pg", "postgres-js", "drizzle-node-postgres", "drizzle-postgres-js"];
+const NAMES = [
+  "typeorm-0.3",
+  "typeorm-1",
+  "mikro-orm-6",
+  "mikro-orm-7",
+  "knex",
+  "kysely",
+  "kysely-controlled",
+  "sequelize",
+  "prisma-6",
+  "prisma-7",
+  "pg",
+  "postgres-js",
+  "drizzle-node-postgres",
+  "drizzle-postgres-js",
+];
 
 /** @type {{ name: string, title: string, open: Opener }[]} */
 const LIBRARIES = NAMES.map((name) => ({ name, ...require(`./${name}`) }));
