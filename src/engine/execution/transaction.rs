@@ -242,8 +242,7 @@ impl Use {
         connection.begin_now().await?;
         // The connection is ours until the scope is there, so nobody takes the same number.
         let scope = transaction.scopes.next();
-        let opened = connection.control(&savepoint(scope)).await;
-        transaction.noted(opened)?;
+        transaction.noted(connection.control(&savepoint(scope)).await)?;
         // If its parent was rolled back meanwhile, the savepoint went with it.
         transaction.scopes.open(self.scope)?;
         Ok(scope)

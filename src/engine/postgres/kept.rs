@@ -67,6 +67,14 @@ impl KeptStatements {
     }
 }
 
+/// A kept statement that has failed, and may be of no more use.
+pub struct Suspect {
+    /// Its text.
+    pub sql: String,
+    /// The name by which it is prepared.
+    pub name: Arc<str>,
+}
+
 /// What the failure of a kept statement tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

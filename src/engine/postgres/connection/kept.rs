@@ -7,14 +7,8 @@ use tokio::time::timeout;
 
 use super::Connection;
 use crate::engine::error::Error;
-use crate::engine::postgres::kept::{Kept, Verdict};
+use crate::engine::postgres::kept::{Kept, Suspect, Verdict};
 use crate::engine::postgres::names::new_name;
-
-/// A caller's statement that has failed, and may be of no more use.
-pub(super) struct Suspect {
-    sql: String,
-    name: Arc<str>,
-}
 
 impl Connection {
     /// Whether a statement of a caller's may be kept, and one that is kept be used: not where each transaction may

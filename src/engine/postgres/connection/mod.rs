@@ -14,12 +14,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use self::kept::Suspect;
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connector::Connector;
 use crate::engine::postgres::errors::{
     from_driver, is_read_only, is_stale_statement, leaves_connection_usable,
 };
+use crate::engine::postgres::kept::Suspect;
 use crate::engine::postgres::liveness::Liveness;
 use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
