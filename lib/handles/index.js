@@ -21,7 +21,7 @@ const typeorm = require("./typeorm");
  * @property {(value: unknown) => object | undefined} recognise the handle that a value is, even if its transaction
  *   has ended
  * @property {(handle: object) => boolean} isOpen whether its transaction has begun and not ended
- * @property {(handle: object) => Promise<void>} rollBack
+ * @property {(handle: object, error: unknown) => Promise<void>} rollBack for an error that its work has failed with
  * @property {(handle: object, sql: string, parameters: unknown[], isFrequent?: boolean) => Promise<object[]>} query
  *   takes `$1` placeholders and parameters that are text, true, false or null
  *   and rejects with what the library does, without the values that a client may have sent

@@ -55,8 +55,9 @@ async function query(trx, sql, parameters) {
   return pg.query(connection, sql, parameters);
 }
 
-async function rollBack(trx) {
-  await trx.rollback();
+/** Without an error the promise of knex.transaction() would resolve, whatever its callback rejects with. */
+async function rollBack(trx, error) {
+  await trx.rollback(error);
 }
 
 /**

@@ -57,9 +57,9 @@ class HandleTransaction {
     if (!(await isOpen())) {
       throw transactionEnded();
     }
-    const rollBack = async () => {
+    const rollBack = async (error) => {
       if (await isOpen()) {
-        await library.rollBack(handle);
+        await library.rollBack(handle, error);
       }
     };
     return inCallersTransaction(async () => work(handle), options, rollBack);
