@@ -7,7 +7,7 @@ const { rejection, useDatabase } = require("./helpers/database");
 const { LIBRARIES } = require("./helpers/libraries");
 
 /** Their handles have no statement after a ROLLBACK that would be refused: it is a connection's, as everywhere there. */
-const GO_ON = /^(typeorm|pg|postgres-js|drizzle)/;
+const GO_ON = /^(typeorm|pg)/;
 
 const database = useDatabase();
 

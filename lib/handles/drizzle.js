@@ -1,5 +1,6 @@
 "use strict";
 
+const { abort } = require("./abort");
 const pg = require("./pg");
 const postgresJs = require("./postgres-js");
 
@@ -56,7 +57,8 @@ function query(tx, sql, parameters, isFrequent) {
 }
 
 function rollBack(tx) {
-  return driverOf(tx).rollBack(clientOf(tx));
+  const client = clientOf(tx);
+  return abort((statement) => driverOf(tx).query(client, statement, []));
 }
 
 function begin(db, isolation, work) {

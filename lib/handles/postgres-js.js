@@ -1,5 +1,6 @@
 "use strict";
 
+const { abort } = require("./abort");
 const { isolationLevel } = require("./isolation");
 const { transactionEnded } = require("./refusals");
 const { withoutValues } = require("./statement-errors");
@@ -69,7 +70,7 @@ async function sent(statement, parameters) {
 
 /** What sql.begin() sends after its callback then finds no transaction, of which the server warns. */
 async function rollBack(sql) {
-  await sql.unsafe("ROLLBACK");
+  await abort((statement) => sql.unsafe(statement));
 }
 
 function begin(root, isolation, work) {
