@@ -6,11 +6,12 @@ const http = require("node:http");
  * Asks a server, as a client that may hang up.
  *
  * @param {string} url
- * @param {{ key?: string, body?: unknown, agent?: http.Agent }} [options]
+ * @param {{ key?: string, body?: unknown, agent?: http.Agent, headers?: object }} [options]
  * @returns {{ answer: Promise<object>, hangUp(): void, isReused(): boolean }} `answer` rejects once the client has hung up
  */
-function ask(url, { key, body = {}, agent = false, method = "POST" } = {}) {
-  const request = http.request(url, { method, agent, headers: headersFor(key) });
+function ask(url, { key, body = {}, agent = false, method = "POST", headers } = {}) {
+  const all = { ...headersFor(key), ...headers };
+  const request = http.request(url, { method, agent, headers: all });
   const answer = new Promise((resolve, reject) => {
     request.once("error", reject);
     request.once("response", (response) => resolve(whole(response)));
@@ -31,9 +32,10 @@ async function whole(response) {
   for await (const chunk of response) {
     chunks.push(chunk);
   }
-  const text = Buffer.concat(chunks).toString();
+  const bytes = Buffer.concat(chunks);
+  const text = bytes.toString();
   const { statusCode: status, headers } = response;
-  return { status, headers, text, body: jsonOrNull(text) };
+  return { status, headers, bytes, text, body: jsonOrNull(text) };
 }
 
 function jsonOrNull(text) {
