@@ -2,6 +2,8 @@
 
 const { stageKey } = require("./bridge/binding");
 const { medusaError } = require("./errors/errors");
+const { EXCHANGE, openExchange } = require("./http/exchange");
+const { handle } = require("./http/handle");
 const { settingsFrom } = require("./options");
 const { Context } = require("./places/context");
 const { phaseOptionsFrom } = require("./places/phases");
@@ -20,6 +22,7 @@ const {
 const { registered } = require("./values/container");
 const { millisecondsFrom } = require("./values/durations");
 
+const RUN_STAGES = "runStages(request, stages)";
 const LIST_STALLED = "listStalled({ olderThan, limit, interrupted })";
 const PRUNE = "prune({ olderThan, batchSize })";
 const LISTED_AT_MOST = 10_000;
@@ -157,8 +160,21 @@ class IdempotencyKeyService {
    */
   async runStages(request, stages) {
     const context = IdempotencyKeyService.#contextOf(this);
-    checkStages(stages);
-    return runStages(context, requestOf("runStages(request, stages)", request), stages);
+    checkStages(RUN_STAGES, stages);
+    return runStages(context, requestOf(RUN_STAGES, request), stages);
+  }
+
+  /**
+   * Answers an HTTP request: runs its work once and stores the answer with it, in one transaction; replays the
+   * stored one; or refuses the request, with problem details. Rejects with what the work rejects with.
+   */
+  async handle(request, work, options) {
+    return handle(IdempotencyKeyService.#contextOf(this), request, work, options);
+  }
+
+  /** Begins the exchange of a request whose handler knows nothing of its key: for the adapters of frameworks. */
+  async [EXCHANGE](policy, request) {
+    return openExchange(IdempotencyKeyService.#contextOf(this), policy, request);
   }
 
   /** A UUID for the calls that a stage makes to others: the same for every try of it. */

@@ -17,12 +17,15 @@ const ROOT = path.join(__dirname, "..");
  */
 const LAYERS = {
   lib: [
+    // Errors show a key without its scope.
+    ["values/scoped-keys.js"],
     ["errors"],
     ["values"],
     ["bridge"],
     ["database", "handles"],
     ["places"],
     ["request"],
+    ["http"],
     ["options.js"],
     ["service.js"],
   ],

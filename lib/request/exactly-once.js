@@ -1,9 +1,11 @@
 "use strict";
 
+const { randomUUID } = require("node:crypto");
 const { clientKey } = require("../bridge/binding");
 const { unwrap } = require("../errors/errors");
 const { headerText, keyText } = require("../values/arguments");
 const keys = require("../values/keys");
+const { scopedKey } = require("../values/scoped-keys");
 const { newLease } = require("./attempt-leases");
 const { beginWithStage } = require("./first-stage");
 const { beginUnlessRefused } = require("./interrupted");
@@ -26,13 +28,13 @@ function requireColumns(method, payload) {
  * Begins the request of a key, takes it over, or finds its answer.
  *
  * @param {import("../places/context").Context} context
- * @param {{ key?: unknown, method?: unknown, params?: unknown, path?: unknown, fingerprint?: string }} request
+ * @param {{ key?: unknown, scope?: string, method?: unknown, params?: unknown, path?: unknown, fingerprint?: string }}
+ *   request
  * @param {string | Function} [onInterrupted] the option, or what takes its place
  */
 async function initialize(context, request, onInterrupted = context.settings.onInterrupted) {
-  const header = headerText(request.key);
   const told = keys.requestFrom(request);
-  const key = unwrap(clientKey(header));
+  const key = storedKey(request);
   return beginUnlessRefused(onInterrupted, key, request, (refuseInterrupted) =>
     beginAlone(context, key, { ...told, fingerprint: request.fingerprint }, refuseInterrupted),
   );
@@ -65,12 +67,20 @@ async function begin(context, request, firstStage) {
     return initialize(context, request, "retry");
   }
   const told = { ...keys.requestFrom(request), fingerprint: request.fingerprint };
-  const key = unwrap(clientKey(headerText(request.key)));
+  const key = storedKey(request);
   return asAttempt(context, key, told, (lease, asked) =>
     beginWithStage(context, lease, { key, request: asked }, firstStage, () =>
       beginAlone(context, key, told, false),
     ),
   );
+}
+
+/** The key of a request as it is stored; undefined if it has none, nor a scope. */
+function storedKey({ key: header, scope }) {
+  const key = unwrap(clientKey(headerText(header))) ?? undefined;
+  return key === undefined && scope === undefined
+    ? undefined
+    : scopedKey(scope, key ?? randomUUID());
 }
 
 /** Does what begins an attempt: with the lease that it may have already, and what tells its request from others. */
