@@ -7,19 +7,25 @@ const http = require("node:http");
  *
  * @param {string} url
  * @param {{ key?: string, body?: unknown, agent?: http.Agent, headers?: object }} [options]
- * @returns {{ answer: Promise<object>, hangUp(): void, isReused(): boolean }} `answer` rejects once the client has hung up
+ * @returns {{ response: Promise<http.IncomingMessage>, answer: Promise<object>, hangUp(): void, isReused(): boolean }} `answer` rejects once the client has hung up
  */
 function ask(url, { key, body = {}, agent = false, method = "POST", headers } = {}) {
   const all = { ...headersFor(key), ...headers };
   const request = http.request(url, { method, agent, headers: all });
-  const answer = new Promise((resolve, reject) => {
+  const response = new Promise((resolve, reject) => {
     request.once("error", reject);
-    request.once("response", (response) => resolve(whole(response)));
+    request.once("response", resolve);
   });
+  const answer = response.then(whole);
   // Whoever hangs up does not care how it ends.
   answer.catch(() => {});
   request.end(method === "GET" ? undefined : JSON.stringify(body));
-  return { answer, hangUp: () => request.destroy(), isReused: () => request.reusedSocket };
+  return {
+    response,
+    answer,
+    hangUp: () => request.destroy(),
+    isReused: () => request.reusedSocket,
+  };
 }
 
 function headersFor(key) {
@@ -34,8 +40,8 @@ async function whole(response) {
   }
   const bytes = Buffer.concat(chunks);
   const text = bytes.toString();
-  const { statusCode: status, headers } = response;
-  return { status, headers, bytes, text, body: jsonOrNull(text) };
+  const { statusCode: status, statusMessage: reason, headers, trailers } = response;
+  return { status, reason, headers, trailers, bytes, text, body: jsonOrNull(text) };
 }
 
 function jsonOrNull(text) {

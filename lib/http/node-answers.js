@@ -59,8 +59,8 @@ function setHeaders(res, headers) {
  */
 function sendAnswer(res, { status, headers, body }, end = (...given) => res.end(...given)) {
   res.statusCode = status;
-  // The reason of the handler's own answer.
-  if (res.statusMessage) {
+  // The reason of the handler's own answer. HTTP/2 has none, and warns of who asks.
+  if (Object.hasOwn(res, "statusMessage")) {
     res.statusMessage = "";
   }
   setHeaders(res, headers);
