@@ -2,7 +2,7 @@
 
 const { protect, requestOf } = require("./node");
 const { sendAnswer } = require("./node-answers");
-const { policyFrom } = require("./policy");
+const { policyFor } = require("./setup");
 const { stagedHandling } = require("./staged");
 
 /**
@@ -12,9 +12,9 @@ const { stagedHandling } = require("./staged");
  * @param {object} [options] as policyFrom() reads them
  */
 function idempotency(service, options) {
-  const policy = policyFrom(options);
+  const policy = policyFor(service, options);
   return (req, res, next) => {
-    const request = httpRequestOf(req);
+    const request = requestOf(req, req);
     protect({ service, policy, request, req, res, run: () => next() }).catch(next);
   };
 }
@@ -29,15 +29,10 @@ function idempotency(service, options) {
 function staged(service, work, options) {
   const handle = stagedHandling(service, work, options);
   return (req, res, next) => {
-    handle(req, httpRequestOf(req))
+    handle(req, requestOf(req, req))
       .then((answer) => sendAnswer(res, answer))
       .catch(next);
   };
 }
 
-function httpRequestOf(req) {
-  const { body, params } = req;
-  return requestOf(req, { native: req, body, params });
-}
-
-module.exports = { httpRequestOf, idempotency, staged };
+module.exports = { idempotency, staged };

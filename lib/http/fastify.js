@@ -1,7 +1,8 @@
 "use strict";
 
+const { sendReply } = require("./fastify-replies");
 const { protect, requestOf } = require("./node");
-const { policyFrom } = require("./policy");
+const { policyFor } = require("./setup");
 const { stagedHandling } = require("./staged");
 
 /** Options of register() itself. */
@@ -16,12 +17,12 @@ const FASTIFYS_OWN = ["prefix", "logLevel", "logSerializers"];
  */
 function idempotency(app, { service, ...options }, done) {
   FASTIFYS_OWN.forEach((name) => delete options[name]);
-  const policy = policyFrom(options);
+  const policy = policyFor(service, options);
   // The body has been parsed and validated by then.
   app.addHook("preHandler", (request, reply, next) => {
-    const send = (answer) => respond(reply, answer);
+    const send = (answer) => sendReply(reply, answer);
     protect({
-      ...{ service, policy, request: httpRequestOf(request), send },
+      ...{ service, policy, request: requestOf(request.raw, request), send },
       ...{ req: request.raw, res: reply.raw, run: () => next() },
     }).catch(next);
   });
@@ -41,20 +42,8 @@ idempotency[Symbol.for("fastify.display-name")] = "medusa-idempotency-key";
  */
 function staged(service, work, options) {
   const handle = stagedHandling(service, work, options);
-  return async (request, reply) => respond(reply, await handle(request, httpRequestOf(request)));
+  return async (request, reply) =>
+    sendReply(reply, await handle(request, requestOf(request.raw, request)));
 }
 
-function respond(reply, { status, headers, body }) {
-  // Bytes, which Fastify serialises no further.
-  return reply
-    .code(status)
-    .headers(headers)
-    .send(body?.length > 0 ? Buffer.from(body) : undefined);
-}
-
-function httpRequestOf(request) {
-  const { body, params } = request;
-  return requestOf(request.raw, { native: request, body, params });
-}
-
-module.exports = { httpRequestOf, idempotency, respond, staged };
+module.exports = { idempotency, staged };

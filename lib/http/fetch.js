@@ -2,7 +2,7 @@
 
 const { open } = require("./exchange");
 const { requestOf, responseOf, stored } = require("./fetch-exchanges");
-const { policyFrom } = require("./policy");
+const { policyFor } = require("./setup");
 const { stagedHandling } = require("./staged");
 
 /**
@@ -13,7 +13,7 @@ const { stagedHandling } = require("./staged");
  * @param {object} [options] as policyFrom() reads them
  */
 function idempotency(service, options) {
-  const policy = policyFrom(options);
+  const policy = policyFor(service, options);
   return (handler) =>
     async (request, ...rest) => {
       const exchange = await open(service, policy, requestOf(request));

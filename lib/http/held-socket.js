@@ -7,39 +7,56 @@
 /** What tells of the end of a connection. */
 const ENDINGS = ["close", "error"];
 
+/** Methods and properties that a held connection has in place of its own. */
+class Held {
+  writable = true;
+  destroyed = false;
+  #socket;
+  #shown;
+  #waiting = [];
+
+  constructor(socket, shown) {
+    this.#socket = socket;
+    this.#shown = shown;
+    for (const name of ["on", "addListener", "once"]) {
+      this[name] = (event, listener) => this.#listen(name, event, listener);
+    }
+    for (const name of ["off", "removeListener"]) {
+      this[name] = (event, listener) => this.#forget(event, listener);
+    }
+  }
+
+  get waiting() {
+    return this.#waiting;
+  }
+
+  #listen(method, event, listener) {
+    if (ENDINGS.includes(event)) {
+      this.#waiting.push([event, listener]);
+    } else {
+      this.#socket[method](event, listener);
+    }
+    return this.#shown();
+  }
+
+  #forget(event, listener) {
+    this.#waiting = this.#waiting.filter(([, other]) => other !== listener);
+    this.#socket.removeListener(event, listener);
+    return this.#shown();
+  }
+}
+
 /**
  * @param {import("node:net").Socket} socket
  * @returns {{ socket: import("node:net").Socket, release(): void }} the connection as the handler is to see it:
  *   open until it is released, when whoever listens for its end is told, or will be
  */
 function heldSocket(socket) {
-  let waiting = [];
-  const listen = (add) => (event, listener) => {
-    if (ENDINGS.includes(event)) {
-      waiting.push([event, listener]);
-    } else {
-      socket[add](event, listener);
-    }
-    return held;
-  };
-  const forget = (event, listener) => {
-    waiting = waiting.filter(([, other]) => other !== listener);
-    socket.removeListener(event, listener);
-    return held;
-  };
-  const open = {
-    writable: true,
-    destroyed: false,
-    on: listen("on"),
-    addListener: listen("on"),
-    once: listen("once"),
-    off: forget,
-    removeListener: forget,
-  };
-  const held = new Proxy(socket, {
+  let held = new Held(socket, () => shown);
+  const shown = new Proxy(socket, {
     get(_, name) {
-      if (waiting && Object.hasOwn(open, name)) {
-        return open[name];
+      if (held && Object.hasOwn(held, name)) {
+        return held[name];
       }
       const value = socket[name];
       return typeof value === "function" ? value.bind(socket) : value;
@@ -47,13 +64,11 @@ function heldSocket(socket) {
     set: (_, name, value) => Reflect.set(socket, name, value),
   });
   return {
-    socket: held,
+    socket: shown,
     release() {
-      const listeners = waiting;
-      waiting = undefined;
-      for (const [event, listener] of listeners) {
-        listenLate(socket, event, listener);
-      }
+      const { waiting } = held;
+      held = undefined;
+      waiting.forEach(([event, listener]) => listenLate(socket, event, listener));
     },
   };
 }

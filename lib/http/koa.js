@@ -2,7 +2,7 @@
 
 const { protect, requestOf } = require("./node");
 const { sendAnswer } = require("./node-answers");
-const { policyFrom } = require("./policy");
+const { policyFor } = require("./setup");
 const { stagedHandling } = require("./staged");
 
 /**
@@ -12,7 +12,7 @@ const { stagedHandling } = require("./staged");
  * @param {object} [options] as policyFrom() reads them
  */
 function idempotency(service, options) {
-  const policy = policyFrom(options);
+  const policy = policyFor(service, options);
   return (ctx, next) => {
     const { req, res } = ctx;
     const send = (answer) => respond(ctx, answer);
@@ -42,7 +42,7 @@ function respond(ctx, answer) {
 
 function httpRequestOf(ctx) {
   // What koa-bodyparser and @koa/router have made of it.
-  return requestOf(ctx.req, { native: ctx, body: ctx.request.body, params: ctx.params });
+  return requestOf(ctx.req, ctx, { body: ctx.request.body, params: ctx.params });
 }
 
 module.exports = { idempotency, staged };

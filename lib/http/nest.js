@@ -1,10 +1,10 @@
 "use strict";
 
-const express = require("./express");
-const fastify = require("./fastify");
-const { protect } = require("./node");
+const { sendReply } = require("./fastify-replies");
+const { protect, requestOf } = require("./node");
 const { sendAnswer } = require("./node-answers");
 const { policyFrom } = require("./policy");
+const { policyFor } = require("./setup");
 const { stagedHandling } = require("./staged");
 
 /** The options of @Idempotent(), by the handler or the class that it decorates. */
@@ -27,7 +27,7 @@ class IdempotencyInterceptor {
     this.#service = service;
     this.#options = options;
     this.#onlyDecorated = Boolean(onlyDecorated);
-    this.#policies.set(undefined, policyFrom(options));
+    this.#policies.set(undefined, policyFor(service, options));
   }
 
   /** Called by Nest. */
@@ -94,13 +94,13 @@ function staged(service, work, options) {
 function platformOf(native, response) {
   return response.raw
     ? {
-        request: fastify.httpRequestOf(native),
+        request: requestOf(native.raw, native),
         req: native.raw,
         res: response.raw,
-        respond: (answer) => void fastify.respond(response, answer),
+        respond: (answer) => void sendReply(response, answer),
       }
     : {
-        request: express.httpRequestOf(native),
+        request: requestOf(native, native),
         req: native,
         res: response,
         respond: (answer) => sendAnswer(response, answer),

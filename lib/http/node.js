@@ -10,10 +10,11 @@ const { sendAnswer } = require("./node-answers");
  * A request as the core reads it.
  *
  * @param {import("node:http").IncomingMessage} req
- * @param {{ native: unknown, body?: unknown, params?: unknown }} parsed what the framework has made of it
+ * @param {object} native the framework's own request
+ * @param {{ body?: unknown, params?: unknown }} [parsed] what the framework has made of it
  * @returns {import("./request").HttpRequest}
  */
-function requestOf(req, { native, body, params }) {
+function requestOf(req, native, { body, params } = native) {
   // Routers shorten `url`.
   const [path, ...query] = (req.originalUrl ?? req.url).split("?");
   const { method, headers } = req;

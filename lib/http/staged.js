@@ -1,7 +1,8 @@
 "use strict";
 
-const { requireFunction } = require("../values/arguments");
-const { STAGED, policyFrom } = require("./policy");
+const { checkStages } = require("../request/run-stages");
+const { STAGED } = require("./policy");
+const { policyFor } = require("./setup");
 
 /**
  * The staged form of an adapter: its work gets the framework's own request, as `(tx, native, attempt)`.
@@ -12,7 +13,7 @@ const { STAGED, policyFrom } = require("./policy");
  * @returns {(native: unknown, request: import("./request").HttpRequest) => Promise<object>} resolves to the answer
  */
 function stagedHandling(service, work, options) {
-  const policy = policyFrom(options, { defaults: STAGED });
+  const policy = policyFor(service, options, { defaults: STAGED });
   const workFor = typeof work === "function" ? oneStage(work) : stagesFrom(work);
   return (native, request) => service.handle(request, workFor(native), policy);
 }
@@ -22,8 +23,8 @@ function oneStage(work) {
 }
 
 function stagesFrom(work) {
-  const stages = Object.entries(Object(work));
-  stages.forEach(([point, stage]) => requireFunction(`staged(service, stages): ${point}`, stage));
+  checkStages("staged(service, stages)", work);
+  const stages = Object.entries(work);
   return (native) =>
     Object.fromEntries(
       stages.map(([point, stage]) => [point, (tx, _key, attempt) => stage(tx, native, attempt)]),
