@@ -236,7 +236,7 @@ class IdempotencyKeyService {
     return context.place.phase(work, options);
   }
 
-  /** Creates the schema, the table, its index and its column for fingerprints where they are missing. */
+  /** Creates the schema, the table, its index and its optional columns where they are missing. */
   async migrate() {
     return IdempotencyKeyService.#contextOf(this).database().migrate();
   }

@@ -3,9 +3,10 @@
 const { setTimeout: sleep } = require("node:timers/promises");
 const { performance } = require("node:perf_hooks");
 const { begin } = require("../request/attempt");
+const { isColumnGone, keepsHeaders } = require("../request/optional-columns");
 const { FINISHED } = require("../request/recovery-points");
 const { RequestContext, runInRequest } = require("../request/request-context");
-const { storedHeaders } = require("../request/stored-headers");
+const { headersOf } = require("../values/keys");
 const { requireLeases } = require("./modes");
 const { policyFrom } = require("./policy");
 const { problem, problemCodeOf, problemCodeOfBeginning } = require("./problem");
@@ -71,8 +72,7 @@ async function openExchange(context, options, request) {
     if (attempt.began !== FINISHED) {
       return new Running(context, policy, { attempt, current, idempotencyKey: shown });
     }
-    const headers = await storedHeaders(context, attempt.key, asked);
-    return answer(replayOf(attempt.key, headers, policy.replayedHeader));
+    return answer(replayOf(attempt.key, headersOf(attempt.key), policy.replayedHeader));
   } catch (error) {
     const code = problemCodeOfBeginning(error);
     if (code === undefined) {
@@ -126,7 +126,7 @@ class Running {
       return this.release();
     }
     try {
-      await this.#stored(stageResultFor(answer, this.#policy));
+      await this.#store(answer);
     } catch (error) {
       if (!ENDED.includes(error?.code)) {
         // Not released: the work is done, and its retry would do it again at once.
@@ -143,14 +143,17 @@ class Running {
   }
 
   /** Stores an answer. A server that cannot be reached is waited for: the work is done already. */
-  async #stored(answer) {
+  async #store(answer) {
     const until = performance.now() + this.#context.settings.leaseTimeout;
     for (;;) {
       try {
-        return await this.run(() => this.#attempt.finish(answer));
+        const result = stageResultFor(answer, this.#policy, await keepsHeaders(this.#context));
+        await this.run(() => this.#attempt.finish(result));
+        return;
       } catch (error) {
-        const isAway = problemCodeOf(error) === "idempotency_unavailable";
-        if (!isAway || performance.now() + PAUSE > until) {
+        const mayTryAgain =
+          isColumnGone(this.#context, error) || problemCodeOf(error) === "idempotency_unavailable";
+        if (!mayTryAgain || performance.now() + PAUSE > until) {
           throw error;
         }
         await sleep(PAUSE);

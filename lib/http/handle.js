@@ -1,8 +1,10 @@
 "use strict";
 
+const { isColumnGone, keepsHeaders } = require("../request/optional-columns");
+const { FINISHED } = require("../request/recovery-points");
 const { checkStages, runToEnd, stageAt } = require("../request/run-stages");
-const { storedHeaders } = require("../request/stored-headers");
 const { namedArguments } = require("../values/arguments");
+const { headersOf } = require("../values/keys");
 const { clientsKey } = require("../values/scoped-keys");
 const { requireLeases } = require("./modes");
 const { STAGED, policyFrom } = require("./policy");
@@ -83,17 +85,22 @@ class Handling {
    */
   async answerTo(request, shown) {
     try {
-      const { key } = await runToEnd(this.#context, request, this.#answeringStages());
-      const { idempotency_key, response_body: body } = key;
-      const clients = clientsKey(idempotency_key);
-      if (body instanceof Sent) {
-        return resultOf(body.answer, clients);
+      const { key, began } = await runToEnd(this.#context, request, this.#answeringStages());
+      const clients = clientsKey(key.idempotency_key);
+      if (key.response_body instanceof Sent) {
+        return resultOf(key.response_body.answer, clients);
       }
-      const headers = await storedHeaders(this.#context, key, request);
-      return resultOf(replayOf(key, headers, this.#policy.replayedHeader), clients, true);
+      const stored = began === FINISHED ? key : await this.#found(request, clients);
+      const replay = replayOf(stored, headersOf(stored), this.#policy.replayedHeader);
+      return resultOf(replay, clients, true);
     } catch (error) {
       return resultOf(await this.#answerToFailure(error), shown);
     }
+  }
+
+  /** The key of a request that has been finished elsewhere while this attempt worked on it. */
+  async #found(request, key) {
+    return this.#context.semantics.initialize(this.#context, { ...request, key }, "retry");
   }
 
   #answeringStages() {
@@ -108,7 +115,7 @@ class Handling {
       this.#failure = undefined;
       try {
         const { recovery_point, answer } = stagedResultOf(await stage(...given));
-        return recovery_point ? { recovery_point } : this.#finished(answer);
+        return recovery_point ? { recovery_point } : await this.#finished(answer);
       } catch (error) {
         this.#failure = { error };
         throw error;
@@ -116,12 +123,12 @@ class Handling {
     };
   }
 
-  #finished(answer) {
+  async #finished(answer) {
     // What somebody else's transaction commits is done, whatever the policy says.
     if (!this.#context.place.isInTransaction && !this.#policy.keep(answer.status)) {
       throw new NotKept(answer);
     }
-    return stageResultFor(answer, this.#policy);
+    return stageResultFor(answer, this.#policy, await keepsHeaders(this.#context));
   }
 
   /** The answer to a request that has failed. What the work has failed with is thrown. */
@@ -132,6 +139,7 @@ class Handling {
     if (this.#failure && this.#failure.error === error) {
       throw error;
     }
+    isColumnGone(this.#context, error);
     const code = this.#started ? problemCodeOf(error) : problemCodeOfBeginning(error);
     if (code === undefined) {
       throw error;

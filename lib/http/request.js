@@ -94,7 +94,7 @@ function queryText(parsed) {
 
 /** @returns {Promise<string | undefined>} */
 async function scopeOf(policy, request) {
-  const isGiven = "scope" in request;
+  const isGiven = request.scope !== undefined;
   if (!isGiven && !policy.scope) {
     if (request.headers?.authorization || request.headers?.cookie) {
       warnOfNoScope();

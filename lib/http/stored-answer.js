@@ -110,14 +110,15 @@ class Sent {
  *
  * @param {Answer} answer
  * @param {object} policy
+ * @param {boolean} keepsHeaders whether the table has the column for them
  */
-function stageResultFor(answer, policy) {
+function stageResultFor(answer, policy, keepsHeaders) {
   const { code, body, headers } = storedForm(answer, policy);
   return new StageResult({
     stored: {
       responseCode: String(code),
       responseBody: body === null ? undefined : JSON.stringify(body),
-      responseHeaders: JSON.stringify(headers),
+      responseHeaders: keepsHeaders ? JSON.stringify(headers) : undefined,
     },
     own: { response_body: new Sent(answer) },
   });

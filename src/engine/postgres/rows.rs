@@ -43,7 +43,10 @@ pub struct RowReader {
 macro_rules! read_key {
     ($($(#[$doc:meta])* $column:ident $field:ident: $type:ty, $sql:literal, $crossing:ident;)*) => {
         fn read_key(reader: &RowReader, row: &PgRow) -> Result<IdempotencyKey, sqlx::Error> {
-            Ok(IdempotencyKey { $($field: reader.of_key(row, Column::$column)?,)* })
+            Ok(IdempotencyKey {
+                $($field: reader.of_key(row, Column::$column)?,)*
+                response_headers: None,
+            })
         }
     };
 }
@@ -72,6 +75,9 @@ impl RowReader {
             read.won = self.get(row, after + 2)?;
             read.live = self.get(row, after + 3)?;
             read.same = self.get(row, after + 4)?;
+        }
+        if others > 5 {
+            read.key.response_headers = self.get(row, after + 5)?;
         }
         self.checked = true;
         Ok(read)
