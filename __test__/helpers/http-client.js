@@ -52,4 +52,20 @@ function jsonOrNull(text) {
   }
 }
 
-module.exports = { ask };
+/** Of one response or of its connection: Node makes them anew. */
+const OF_ONE = [
+  "connection",
+  "content-length",
+  "date",
+  "idempotent-replayed",
+  "keep-alive",
+  "set-cookie",
+  "transfer-encoding",
+];
+
+/** The headers that a replay has as the first answer had them. */
+function lastingHeaders(headers) {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !OF_ONE.includes(name)));
+}
+
+module.exports = { ask, lastingHeaders };

@@ -1,14 +1,7 @@
-import type { IdempotencyKeyService, TransactionManager } from "../../index";
-import type { IdempotencyHttpOptions, StagedWork, Stages } from "./adapters";
+import type { HttpOptions, IdempotencyKeyService, TransactionManager } from "../../index";
+import type { StagedWork, Stages } from "./adapters";
 
-export type {
-  Awaitable,
-  IdempotencyHttpOptions,
-  StagedAnswer,
-  StageOrAnswer,
-  StagedWork,
-  Stages,
-} from "./adapters";
+export type { StageOrAnswer, StagedWork, Stages } from "./adapters";
 
 /**
  * Middleware for Express 4 and 5, behind the body's parser and before the routes: keeps the answers of their
@@ -19,7 +12,7 @@ export type {
  */
 export declare function idempotency<Native = any>(
   service: IdempotencyKeyService<any>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): (req: any, res: any, next: (error?: any) => void) => void;
 
 /**
@@ -40,5 +33,5 @@ export declare function idempotency<Native = any>(
 export declare function staged<Native = any, Manager = TransactionManager>(
   service: IdempotencyKeyService<Manager>,
   work: StagedWork<Native, Manager> | Stages<Native, Manager>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): (req: any, res: any, next: (error?: any) => void) => void;

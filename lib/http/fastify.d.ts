@@ -1,17 +1,10 @@
-import type { IdempotencyKeyService, TransactionManager } from "../../index";
-import type { IdempotencyHttpOptions, StagedWork, Stages } from "./adapters";
+import type { HttpOptions, IdempotencyKeyService, TransactionManager } from "../../index";
+import type { StagedWork, Stages } from "./adapters";
 
-export type {
-  Awaitable,
-  IdempotencyHttpOptions,
-  StagedAnswer,
-  StageOrAnswer,
-  StagedWork,
-  Stages,
-} from "./adapters";
+export type { StageOrAnswer, StagedWork, Stages } from "./adapters";
 
 /** The options of the plugin. */
-export interface IdempotencyPluginOptions<Native = any> extends IdempotencyHttpOptions<Native> {
+export interface IdempotencyPluginOptions<Native = any> extends HttpOptions<Native> {
   service: IdempotencyKeyService<any>;
 }
 
@@ -46,5 +39,5 @@ export declare function idempotency(
 export declare function staged<Native = any, Manager = TransactionManager>(
   service: IdempotencyKeyService<Manager>,
   work: StagedWork<Native, Manager> | Stages<Native, Manager>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): (request: any, reply: any) => Promise<any>;

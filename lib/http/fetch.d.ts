@@ -1,20 +1,13 @@
-import type { IdempotencyKeyService, TransactionManager } from "../../index";
-import type { Awaitable, IdempotencyHttpOptions, StagedWork, Stages } from "./adapters";
+import type { HttpOptions, IdempotencyKeyService, TransactionManager } from "../../index";
+import type { StagedWork, Stages } from "./adapters";
 
-export type {
-  Awaitable,
-  IdempotencyHttpOptions,
-  StagedAnswer,
-  StageOrAnswer,
-  StagedWork,
-  Stages,
-} from "./adapters";
+export type { StageOrAnswer, StagedWork, Stages } from "./adapters";
 
 /** A handler of the Fetch standard: a route of Next.js, a loader or action, what Bun and Deno serve. */
 export type FetchHandler<Rest extends any[] = any[]> = (
   request: any,
   ...rest: Rest
-) => Awaitable<Response>;
+) => Response | Promise<Response>;
 
 /**
  * What wraps a handler: keeps its answers, and replays them. Throws `invalid_argument` for wrong options.
@@ -25,7 +18,7 @@ export type FetchHandler<Rest extends any[] = any[]> = (
  */
 export declare function idempotency<Native = any>(
   service: IdempotencyKeyService<any>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): <Rest extends any[]>(
   handler: FetchHandler<Rest>,
 ) => (request: Request, ...rest: Rest) => Promise<Response>;
@@ -45,5 +38,5 @@ export declare function idempotency<Native = any>(
 export declare function staged<Native = any, Manager = TransactionManager>(
   service: IdempotencyKeyService<Manager>,
   work: StagedWork<Native, Manager> | Stages<Native, Manager>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): (request: Request) => Promise<Response>;

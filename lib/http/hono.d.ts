@@ -1,14 +1,7 @@
-import type { IdempotencyKeyService, TransactionManager } from "../../index";
-import type { IdempotencyHttpOptions, StagedWork, Stages } from "./adapters";
+import type { HttpOptions, IdempotencyKeyService, TransactionManager } from "../../index";
+import type { StagedWork, Stages } from "./adapters";
 
-export type {
-  Awaitable,
-  IdempotencyHttpOptions,
-  StagedAnswer,
-  StageOrAnswer,
-  StagedWork,
-  Stages,
-} from "./adapters";
+export type { StageOrAnswer, StagedWork, Stages } from "./adapters";
 
 /**
  * Middleware for Hono, before the routes: keeps their answers, and replays them. Throws `invalid_argument` for wrong
@@ -19,7 +12,7 @@ export type {
  */
 export declare function idempotency<Native = any>(
   service: IdempotencyKeyService<any>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): (c: any, next: () => Promise<void>) => Promise<Response | void>;
 
 /**
@@ -40,5 +33,5 @@ export declare function idempotency<Native = any>(
 export declare function staged<Native = any, Manager = TransactionManager>(
   service: IdempotencyKeyService<Manager>,
   work: StagedWork<Native, Manager> | Stages<Native, Manager>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): (c: any) => Promise<Response>;

@@ -1,19 +1,10 @@
-import type { IdempotencyKeyService, TransactionManager } from "../../index";
-import type { IdempotencyHttpOptions, StagedWork, Stages } from "./adapters";
+import type { HttpOptions, IdempotencyKeyService, TransactionManager } from "../../index";
+import type { StagedWork, Stages } from "./adapters";
 
-export type {
-  Awaitable,
-  IdempotencyHttpOptions,
-  StagedAnswer,
-  StageOrAnswer,
-  StagedWork,
-  Stages,
-} from "./adapters";
+export type { StageOrAnswer, StagedWork, Stages } from "./adapters";
 
 /** The options of the interceptor. */
-export interface IdempotencyInterceptorOptions<
-  Native = any,
-> extends IdempotencyHttpOptions<Native> {
+export interface IdempotencyInterceptorOptions<Native = any> extends HttpOptions<Native> {
   /**
    * Whether handlers without {@link Idempotent} pass by.
    *
@@ -46,9 +37,7 @@ export declare class IdempotencyInterceptor {
  *   return this.orders.create(order);
  * }
  */
-export declare function Idempotent(
-  options?: IdempotencyHttpOptions | false,
-): MethodDecorator & ClassDecorator;
+export declare function Idempotent(options?: HttpOptions | false): MethodDecorator & ClassDecorator;
 
 /**
  * What a handler calls with the platform's request and response. Its work gets the transaction in which its answer is stored, the
@@ -69,5 +58,5 @@ export declare function Idempotent(
 export declare function staged<Native = any, Manager = TransactionManager>(
   service: IdempotencyKeyService<Manager>,
   work: StagedWork<Native, Manager> | Stages<Native, Manager>,
-  options?: IdempotencyHttpOptions<Native>,
+  options?: HttpOptions<Native>,
 ): (request: any, response: any) => Promise<void>;

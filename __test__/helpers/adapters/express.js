@@ -13,7 +13,7 @@ function onExpress(express) {
     app.use(express.json());
     app.post(
       "/staged/:id",
-      staged(service, (tx, req) => stagedOrder(tx, req.params, req.body), options),
+      staged(service, (tx, req) => stagedOrder(work, tx, req.params, req.body), options),
     );
     app.use(idempotency(service, options));
     for (const [name, answer] of Object.entries(ROUTES)) {
@@ -33,6 +33,7 @@ const ROUTES = {
     res.status(201).json(JSON_BODY);
   },
   text: (res) => res.type("text/plain").send(TEXT),
+  slow: (res) => res.type("text/plain").send(TEXT),
   bytes: (res) => res.send(BYTES),
   stream: (res) => streamOf(CHUNKS).pipe(res.type("text/plain")),
   large: (res) => streamOf(LARGE).pipe(res.type("text/plain")),

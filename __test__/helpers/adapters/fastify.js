@@ -8,7 +8,7 @@ module.exports = async ({ service, options, work }) => {
   const app = fastify();
   app.post(
     "/staged/:id",
-    staged(service, (tx, request) => stagedOrder(tx, request.params, request.body), options),
+    staged(service, (tx, request) => stagedOrder(work, tx, request.params, request.body), options),
   );
   app.register(async (scope) => {
     await scope.register(idempotency, { service, ...options });
@@ -36,6 +36,7 @@ const ROUTES = {
       .headers({ "Set-Cookie": "session=secret", Location: "/json/1", "X-Own": "yes" })
       .send(JSON_BODY),
   text: (reply) => reply.send(TEXT),
+  slow: (reply) => reply.send(TEXT),
   bytes: (reply) => reply.send(BYTES),
   stream: (reply) => reply.type("text/plain").send(streamOf(CHUNKS)),
   large: (reply) => reply.type("text/plain").send(streamOf(LARGE)),

@@ -9,7 +9,7 @@ const { BYTES, CHUNKS, JSON_BODY, LARGE, TEXT, stagedOrder, webStreamOf } = requ
 module.exports = async ({ service, options, work }) => {
   const order = async (tx, request) => {
     const id = request.url.split("/").pop();
-    return stagedOrder(tx, { id }, await request.json());
+    return stagedOrder(work, tx, { id }, await request.json());
   };
   const orders = staged(service, order, options);
   const handler = idempotency(
@@ -34,6 +34,7 @@ const ROUTES = {
     return Response.json(JSON_BODY, { status: 201, headers });
   },
   text: () => new Response(TEXT),
+  slow: () => new Response(TEXT),
   bytes: () => new Response(BYTES, typed("application/octet-stream")),
   stream: () => new Response(webStreamOf(CHUNKS), typed("text/plain")),
   large: () => new Response(webStreamOf(LARGE), typed("text/plain")),

@@ -12,7 +12,7 @@ module.exports = async ({ service, options, work }) => {
   app.onError((error, c) =>
     error instanceof HTTPException ? error.getResponse() : c.text("failed", 500),
   );
-  const order = async (tx, c) => stagedOrder(tx, c.req.param(), await c.req.json());
+  const order = async (tx, c) => stagedOrder(work, tx, c.req.param(), await c.req.json());
   app.post("/staged/:id", staged(service, order, options));
   app.use(idempotency(service, options));
   for (const [name, answer] of Object.entries(ROUTES)) {
@@ -30,6 +30,7 @@ const ROUTES = {
     return c.json(JSON_BODY, 201, { Location: "/json/1", "X-Own": "yes" });
   },
   text: (c) => c.text(TEXT),
+  slow: (c) => c.text(TEXT),
   bytes: (c) => c.body(BYTES, 200, { "Content-Type": "application/octet-stream" }),
   stream: (c) => c.body(webStreamOf(CHUNKS), 200, { "Content-Type": "text/plain" }),
   large: (c) => c.body(webStreamOf(LARGE), 200, { "Content-Type": "text/plain" }),

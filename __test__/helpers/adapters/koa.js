@@ -9,7 +9,7 @@ module.exports = async ({ service, options, work }) => {
   const app = new Koa();
   app.silent = true;
   app.use(parseJson);
-  const order = (tx, ctx) => stagedOrder(tx, ctx.params, ctx.request.body);
+  const order = (tx, ctx) => stagedOrder(work, tx, ctx.params, ctx.request.body);
   const orders = staged(service, order, options);
   app.use((ctx, next) => {
     const [, id] = /^\/staged\/(\w+)$/.exec(ctx.path) ?? [];
@@ -39,6 +39,7 @@ const ROUTES = {
     ctx.body = JSON_BODY;
   },
   text: (ctx) => (ctx.body = TEXT),
+  slow: (ctx) => (ctx.body = TEXT),
   bytes: (ctx) => (ctx.body = BYTES),
   stream(ctx) {
     ctx.type = "text/plain";

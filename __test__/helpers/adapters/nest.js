@@ -27,7 +27,7 @@ function onNest(platform) {
 }
 
 function controllerOf(service, options, work) {
-  const order = (tx, request) => stagedOrder(tx, request.params, request.body);
+  const order = (tx, request) => stagedOrder(work, tx, request.params, request.body);
   const orders = staged(service, order, options);
   class Routes {
     staged(request, response) {
@@ -65,6 +65,7 @@ const ROUTES = {
     },
   },
   text: { decorators: [HttpCode(200), PLAIN], answer: () => TEXT },
+  slow: { decorators: [HttpCode(200), PLAIN], answer: () => TEXT },
   bytes: { decorators: [HttpCode(200)], answer: () => new StreamableFile(BYTES) },
   // Expressly by the platform's own response.
   stream: {

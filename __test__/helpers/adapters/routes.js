@@ -19,15 +19,18 @@ const streamOf = (chunks) => Readable.from(chunks.map((chunk) => Buffer.from(chu
 const webStreamOf = (chunks) => Readable.toWeb(streamOf(chunks));
 
 /** What the staged route does in its transaction. */
-async function stagedOrder(tx, { id }, body) {
+async function stagedOrder(work, tx, { id }, body) {
+  await work(id, body);
   await tx.query("INSERT INTO effects (name) VALUES ($1)", [`order ${id}`]);
-  if (body.fails) {
+  if (id === "broken") {
     throw new Error("the stage fails");
   }
+  const status = id === "refused" ? 400 : 201;
+  const filling = id === "large" ? LARGE : null;
   return {
-    status: 201,
+    status,
     headers: { "X-Order": id },
-    body: { order: id, items: body.items ?? null },
+    body: { order: id, items: body.items ?? null, filling },
   };
 }
 
