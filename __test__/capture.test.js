@@ -14,8 +14,10 @@ const { Readable, pipeline } = require("node:stream");
 const { gunzipSync } = require("node:zlib");
 const compression = require("compression");
 const express = require("express");
+const fastify = require("fastify");
 const { idempotencyMiddleware } = require("..");
 const { idempotency } = require("../lib/http/express");
+const { idempotency: fastifyIdempotency } = require("../lib/http/fastify");
 const { useDatabase } = require("./helpers/database");
 const { eventually, signal } = require("./helpers/flows");
 const { ask, lastingHeaders } = require("./helpers/http-client");
@@ -25,10 +27,11 @@ const LIMIT = 64 * 1024;
 
 const database = useDatabase();
 const listenTo = useServers();
+let service;
 let protect;
 
 beforeAll(async () => {
-  const service = database.service();
+  service = database.service();
   await service.migrate();
   protect = idempotency(service, { scope: () => null, maxResponseBytes: LIMIT });
 });
@@ -399,6 +402,24 @@ describe("other middleware", () => {
     await post(url, { key });
     expect((await post(url, { key })).headers["idempotent-replayed"]).toBe("true");
   });
+});
+
+test("Fastify's hooks change an answer once, and set their headers for each request", async () => {
+  const app = fastify();
+  app.addHook("onRequest", async (_request, reply) => {
+    reply.header("X-Request", randomUUID());
+  });
+  app.addHook("onSend", async (_request, _reply, payload) => `[${payload}]`);
+  await app.register(fastifyIdempotency, { service, scope: () => null });
+  app.post("/", async () => "x");
+  const url = await app.listen({ port: 0, host: "127.0.0.1" });
+  const key = randomUUID();
+  const [first, replay] = [await post(url, { key }), await post(url, { key })];
+  await app.close();
+  expect([first.text, replay.text]).toEqual(["[x]", "[x]"]);
+  expect(replay.headers["idempotent-replayed"]).toBe("true");
+  expect(replay.headers["x-request"]).toMatch(/^[\da-f-]{36}$/);
+  expect(replay.headers["x-request"]).not.toBe(first.headers["x-request"]);
 });
 
 test("HTTP/2", async () => {

@@ -24,13 +24,15 @@ onConnectionDestroyed((socket) => captures.getStore()?.abandonOn(socket));
  *
  * @param {import("node:http").IncomingMessage} req
  * @param {import("node:http").ServerResponse} res
- * @param {object} exchange of the request: open()'s
- * @param {number} limit bytes of a body that are held at most
+ * @param {object} options
+ * @param {object} options.exchange of the request: open()'s
+ * @param {number} options.limit bytes of a body that are held at most
+ * @param {object} [options.given] headers that are not on Node's response yet, and not the handler's
  * @param {() => unknown} run the handler
  */
-function capture(req, res, exchange, limit, run) {
+function capture(req, res, options, run) {
   watchConnection(req);
-  return captures.run(new Capture(req, res, exchange, limit), run);
+  return captures.run(new Capture(req, res, options), run);
 }
 
 /** The answer that a handler gives by the methods of Node's response. */
@@ -51,12 +53,12 @@ class Capture {
   #own = {};
   #ended;
 
-  constructor(req, res, exchange, limit) {
+  constructor(req, res, { exchange, limit, given }) {
     this.#req = req;
     this.#res = res;
     this.#exchange = exchange;
     this.#limit = limit;
-    this.#given = { ...res.getHeaders() };
+    this.#given = { ...res.getHeaders(), ...given };
     this.#intercept("writeHead", (...given) => this.#writeHead(...given));
     this.#intercept("flushHeaders", () => this.#flushHeaders());
     this.#intercept("write", (...given) => this.#write(...given));

@@ -1,7 +1,9 @@
 "use strict";
 
+const { sendAnswer, setHeaders } = require("./node-answers");
+
 /**
- * Sends an answer that is not the handler's.
+ * Sends the answer of the staged form, as any handler's.
  *
  * @param {object} reply Fastify's
  * @param {{ status: number, headers: object, body: Uint8Array | string | null }} answer
@@ -12,4 +14,16 @@ function sendReply(reply, { status, headers, body }) {
   return reply.code(status).headers(headers).send(payload);
 }
 
-module.exports = { sendReply };
+/**
+ * Sends an answer as it was captured: onSend hooks have seen it then. The headers of other plugins go with it.
+ *
+ * @param {object} reply Fastify's
+ * @param {{ status: number, headers: object, body: Uint8Array | string | null }} answer
+ */
+function replayReply(reply, answer) {
+  reply.hijack();
+  setHeaders(reply.raw, reply.getHeaders());
+  sendAnswer(reply.raw, answer);
+}
+
+module.exports = { replayReply, sendReply };

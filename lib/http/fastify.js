@@ -1,6 +1,6 @@
 "use strict";
 
-const { sendReply } = require("./fastify-replies");
+const { replayReply, sendReply } = require("./fastify-replies");
 const { protect, requestOf } = require("./node");
 const { policyFor } = require("./setup");
 const { stagedHandling } = require("./staged");
@@ -20,10 +20,10 @@ function idempotency(app, { service, ...options }, done) {
   const policy = policyFor(service, options);
   // The body has been parsed and validated by then.
   app.addHook("preHandler", (request, reply, next) => {
-    const send = (answer) => sendReply(reply, answer);
+    const send = (answer) => replayReply(reply, answer);
     protect({
       ...{ service, policy, request: requestOf(request.raw, request), send },
-      ...{ req: request.raw, res: reply.raw, run: () => next() },
+      ...{ req: request.raw, res: reply.raw, given: reply.getHeaders(), run: () => next() },
     }).catch(next);
   });
   done();

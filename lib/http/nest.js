@@ -1,6 +1,6 @@
 "use strict";
 
-const { sendReply } = require("./fastify-replies");
+const { replayReply, sendReply } = require("./fastify-replies");
 const { protect, requestOf } = require("./node");
 const { sendAnswer } = require("./node-answers");
 const { policyFrom } = require("./policy");
@@ -39,14 +39,14 @@ class IdempotencyInterceptor {
     }
     const http = context.switchToHttp();
     const [native, response] = [http.getRequest(), http.getResponse()];
-    const { respond, ...sides } = platformOf(native, response);
+    const { replay, ...sides } = platformOf(native, response);
     return protect({
       ...sides,
       service: this.#service,
       policy: this.#policyFor(given),
       run: () => next.handle(),
       send(answer) {
-        respond(answer);
+        replay(answer);
         // The request has its answer: Nest is not to send one.
         return new Promise(() => {});
       },
@@ -97,12 +97,15 @@ function platformOf(native, response) {
         request: requestOf(native.raw, native),
         req: native.raw,
         res: response.raw,
+        given: response.getHeaders(),
+        replay: (answer) => replayReply(response, answer),
         respond: (answer) => void sendReply(response, answer),
       }
     : {
         request: requestOf(native, native),
         req: native,
         res: response,
+        replay: (answer) => sendAnswer(response, answer),
         respond: (answer) => sendAnswer(response, answer),
       };
 }

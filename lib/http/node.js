@@ -30,10 +30,11 @@ function requestOf(req, native, { body, params } = native) {
  * @param {import("./request").HttpRequest} given.request
  * @param {import("node:http").IncomingMessage} given.req
  * @param {import("node:http").ServerResponse} given.res
+ * @param {object} [given.given] headers that are there already, where the framework has them to itself
  * @param {() => unknown} given.run the handler
  * @param {(answer: object) => unknown} [given.send] sends an answer in place of the handler's
  */
-async function protect({ service, policy, request, req, res, run, send = sendsTo(res) }) {
+async function protect({ service, policy, request, req, res, given, run, send = sendsTo(res) }) {
   const exchange = await open(service, policy, request);
   if (exchange.kind === "pass") {
     return run();
@@ -41,7 +42,8 @@ async function protect({ service, policy, request, req, res, run, send = sendsTo
   if (exchange.kind === "answer") {
     return send(exchange.answer);
   }
-  return exchange.run(() => capture(req, res, exchange, policy.maxResponseBytes, run));
+  const limit = policy.maxResponseBytes;
+  return exchange.run(() => capture(req, res, { exchange, limit, given }, run));
 }
 
 function sendsTo(res) {
