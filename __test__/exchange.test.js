@@ -120,6 +120,22 @@ test("keep() decides otherwise", async () => {
   expect((await exchangeOf(request, options)).answer.status).toBe(500);
 });
 
+test("a keep() that fails does not leave the request in progress", async () => {
+  const thrown = new Error("keep");
+  const keep = () => {
+    throw thrown;
+  };
+  const brief = database.service({ leaseTimeout: 300 });
+  const request = asked();
+  const exchange = await exchangeOf(request, { keep }, brief);
+  expect(await rejection(exchange.finish({ status: 200 }))).toBe(thrown);
+  const again = await eventually(async () => {
+    const next = await exchangeOf(request, {}, brief);
+    return next.kind === "run" && next;
+  });
+  await again.finish({ status: 200 });
+});
+
 test("a body that was not collected is finished all the same", async () => {
   const request = asked();
   await (await exchangeOf(request)).finish({ status: 200, headers: {}, truncated: true });

@@ -122,11 +122,10 @@ class Running {
    *   `truncated`: the body is longer than `maxResponseBytes`, and was not collected
    */
   async finish(answer) {
-    if (!this.#policy.keep(answer.status)) {
-      return this.release();
-    }
     try {
-      await this.#store(answer);
+      if (this.#policy.keep(answer.status)) {
+        await this.#store(answer);
+      }
     } catch (error) {
       if (!ENDED.includes(error?.code)) {
         // Not released: the work is done, and its retry would do it again at once.

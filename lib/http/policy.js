@@ -6,7 +6,8 @@ const { nearest } = require("../values/spelling");
 
 // How requests are told apart and which answers are kept: the options of `handle()` and of the adapters.
 
-const MOST_BYTES = 2 ** 28;
+/** In base64 it is still shorter than the longest string in jsonb. */
+const MOST_BYTES = 2 ** 26;
 const ON_UNAVAILABLE = ["refuse", "run"];
 
 /** Each throws for a wrong value, and may return the value in another form. */

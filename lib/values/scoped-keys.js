@@ -11,6 +11,9 @@ const { createHash } = require("node:crypto");
  */
 const SEPARATOR = "\u001f";
 
+/** What a stored key has before the client's: 256 bits in base64url. */
+const PREFIX = new RegExp(`^[\\w-]{43}${SEPARATOR}`);
+
 /** Digests by scope: tenants come again and again. Bounded, since there may be any number of them. */
 const digests = new Map();
 const REMEMBERED = 10_000;
@@ -31,7 +34,7 @@ function scopedKey(scope, key) {
  * @param {string} stored
  */
 function clientsKey(stored) {
-  return stored.slice(stored.indexOf(SEPARATOR) + 1);
+  return stored.replace(PREFIX, "");
 }
 
 function digestOf(scope) {
