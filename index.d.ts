@@ -322,6 +322,133 @@ export interface StagedResponse {
   began: Beginning | undefined;
 }
 
+/** The request, for {@link IdempotencyKeyService.handle}. */
+export interface HandleRequest<Native = any> {
+  /** The client's key. Without it the option `keyFrom` or the header is asked. */
+  key?: string | null;
+  method: string;
+  /** May have the query. */
+  path: string;
+  /** The query as text or parsed, if the path does not have it. */
+  query?: unknown;
+  /** The route's parameters: any JSON value. */
+  params?: unknown;
+  /** As it was parsed. */
+  body?: unknown;
+  /** The tenant, in place of the option `scope`; `null`: none. */
+  scope?: string | null;
+  /** With names in lower case. */
+  headers?: Record<string, string | string[] | undefined>;
+  /** What the options' functions get in place of this object. */
+  native?: Native;
+}
+
+/** Which requests are covered, how they are told apart, and which answers are kept. See docs/http.md. */
+export interface HttpOptions<Request = any> {
+  /**
+   * Whether a request without a key is refused with 400.
+   *
+   * @default false
+   */
+  required?: boolean;
+  /**
+   * Methods of requests that the capturing form covers. Others pass.
+   *
+   * @default ["POST", "PATCH"]
+   */
+  methods?: string[];
+  /**
+   * The header with the client's key.
+   *
+   * @default "Idempotency-Key"
+   */
+  header?: string;
+  /** Returns the key, in place of the header: such as a webhook's event id. */
+  keyFrom?: (request: Request) => MaybePromise<string | null | undefined>;
+  /** Returns the tenant. Two scopes never meet; without one all clients are one. An empty text is refused. */
+  scope?: (request: Request) => MaybePromise<string | null | undefined>;
+  /**
+   * Whether the query belongs to what is compared.
+   *
+   * @default true
+   */
+  query?: boolean;
+  /**
+   * What is compared in place of the body: a JSON value that a function returns, or the body without some paths
+   * (`"items.0.id"`).
+   */
+  fingerprint?: ((request: Request) => unknown) | { omit: string[] };
+  /**
+   * Whether an answer with this status is kept. One that is not is sent, and the request's retry runs again. Default:
+   * all answers of {@link IdempotencyKeyService.handle}; 2xx to 4xx but 409, 425 and 429 in the capturing form.
+   */
+  keep?: (status: number) => boolean;
+  /**
+   * The header of replays. `false`: none.
+   *
+   * @default "Idempotent-Replayed"
+   */
+  replayedHeader?: string | false;
+  /**
+   * The longest body that is kept, in bytes. The retry of a longer one is answered with 410, and its work is not done
+   * again.
+   *
+   * @default 1_048_576
+   */
+  maxResponseBytes?: number;
+  /**
+   * What becomes of requests while the database cannot be reached. `"refuse"`: 503. `"run"`: they run without
+   * protection against repeats, and a warning says so.
+   *
+   * @default "refuse"
+   */
+  onUnavailable?: "refuse" | "run";
+}
+
+type MaybePromise<T> = T | Promise<T>;
+
+/** The answer that a request's work returns. */
+export interface HandleAnswer {
+  /**
+   * 200 to 599.
+   *
+   * @default 200
+   */
+  status?: number;
+  /** `Set-Cookie` is sent, but not kept. */
+  headers?: Record<string, string | number | readonly string[] | undefined>;
+  /** Text, bytes, or a value that is sent as JSON. `null` and `undefined` are no body. */
+  body?: unknown;
+}
+
+/** The result of {@link IdempotencyKeyService.handle}: the response to send. */
+export interface HandleResult {
+  status: number;
+  /** With names in lower case. */
+  headers: Record<string, string | string[]>;
+  /** Text, a Buffer, or null if there is none. */
+  body: string | Uint8Array | null;
+  /** True if it is the stored answer. */
+  replayed: boolean;
+  /** The client's key; null if it is missing or malformed. */
+  idempotency_key: string | null;
+}
+
+/**
+ * The work of a request: a function, or one for each recovery point. With `onUnavailable: "run"` they may get neither a
+ * transaction nor a key nor an attempt.
+ */
+export type HandleWork<Manager = any> =
+  | ((manager: Manager, attempt: Attempt) => MaybePromise<HandleAnswer>)
+  | Record<
+      string,
+      (
+        manager: Manager,
+        key: IdempotencyKey,
+        attempt: Attempt,
+      ) => MaybePromise<HandleAnswer | { recovery_point: string }>
+    >;
+
 /**
  * One attempt at a request. It holds a lease of its key, which keeps other attempts away until the request is
  * finished or released. The lease lasts for `leaseTimeout` unless it is renewed: by `keepAlive()`, or by the
@@ -676,6 +803,33 @@ export declare class IdempotencyKeyService<Manager = any> {
   ): Promise<StagedResponse>;
 
   /**
+   * Answers an HTTP request with an idempotency key. The work runs once, and commits in one transaction with its
+   * answer; a retry gets the stored answer, byte for byte; a request that is refused gets problem details
+   * (docs/problems.md). Stages and the lease are as in {@link IdempotencyKeyService.runStages}. Works in the
+   * transaction that the service is bound to, too.
+   *
+   * Rejects with what the work throws, which is rolled back, and whose request can be tried again at once; with
+   * `invalid_data` for a result that cannot be sent; with `invalid_argument` for a wrong argument, a wrong option
+   * (`invalid_option`) or a service in mode `"medusa"`.
+   *
+   * @example
+   * const { status, headers, body } = await service.handle(
+   *   { method: req.method, path: req.originalUrl, body: req.body, headers: req.headers },
+   *   async (manager) => {
+   *     await manager.query("INSERT INTO orders (cart_id) VALUES ($1)", [req.body.cartId]);
+   *     return { status: 201, body: { ok: true } };
+   *   },
+   *   { required: true, scope: () => req.user.tenantId },
+   * );
+   * res.status(status).set(headers).end(body);
+   */
+  handle<Native = any>(
+    request: HandleRequest<Native>,
+    work: HandleWork<Manager>,
+    options?: HttpOptions<Native>,
+  ): Promise<HandleResult>;
+
+  /**
    * A key for a stage's calls to other services, such as a payment provider: the same for every attempt at
    * the stage, and different for every other stage and key. A UUID, version 5. Throws `invalid_argument` if the
    * stage has no name.
@@ -725,8 +879,8 @@ export declare class IdempotencyKeyService<Manager = any> {
   ): Promise<T>;
 
   /**
-   * Creates the table, its unique index and its schema if they are missing, and adds the column
-   * `request_fingerprint` to a table without it.
+   * Creates the table, its unique index and its schema if they are missing, and adds the columns
+   * `request_fingerprint` and `response_headers` to a table without them.
    */
   migrate(): Promise<void>;
 

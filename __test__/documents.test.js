@@ -12,6 +12,7 @@ const { promisify } = require("node:util");
 const { Client } = require("pg");
 const { Raw } = require("typeorm");
 const { IdempotencyKeyService } = require("..");
+const { policyFrom } = require("../lib/http/policy");
 const { ROOT, anchorsOf, blocksOf, documentNames, linksOf } = require("./helpers/documents");
 const { rejection, useDatabase } = require("./helpers/database");
 const { eventually } = require("./helpers/flows");
@@ -22,6 +23,13 @@ const MODULES = path.join(ROOT, "node_modules");
 const DOCUMENTS = documentNames();
 /** Documents whose blocks another test holds, each with a test of its own that leaves none out. */
 const HELD_ELSEWHERE = {
+  "docs/conformance.md": "framework-docs.test.js",
+  "docs/frameworks/express.md": "framework-docs.test.js",
+  "docs/frameworks/fastify.md": "framework-docs.test.js",
+  "docs/frameworks/fetch.md": "framework-docs.test.js",
+  "docs/frameworks/hono.md": "framework-docs.test.js",
+  "docs/frameworks/koa.md": "framework-docs.test.js",
+  "docs/frameworks/nest.md": "framework-docs.test.js",
   "docs/install.md": "install-docs.test.js",
   "docs/transactions.md": "transactions-docs.test.js",
 };
@@ -217,6 +225,40 @@ test("work that is no HTTP request", async () => {
   expect(await payOut(job)).toEqual({ transfer: 5 });
   expect(await payOut(job)).toEqual({ transfer: 5 });
   expect(sent).toEqual([sent[0], sent[0]]);
+});
+
+test("a server that answers by handle()", async () => {
+  const given = { require, service, tenantOf: () => "tenant" };
+  const server = evaluate(block("docs/http.md", "js", "service.handle").code, "server", given);
+  endings.push(() => new Promise((resolve) => server.close(resolve)));
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${server.address().port}/payments`;
+  const [key, cart] = [randomUUID(), randomUUID()];
+  const pay = (body) => ask(url, { key, body }).answer;
+  for (const replayed of [undefined, "true"]) {
+    const answer = await pay({ cart, amount: 5 });
+    expect(answer).toMatchObject({ status: 201, body: { paid: true } });
+    expect(answer.headers).toMatchObject({ location: `/payments/${cart}` });
+    expect(answer.headers["idempotent-replayed"]).toBe(replayed);
+  }
+  expect(await pay({ cart, amount: 6 })).toMatchObject({
+    status: 422,
+    body: { code: "idempotency_key_reused" },
+  });
+  expect((await ask(url, { key: randomUUID(), body: { amount: "none" } }).answer).status).toBe(500);
+  const { rows } = await database.pool.query("SELECT amount FROM payment WHERE cart_id = $1", [
+    cart,
+  ]);
+  expect(rows).toEqual([{ amount: 5 }]);
+});
+
+test("a scope", async () => {
+  const options = evaluate(block("docs/http.md", "js", "tenantId").code, "options");
+  const native = { user: { tenantId: "t" } };
+  const request = { key: randomUUID(), method: "POST", path: "/", native };
+  await service.handle(request, () => ({}), options);
+  const own = { ...request, native: undefined, scope: "t" };
+  expect(await service.handle(own, () => ({}))).toMatchObject({ replayed: true });
 });
 
 test("an interrupted request is found and released", async () => {
@@ -428,6 +470,15 @@ describe("the reference is whole", () => {
     );
     const left = methods.filter((name) => !firstCells("docs/methods.md").includes(name));
     expect(left).toEqual(["constructor"]);
+  });
+
+  test("docs/http.md has every option of handle(), and no other", () => {
+    const refused = thrown(() => policyFrom({ none: 1 }));
+    const [, known] = /; there are (.*)$/.exec(refused.message);
+    const [, section] = textOf("docs/http.md").split("## The options");
+    const [table] = section.split("## ");
+    const named = [...table.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name);
+    expect(named.sort()).toEqual(known.split(", ").sort());
   });
 
   test("docs/errors.md has every code of the types", () => {

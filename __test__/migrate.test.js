@@ -16,7 +16,7 @@ async function rows(sql, schema) {
   return (await database.pool.query(sql, [schema])).rows;
 }
 
-test("creates the table of Medusa's migrations, and the column for fingerprints", async () => {
+test("creates the table of Medusa's migrations, and the columns for fingerprints and headers", async () => {
   await database.service({ schema: "fresh" }).migrate();
   const column = (column_name, data_type, is_nullable, column_default) => ({
     column_name,
@@ -36,10 +36,11 @@ test("creates the table of Medusa's migrations, and the column for fingerprints"
     column("response_body", "jsonb", "YES", null),
     column("recovery_point", "character varying", "NO", "'started'::character varying"),
     column("request_fingerprint", "character varying", "YES", null),
+    column("response_headers", "jsonb", "YES", null),
   ]);
 });
 
-test("adds no more than that column when Medusa has migrated already", async () => {
+test("adds no more than those columns when Medusa has migrated already", async () => {
   await database.pool.query(`
     CREATE SCHEMA medusa;
     CREATE TABLE medusa.idempotency_key (
@@ -58,6 +59,7 @@ test("adds no more than that column when Medusa has migrated already", async () 
   expect(await rows(COLUMNS, "medusa")).toEqual([
     ...columns,
     expect.objectContaining({ column_name: "request_fingerprint", is_nullable: "YES" }),
+    expect.objectContaining({ column_name: "response_headers", is_nullable: "YES" }),
   ]);
   const key = await service.create({ idempotency_key: "k" });
   expect(await rejection(service.create({ idempotency_key: "k" }))).toMatchObject({
@@ -110,6 +112,11 @@ describe("by a role that may not create anything", () => {
 
   test.each([
     ["column", "ALTER TABLE incomplete.idempotency_key DROP request_fingerprint", /must be owner/],
+    [
+      "other column",
+      "ALTER TABLE incomplete.idempotency_key DROP response_headers",
+      /must be owner/,
+    ],
     ["index", "DROP INDEX incomplete.idempotency_key_idempotency_key_idx", /must be owner/],
     ["table", "DROP TABLE incomplete.idempotency_key", /permission denied for schema/],
   ])("fails as the server says where the %s is missing", async (_, drop, message) => {

@@ -54,7 +54,7 @@ function dropAll(url, names) {
 
 /**
  * Creates the table, in a schema if one is named, as the documentation tells everybody to have it: with
- * the column of fingerprints, which all peers leave empty.
+ * the optional columns, which all peers leave empty.
  */
 async function migrate(url, schema) {
   const service = new IdempotencyKeyService({}, { databaseUrl: url, schema });

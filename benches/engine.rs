@@ -58,6 +58,7 @@ fn request() -> Request {
         path: Some("/store/carts/cart_01JZ8Q4Y3N/complete".to_owned()),
         params: Some(r#"{"id":"cart_01JZ8Q4Y3N"}"#.to_owned()),
         fingerprint: None,
+        headers: false,
     }
 }
 
@@ -65,6 +66,7 @@ fn answer() -> StageResult {
     StageResult::Finished {
         response_code: Some("200".to_owned()),
         response_body: Some(r#"{"type":"order","data":{"id":"order_01JZ8Q4Y3N"}}"#.to_owned()),
+        response_headers: None,
     }
 }
 

@@ -3,6 +3,8 @@
 const { stageKey } = require("./bridge/binding");
 const { medusaError } = require("./errors/errors");
 const { sqlStateOf } = require("./errors/sql-state");
+const { EXCHANGE, openExchange } = require("./http/exchange");
+const { handle } = require("./http/handle");
 const { settingsFrom } = require("./options");
 const { Context } = require("./places/context");
 const { phaseOptionsFrom } = require("./places/phases");
@@ -21,6 +23,7 @@ const {
 const { registered } = require("./values/container");
 const { millisecondsFrom } = require("./values/durations");
 
+const RUN_STAGES = "runStages(request, stages)";
 const LIST_STALLED = "listStalled({ olderThan, limit, interrupted })";
 const PRUNE = "prune({ olderThan, batchSize })";
 const LISTED_AT_MOST = 10_000;
@@ -158,8 +161,21 @@ class IdempotencyKeyService {
    */
   async runStages(request, stages) {
     const context = IdempotencyKeyService.#contextOf(this);
-    checkStages(stages);
-    return runStages(context, requestOf("runStages(request, stages)", request), stages);
+    checkStages(RUN_STAGES, stages);
+    return runStages(context, requestOf(RUN_STAGES, request), stages);
+  }
+
+  /**
+   * Answers an HTTP request: runs its work once and stores the answer with it, in one transaction; replays the
+   * stored one; or refuses the request, with problem details. Rejects with what the work rejects with.
+   */
+  async handle(request, work, options) {
+    return handle(IdempotencyKeyService.#contextOf(this), request, work, options);
+  }
+
+  /** Begins the exchange of a request whose handler knows nothing of its key: for the adapters of frameworks. */
+  async [EXCHANGE](policy, request) {
+    return openExchange(IdempotencyKeyService.#contextOf(this), policy, request);
   }
 
   /** A UUID for the calls that a stage makes to others: the same for every try of it. */
@@ -221,7 +237,7 @@ class IdempotencyKeyService {
     return context.place.phase(work, options);
   }
 
-  /** Creates the schema, the table, its index and its column for fingerprints where they are missing. */
+  /** Creates the schema, the table, its index and its optional columns where they are missing. */
   async migrate() {
     return IdempotencyKeyService.#contextOf(this).database().migrate();
   }

@@ -17,12 +17,15 @@ const ROOT = path.join(__dirname, "..");
  */
 const LAYERS = {
   lib: [
-    ["errors"],
+    // Errors show a key without its scope.
+    ["values/scoped-keys.js"],
+    ["conformance", "errors"],
     ["values"],
     ["bridge"],
     ["database", "handles"],
     ["places"],
     ["request"],
+    ["http"],
     ["options.js"],
     ["service.js"],
   ],

@@ -48,7 +48,7 @@ const EXCEPTIONS: [(Rule, &[&str], &str); 12] = [
     (Keyed, &["select"], "a selector says itself which keys it means"),
     (Keyed, &["begin", "may begin"], "the name in its lock, which tells tables apart, is no query"),
     (Keyed, &["stalled", "prune"], "they look for keys in the whole table"),
-    (Keyed, &["pages", "has fingerprints", "migrate"], "they are about the table, not its rows"),
+    (Keyed, &["pages", "optional columns", "migrate"], "they are about the table, not its rows"),
     (
         OneShard,
         &[

@@ -73,6 +73,7 @@ fn finished() -> StageResult {
     StageResult::Finished {
         response_code: Some("200".to_owned()),
         response_body: Some("{\"a\": 1}".to_owned()),
+        response_headers: None,
     }
 }
 
@@ -216,6 +217,7 @@ async fn a_new_key_begins_in_one_statement() {
         path: Some("/returns".to_owned()),
         params: Some("{\"id\": [1, null]}".to_owned()),
         fingerprint: Some("f".to_owned()),
+        headers: false,
     };
     let name = Some("k".to_owned());
     let begun = request::initialize(&counting, &lease, name, request, AT_ONCE, false);
@@ -378,16 +380,17 @@ async fn a_key_is_for_one_request() {
             path: given(path),
             params: given(params),
             fingerprint: given(fingerprint),
+            headers: false,
         }
     };
     for with_column in [true, false] {
         let database = Database::new().await;
         let executor = database.executor();
-        assert!(executor.has_fingerprints().await.unwrap());
+        assert!(executor.optional_columns().await.unwrap().fingerprint);
         if !with_column {
             let drop = "ALTER TABLE idempotency_key DROP COLUMN request_fingerprint";
             execute(executor, drop).await;
-            assert!(!executor.has_fingerprints().await.unwrap());
+            assert!(!executor.optional_columns().await.unwrap().fingerprint);
         }
         let print = |print: &'static str| if with_column { print } else { "" };
         let initialize = |key: &'static str, lease: Arc<Lease>, request: Request| async move {
@@ -1255,18 +1258,65 @@ async fn two_prunings_at_once_delete_each_key_once() {
 }
 
 #[tokio::test]
+async fn a_replay_has_the_headers_of_the_answer_if_it_asks_for_them() {
+    let database = Database::new().await;
+    let executor = database.executor();
+    let headers = || Some("{\"location\": \"/orders/1\"}".to_owned());
+    let answer = || StageResult::Finished {
+        response_code: Some("201".to_owned()),
+        response_body: None,
+        response_headers: headers(),
+    };
+    let lease = begun(&database, "staged").await;
+    stage(&database, &lease, "staged", None, answer()).await.unwrap();
+    let lease = begun(&database, "finished").await;
+    operations::finish(executor, "finished".to_owned(), answer(), &lease).await.unwrap();
+    for key in ["staged", "finished"] {
+        for asked in [true, false] {
+            let request = || Request { headers: asked, ..Request::default() };
+            let (initialized, looked) = (impatient(), impatient());
+            let name = Some(key.to_owned());
+            let found = [
+                request::initialize(executor, &initialized, name, request(), AT_ONCE, false).await,
+                request::look(executor, &looked, key.to_owned(), request(), false).await,
+            ];
+            for answer in found.map(Result::unwrap) {
+                assert_eq!(answer.outcome, Some(Outcome::Replayed));
+                assert_eq!(answer.key.response_headers, headers().filter(|_| asked));
+            }
+        }
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_table_of_medusas_gets_the_column_for_headers() {
+    let database = Database::new().await;
+    let executor = database.executor();
+    execute(executor, "ALTER TABLE idempotency_key DROP COLUMN response_headers").await;
+    assert!(!executor.optional_columns().await.unwrap().headers);
+    let lease = begun(&database, "k").await;
+    assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
+    for _ in 0..2 {
+        executor.migrate().await.unwrap();
+        assert!(executor.optional_columns().await.unwrap().headers);
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn a_table_of_medusas_gets_the_column_for_fingerprints() {
     let database = Database::new().await;
     let executor = database.executor();
     let lease = begun(&database, "k").await;
     let drop = "ALTER TABLE idempotency_key DROP COLUMN request_fingerprint";
     execute(executor, drop).await;
-    assert!(!executor.has_fingerprints().await.unwrap());
+    assert!(!executor.optional_columns().await.unwrap().fingerprint);
     // Without it everything else works, on statements that were prepared with it.
     assert!(stage(&database, &lease, "k", None, point("paid")).await.unwrap().ran());
     for _ in 0..2 {
         executor.migrate().await.unwrap();
-        assert!(executor.has_fingerprints().await.unwrap());
+        assert!(executor.optional_columns().await.unwrap().fingerprint);
     }
     let key = stored(&database, "k").await;
     assert_eq!(key.recovery_point, "paid");

@@ -120,6 +120,7 @@ fn request(id: &str, key: &str, path: &str) -> NewRequest {
             path: Some(path.to_owned()),
             params: Some("{\"a\": 1}".to_owned()),
             fingerprint: None,
+            headers: false,
         },
         lease: LEASE,
     }

@@ -22,13 +22,13 @@ const LEASE: Duration = Duration::from_secs(3600);
 
 /// The keys that are there: never begun, in progress, released, run out, finished, locked by no lease's time.
 const KEYS: &str = "INSERT INTO idempotency_key (id, idempotency_key, created_at, locked_at, \
-    request_method, request_params, request_path, response_code, response_body, recovery_point) VALUES \
-    ('i1', 'bare', '2020-01-01', NULL, NULL, NULL, NULL, NULL, NULL, 'started'), \
-    ('i2', 'live', '2020-01-02', now() + interval '1 hour', 'POST', '{\"a\": 1}', '/p', NULL, NULL, 'paid'), \
-    ('i3', 'released', '2020-01-03', NULL, 'POST', '{\"a\": 1}', '/p', NULL, NULL, 'paid'), \
-    ('i4', 'ran out', '2020-01-04', '2020-01-04', 'POST', '{\"a\": 1}', '/p', NULL, NULL, 'started'), \
-    ('i5', 'finished', '2020-01-05', NULL, 'POST', '{\"a\": 1}', '/p', 201, '{\"b\": [2]}', 'finished'), \
-    ('i6', 'for ever', '2020-01-06', 'infinity', 'PUT', 'null', '', 599, '\"x\"', 'started')";
+    request_method, request_params, request_path, response_code, response_body, recovery_point, response_headers) VALUES \
+    ('i1', 'bare', '2020-01-01', NULL, NULL, NULL, NULL, NULL, NULL, 'started', NULL), \
+    ('i2', 'live', '2020-01-02', now() + interval '1 hour', 'POST', '{\"a\": 1}', '/p', NULL, NULL, 'paid', NULL), \
+    ('i3', 'released', '2020-01-03', NULL, 'POST', '{\"a\": 1}', '/p', NULL, NULL, 'paid', NULL), \
+    ('i4', 'ran out', '2020-01-04', '2020-01-04', 'POST', '{\"a\": 1}', '/p', NULL, NULL, 'started', NULL), \
+    ('i5', 'finished', '2020-01-05', NULL, 'POST', '{\"a\": 1}', '/p', 201, '{\"b\": [2]}', 'finished', '{\"x-a\": \"1\"}'), \
+    ('i6', 'for ever', '2020-01-06', 'infinity', 'PUT', 'null', '', 599, '\"x\"', 'started', NULL)";
 
 const NAMES: [&str; 8] =
     ["bare", "live", "released", "ran out", "finished", "for ever", "nowhere", "it's \\ \"new\""];
@@ -54,7 +54,9 @@ fn answer(result: Result<Vec<Row>, Error>) -> Result<Vec<Seen>, String> {
 async fn stored(database: &Database) -> Vec<Seen> {
     let mut all = Vec::new();
     for key in NAMES.into_iter().chain(["given", "i1-other"]) {
-        let rows = database.executor().run(Statement::Find(key.to_owned())).await.unwrap();
+        let request = Request { headers: true, ..Request::default() };
+        let look = Statement::Look(new_request(key, "-", request));
+        let rows = database.executor().run(look).await.unwrap();
         all.extend(rows.iter().map(seen));
     }
     all
@@ -112,7 +114,12 @@ async fn assert_alike(name: &str, statements: impl Fn(&Tokens) -> Vec<Statement>
 
 fn request(method: Option<&str>, path: Option<&str>, params: Option<&str>) -> Request {
     let owned = |text: Option<&str>| text.map(str::to_owned);
-    Request { method: owned(method), path: owned(path), params: owned(params), fingerprint: None }
+    Request {
+        method: owned(method),
+        path: owned(path),
+        params: owned(params),
+        ..Request::default()
+    }
 }
 
 fn requests() -> Vec<Request> {
@@ -122,6 +129,7 @@ fn requests() -> Vec<Request> {
         request(Some("POST"), Some("/other"), Some("{\"a\": 1}")),
         request(Some("POST"), Some("/p"), Some("{\"a\": 2}")),
         request(None, None, None),
+        Request { headers: true, ..request(Some("POST"), Some("/p"), None) },
     ]
 }
 
@@ -152,6 +160,7 @@ async fn create() {
         response_code: text("418"),
         response_body: Field::Set(None),
         recovery_point: text("point"),
+        response_headers: None,
     };
     let bad = |code: &str| Columns { response_code: text(code), ..columns("given", code) };
     assert_alike("create", |_| {
@@ -244,6 +253,7 @@ async fn update() {
         request_params: Field::Set(None),
         response_code: text("202"),
         response_body: text("{\"z\": 1, \"a\": null}"),
+        response_headers: Some("{\"x-b\": \"2\"}".to_owned()),
         ..Columns::default()
     };
     let all = |lease, fence: fn(&Tokens, &str) -> Option<Fence>| {

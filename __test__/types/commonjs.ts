@@ -8,6 +8,8 @@ import {
   idempotencyMiddleware,
   isIdempotencyError,
   type Attempt,
+  type HandleResult,
+  type HttpOptions,
   type IdempotencyKey,
   type IdempotencyKeyOptions,
   type MedusaConfigModule,
@@ -54,6 +56,40 @@ async function use(service: Extended) {
   await service.lock(key);
   await service.update(key, { recovery_point: "halfway" });
   await service.workStage(key, () => ({ recovery_point: null }));
+  const http: HttpOptions<{ user: { id: string } }> = {
+    scope: (request) => request.user.id,
+    fingerprint: { omit: ["at"] },
+    keep: (status) => status < 500,
+    replayedHeader: false,
+  };
+  const native = { user: { id: "u" } };
+  const answer: HandleResult = await service.handle(
+    { method: "POST", path: "/", headers: { "idempotency-key": "k" }, native },
+    async (manager, attempt) => {
+      await manager.query("SELECT $1", [attempt.began]);
+      return { status: 201, headers: { "set-cookie": ["a", "b"], age: 1 }, body: { ok: true } };
+    },
+    http,
+  );
+  await service.handle({ key: "k", method: "POST", path: "/", scope: null }, () => ({}));
+  await service.handle(
+    { method: "POST", path: "/" },
+    {
+      started: async (manager, key) => {
+        await manager.query("SELECT $1", [key.id]);
+        return { recovery_point: "paid" };
+      },
+      paid: () => ({ body: new Uint8Array(1) }),
+    },
+    { keyFrom: async () => null, onUnavailable: "run" },
+  );
+  const sent: string | Uint8Array | null = answer.body;
+  // @ts-expect-error a status is a number
+  await service.handle({ method: "POST", path: "/" }, () => ({ status: "201" }));
+  // @ts-expect-error there is no such option
+  await service.handle({ method: "POST", path: "/" }, () => ({}), { tenant: () => sent });
+  // @ts-expect-error the method is missing
+  await service.handle({ path: "/" }, () => ({}));
   await service.migrate();
   await service.close();
 }

@@ -4,7 +4,7 @@ const { Service } = require("../bridge/binding");
 const { allBegun, ask } = require("../bridge/calls");
 const { medusaError, unwrap } = require("../errors/errors");
 const { keyFrom } = require("../values/keys");
-const { forgetColumns, hasFingerprints } = require("./fingerprint-column");
+const { forgetColumns, optionalColumns } = require("./optional-columns");
 const { keepPruning } = require("./retention");
 
 /** A service's connections to its database, and what it does with the table there beyond single keys. */
@@ -36,9 +36,13 @@ class Database {
     this.settings = settings;
   }
 
-  /** Whether the table has the column for fingerprints. */
-  hasFingerprints() {
-    return hasFingerprints(this.table, this.native, this.tell);
+  /**
+   * Which of the columns that Medusa's table does not have this one has.
+   *
+   * @param {("request_fingerprint" | "response_headers")[]} wanted
+   */
+  optionalColumns(wanted) {
+    return optionalColumns(wanted, this.table, this.native, this.tell);
   }
 
   /** Forgets what was seen of the table's columns. */

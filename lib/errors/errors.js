@@ -1,5 +1,6 @@
 "use strict";
 
+const { clientsKey } = require("../values/scoped-keys");
 const { withStatus, withStatusOfSqlState, withStatusOfType } = require("./http-errors");
 const { ERRORS, NO_TABLE_HINT } = require("./table");
 
@@ -78,14 +79,20 @@ function errorFrom(failure) {
     return databaseError(failure);
   }
   const { type, code, status, message } = ERRORS[failure.kind];
+  const words = message(shown(failure));
   if (type) {
-    return withStatus(medusaError(type, message(failure), code), status);
+    return withStatus(medusaError(type, words, code), status);
   }
-  const error = branded(new Error(message(failure)));
+  const error = branded(new Error(words));
   if (failure.target) {
     error.code = failure.code;
   }
   return withStatus(error, status);
+}
+
+/** A key's scope is nobody's business but the server's. */
+function shown(failure) {
+  return typeof failure.key === "string" ? { ...failure, key: clientsKey(failure.key) } : failure;
 }
 
 /** What a native call resolves to, or its failure as an Error thrown. */

@@ -1,21 +1,20 @@
 "use strict";
 
+const { randomUUID } = require("node:crypto");
 const { clientKey } = require("../bridge/binding");
 const { unwrap } = require("../errors/errors");
-const { sqlStateOf } = require("../errors/sql-state");
 const { headerText, keyText } = require("../values/arguments");
 const keys = require("../values/keys");
+const { scopedKey } = require("../values/scoped-keys");
 const { newLease } = require("./attempt-leases");
 const { beginWithStage } = require("./first-stage");
 const { beginUnlessRefused } = require("./interrupted");
 const { leaseOf: leaseOfAttempt, leaseOfRequest, untilReleased } = require("./leases");
+const { columnsSeen, isColumnGone } = require("./optional-columns");
 const { currentRequest } = require("./request-context");
 const { answerOf, stageResultOf } = require("./stage-results");
 
 // Mode "exactly-once": the client's key is adopted, and whoever begins its request holds a lease of it.
-
-/** SQLSTATE: the column for fingerprints has been dropped under a running process. */
-const UNDEFINED_COLUMN = "42703";
 
 /** Refuses also what is nearly a column's name: it would be ignored. */
 function requireColumns(method, payload) {
@@ -27,15 +26,15 @@ function requireColumns(method, payload) {
  * Begins the request of a key, takes it over, or finds its answer.
  *
  * @param {import("../places/context").Context} context
- * @param {{ key?: unknown, method?: unknown, params?: unknown, path?: unknown, fingerprint?: string }} request
+ * @param {{ key?: unknown, scope?: string, method?: unknown, params?: unknown, path?: unknown, fingerprint?: string }}
+ *   request
  * @param {string | Function} [onInterrupted] the option, or what takes its place
  */
 async function initialize(context, request, onInterrupted = context.settings.onInterrupted) {
-  const header = headerText(request.key);
-  const told = keys.requestFrom(request);
-  const key = unwrap(clientKey(header));
+  const told = toldOf(request);
+  const key = storedKey(request);
   return beginUnlessRefused(onInterrupted, key, request, (refuseInterrupted) =>
-    beginAlone(context, key, { ...told, fingerprint: request.fingerprint }, refuseInterrupted),
+    beginAlone(context, key, told, refuseInterrupted),
   );
 }
 
@@ -65,8 +64,8 @@ async function begin(context, request, firstStage) {
     // An interrupted request is always retried: its recovery point tells which stages are done.
     return initialize(context, request, "retry");
   }
-  const told = { ...keys.requestFrom(request), fingerprint: request.fingerprint };
-  const key = unwrap(clientKey(headerText(request.key)));
+  const told = toldOf(request);
+  const key = storedKey(request);
   return asAttempt(context, key, told, (lease, asked) =>
     beginWithStage(context, lease, { key, request: asked }, firstStage, () =>
       beginAlone(context, key, told, false),
@@ -74,34 +73,50 @@ async function begin(context, request, firstStage) {
   );
 }
 
+/** What tells a request from others, and whether the headers of its stored answer are asked for. */
+function toldOf(request) {
+  const { fingerprint, wantsHeaders: headers = false } = request;
+  return { ...keys.requestFrom(request), fingerprint, headers };
+}
+
+/** The key of a request as it is stored; undefined if it has none, nor a scope. */
+function storedKey({ key: header, scope }) {
+  const key = unwrap(clientKey(headerText(header))) ?? undefined;
+  return key === undefined && scope === undefined
+    ? undefined
+    : scopedKey(scope, key ?? randomUUID());
+}
+
 /** Does what begins an attempt: with the lease that it may have already, and what tells its request from others. */
-async function asAttempt(context, key, { fingerprint: given, ...request }, work) {
-  const database = context.database();
-  const fingerprint = await fingerprintFor(database, given);
-  const lease = (key && leaseOfRequest(database.table, key)) ?? newLease(context);
-  await untilReleased(database.table, key);
+async function asAttempt(context, key, told, work) {
+  const { table } = context.database();
+  const request = await withOptionalColumns(context, told);
+  const lease = (key && leaseOfRequest(table, key)) ?? newLease(context);
+  await untilReleased(table, key);
   try {
-    return await work(lease, { ...request, fingerprint });
+    return await work(lease, request);
   } catch (error) {
-    if (sqlStateOf(error) === UNDEFINED_COLUMN) {
-      database.forgetColumns();
-    }
+    isColumnGone(context, error);
     throw error;
   }
 }
 
 /**
- * The fingerprint of a request, where it is known and can be kept.
- *
- * @param {import("../database/database").Database} database
- * @param {string} [given] by the caller, in place of that of the current HTTP request
+ * A request with what needs an optional column, where the table has it: its fingerprint, given or that of the current
+ * HTTP request, and the headers of its answer.
  */
-async function fingerprintFor(database, given) {
-  const request = given === undefined ? currentRequest() : undefined;
-  if (given === undefined && !request) {
-    return undefined;
-  }
-  return (await database.hasFingerprints()) ? (given ?? request.fingerprint) : undefined;
+async function withOptionalColumns(context, told) {
+  const fingerprinted = told.fingerprint === undefined ? currentRequest() : told;
+  const wanted = [
+    ...(fingerprinted ? ["request_fingerprint"] : []),
+    ...(told.headers ? ["response_headers"] : []),
+  ];
+  const has = wanted.length > 0 ? await columnsSeen(context, wanted) : {};
+  return {
+    ...told,
+    fingerprint: has.request_fingerprint ? fingerprinted?.fingerprint : undefined,
+    headers: told.headers && has.response_headers === true,
+  };
 }
 
 function leaseOf(context, key, otherwise) {
@@ -112,8 +127,8 @@ function leaseOf(context, key, otherwise) {
 /** Only whoever holds the lease can finish a request. */
 function finishing(key, answer) {
   const { stored, own } = answerOf(answer);
-  const { responseCode = null, responseBody = null } = stored;
-  return { operation: { finish: [key, responseCode, responseBody] }, own };
+  const { responseCode = null, responseBody = null, responseHeaders = null } = stored;
+  return { operation: { finish: [key, responseCode, responseBody, responseHeaders] }, own };
 }
 
 module.exports = { begin, finishing, initialize, leaseOf, requireColumns, stageResultOf };

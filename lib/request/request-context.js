@@ -3,7 +3,7 @@
 const { AsyncLocalStorage } = require("node:async_hooks");
 const { performance } = require("node:perf_hooks");
 const { fingerprintOf } = require("./fingerprints");
-const { routeOf, whenDestroyed, whenEnded } = require("./responses");
+const { onConnectionDestroyed, routeOf, watchConnection, whenEnded } = require("./responses");
 
 const storage = new AsyncLocalStorage();
 
@@ -17,8 +17,13 @@ class RequestContext {
   #kept = new Map();
   #ended = false;
 
-  constructor(request) {
+  /**
+   * @param {{ method: string, url: string, originalUrl?: string, body?: unknown }} request
+   * @param {string} [fingerprint] where another one than that of method, path and body tells it from others
+   */
+  constructor(request, fingerprint) {
     this.#request = request;
+    this.#fingerprint = fingerprint;
   }
 
   /** Computed on first use: the body has been parsed by then. */
@@ -56,24 +61,40 @@ class RequestContext {
   /** Ends the request if the connection that its handler has destroyed is its own. */
   endOn(socket) {
     if (socket === this.#request.socket) {
-      this.end();
+      void this.end();
     }
   }
 
-  /** Releases the leases that are still held, so that a failed request can be tried again at once. */
-  end() {
-    this.#ended = true;
-    for (const lease of this.#kept.keys()) {
-      void lease.release();
-    }
-    this.#kept.clear();
+  /** Releases the leases that are still held, so that a failed request can be tried again at once. Never rejects. */
+  async end() {
+    const leases = this.#takeKept();
+    await Promise.all(leases.map((lease) => lease.release()));
   }
+
+  /** Lets the leases that are still held run out. */
+  abandon() {
+    this.#takeKept().forEach((lease) => lease.stopRenewing());
+  }
+
+  #takeKept() {
+    this.#ended = true;
+    const leases = [...this.#kept.keys()];
+    this.#kept.clear();
+    return leases;
+  }
+}
+
+/** Does something in the asynchronous context of a request. */
+function runInRequest(context, work) {
+  return storage.run(context, work);
 }
 
 /** The request that the middleware has seen in this asynchronous context, if any. */
 function currentRequest() {
   return storage.getStore();
 }
+
+onConnectionDestroyed((socket) => currentRequest()?.endOn(socket));
 
 /**
  * Express middleware that lets the service know which request its calls are made for.
@@ -83,10 +104,10 @@ function currentRequest() {
 function idempotencyMiddleware() {
   return (req, res, next) => {
     const context = new RequestContext(req);
-    whenEnded(res, () => context.end());
-    whenDestroyed(req, (socket) => currentRequest()?.endOn(socket));
+    whenEnded(res, () => void context.end());
+    watchConnection(req);
     storage.run(context, next);
   };
 }
 
-module.exports = { currentRequest, idempotencyMiddleware };
+module.exports = { RequestContext, currentRequest, idempotencyMiddleware, runInRequest };

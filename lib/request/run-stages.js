@@ -8,7 +8,6 @@ const { fingerprintOf } = require("./fingerprints");
 const { FINISHED } = require("./recovery-points");
 const { released, workStage } = require("./stages");
 
-const SIGNATURE = "runStages(request, stages)";
 const REQUEST = ["key", "method", "params", "path", "body"];
 
 /**
@@ -24,13 +23,18 @@ function requestOf(signature, request) {
   return { key, method, params, path, fingerprint };
 }
 
-/** Checks the stages before any work is done. */
-function checkStages(stages) {
+/**
+ * Checks the stages before any work is done.
+ *
+ * @param {string} signature of the method that they are given to, for the message
+ * @param {unknown} stages
+ */
+function checkStages(signature, stages) {
   if (typeof stages !== "object" || stages === null || Array.isArray(stages)) {
-    throw medusaError("invalid_argument", `${SIGNATURE}: stages is an object of functions`);
+    throw medusaError("invalid_argument", `${signature}: stages is an object of functions`);
   }
   for (const [point, stage] of Object.entries(stages)) {
-    requireFunction(`${SIGNATURE}: stage ${JSON.stringify(point)}`, stage);
+    requireFunction(`${signature}: stage ${JSON.stringify(point)}`, stage);
   }
 }
 
@@ -39,7 +43,7 @@ function stageAt(stages, point) {
   if (!Object.hasOwn(stages, point)) {
     throw medusaError(
       "invalid_argument",
-      `${SIGNATURE}: there is no stage for the recovery point ${JSON.stringify(point)}; there are ` +
+      `there is no stage for the recovery point ${JSON.stringify(point)}; there are ` +
         Object.keys(stages).join(", "),
       "unknown_recovery_point",
     );
@@ -69,6 +73,13 @@ function checkedStage(stages, key, attempt) {
  * @param {Record<string, Function>} stages
  */
 async function runStages(context, request, stages) {
+  const { key, began } = await runToEnd(context, request, stages);
+  const { idempotency_key, response_code, response_body } = key;
+  return { idempotency_key, response_code, response_body, replayed: began === FINISHED, began };
+}
+
+/** The same, and resolves to the finished key and to how the attempt began. */
+async function runToEnd(context, request, stages) {
   const key = await context.semantics.begin(context, request, (begun, lease) =>
     checkedStage(stages, begun, new Attempt(context, begun, lease)),
   );
@@ -90,8 +101,7 @@ async function runFrom(context, attempt, stages) {
   while (current.recovery_point !== FINISHED) {
     current = await workStage(context, current, checkedStage(stages, current, attempt));
   }
-  const { idempotency_key, response_code, response_body } = current;
-  return { idempotency_key, response_code, response_body, replayed: began === FINISHED, began };
+  return { key: current, began };
 }
 
-module.exports = { checkStages, requestOf, runStages };
+module.exports = { checkStages, requestOf, runStages, runToEnd, stageAt };

@@ -8,15 +8,21 @@ const ANSWER = ["response_code", "response_body"];
 const RESULT = ["recovery_point", ...ANSWER];
 const RETURNS = "the callback of workStage has to return";
 
-/** Names that other libraries use for the same properties. */
-const SYNONYMS = {
-  status: "response_code",
-  statusCode: "response_code",
-  code: "response_code",
-  body: "response_body",
-  data: "response_body",
-  next: "recovery_point",
-};
+/** Names of the same property, here and in other libraries. */
+const SYNONYMS = [
+  ["response_code", "status", "statusCode", "code"],
+  ["response_body", "body", "data", "json"],
+  ["recovery_point", "next"],
+];
+
+/** The result of a stage that is read already: see http/handle.js. */
+class StageResult {
+  /** @param {{ stored: object, own: object }} result as stageResultOf() returns it */
+  constructor({ stored, own }) {
+    this.stored = stored;
+    this.own = own;
+  }
+}
 
 /** The status of an answer that has a body but no response_code. */
 const OK = 200;
@@ -32,6 +38,9 @@ const LARGEST_STATUS = 599;
  *   caller's own values
  */
 function stageResultOf(result) {
+  if (result instanceof StageResult) {
+    return result;
+  }
   requirePlain(RETURNS, result, RESULT);
   const { recovery_point } = result;
   return recovery_point ? pointOf(recovery_point) : statusAndBody(result);
@@ -39,6 +48,9 @@ function stageResultOf(result) {
 
 /** The same for the answer that a request is finished with outside of a stage. */
 function answerOf(answer) {
+  if (answer instanceof StageResult) {
+    return answer;
+  }
   requirePlain("finish(answer) takes", answer, ANSWER);
   return statusAndBody(answer);
 }
@@ -84,7 +96,7 @@ function finished(response_code, response_body) {
  * @param {string[]} names that it may have
  */
 function requirePlain(does, result, names) {
-  requireObject(does, result);
+  requireObject(does, result, names);
   if (!isPlain(result)) {
     throw medusaError("invalid_data", `${does} a plain object, not ${kindOf(result)}`);
   }
@@ -95,18 +107,16 @@ function requirePlain(does, result, names) {
   }
 }
 
-function requireObject(does, result) {
+function requireObject(does, result, names = RESULT) {
   if (typeof result !== "object" || result === null) {
-    throw medusaError(
-      "invalid_data",
-      `${does} an object: { recovery_point } or { response_code, response_body }`,
-    );
+    const answer = names.filter((name) => name !== "recovery_point").join(", ");
+    throw medusaError("invalid_data", `${does} an object: { recovery_point } or { ${answer} }`);
   }
 }
 
 function misnomer(unknown, names) {
-  const synonym = Object.hasOwn(SYNONYMS, unknown) ? SYNONYMS[unknown] : undefined;
-  const meant = nearest(unknown, names) ?? names.find((name) => name === synonym);
+  const synonyms = SYNONYMS.find((same) => same.includes(unknown)) ?? [];
+  const meant = nearest(unknown, names) ?? names.find((name) => synonyms.includes(name));
   return meant
     ? `${unknown}: did you mean ${meant}?`
     : `${JSON.stringify(unknown)} is none of them`;
@@ -139,4 +149,4 @@ function shown(value) {
   return typeof value === "number" ? String(value) : `a value of type ${typeof value}`;
 }
 
-module.exports = { answerOf, medusaStageResultOf, stageResultOf };
+module.exports = { StageResult, answerOf, medusaStageResultOf, requirePlain, stageResultOf };

@@ -119,6 +119,14 @@ function requireSpelling(method, payload) {
   }
 }
 
+/** The headers of the stored answers of keys, where they were asked for. */
+const headersOfKeys = new WeakMap();
+
+/** The headers of a key's stored answer, if the key was answered with them. */
+function headersOf(key) {
+  return headersOfKeys.get(key);
+}
+
 /** What tells a request from others, for the engine. */
 function requestFrom({ method, params, path }) {
   return {
@@ -145,7 +153,13 @@ function timeFrom(milliseconds) {
  *   Medusa's serialisers depend on it
  */
 function keyFrom(row, own = {}) {
-  return Array.isArray(row) ? keyFromList(row, own) : keyFromRow(row, own);
+  const isList = Array.isArray(row);
+  const key = isList ? keyFromList(row, own) : keyFromRow(row, own);
+  const headers = isList ? row[COLUMNS.length] : jsonFrom(row.response_headers ?? null);
+  if (headers) {
+    headersOfKeys.set(key, headers);
+  }
+  return key;
 }
 
 /** @param {unknown[]} row in the order of {@link COLUMNS} */
@@ -211,6 +225,7 @@ module.exports = {
   JSON_COLUMNS,
   textFor,
   columnsOf,
+  headersOf,
   keyFrom,
   requestFrom,
   requireColumns,

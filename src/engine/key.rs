@@ -45,6 +45,8 @@ macro_rules! record {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct IdempotencyKey {
             $($(#[$doc])* pub $field: $type,)*
+            /// Headers of the stored answer, as JSON text: an optional column, read where they are asked for.
+            pub response_headers: Text,
         }
 
         /// A column of the table; they are in the table's order.
@@ -85,6 +87,8 @@ macro_rules! record {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Columns {
             $($(#[$doc])* pub $field: Field,)*
+            /// Headers of the answer, as JSON text, for a table that has the optional column.
+            pub response_headers: Text,
         }
 
         impl Columns {
@@ -240,6 +244,8 @@ pub enum StageResult {
         response_code: Text,
         /// Body, as JSON text.
         response_body: Text,
+        /// Headers, as JSON text, for a table that has the optional column.
+        response_headers: Text,
     },
 }
 
@@ -259,10 +265,11 @@ impl From<StageResult> for Columns {
             StageResult::RecoveryPoint(recovery_point) => {
                 Self { recovery_point: Field::Set(Some(recovery_point)), ..Self::default() }
             }
-            StageResult::Finished { response_code, response_body } => Self {
+            StageResult::Finished { response_code, response_body, response_headers } => Self {
                 recovery_point: Field::Set(Some(FINISHED.to_owned())),
                 response_code: Field::Set(response_code),
                 response_body: Field::Set(response_body),
+                response_headers,
                 ..Self::default()
             },
         }

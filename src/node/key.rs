@@ -54,8 +54,8 @@ pub fn client_key(header: Option<String>) -> ClientKey {
     }
 }
 
-/// A row of the table as it crosses the door: a list of its columns in the table's order. Times are
-/// milliseconds since 1970.
+/// A row of the table as it crosses the door: a list of its columns in the table's order, and after them the headers
+/// of the stored answer, if they were asked for and there are any. Times are milliseconds since 1970.
 pub struct KeyRow(pub IdempotencyKey);
 
 /// Writes the columns of a key in their order, each as it crosses.
@@ -63,8 +63,13 @@ macro_rules! serialize_key {
     ($($(#[$doc:meta])* $column:ident $field:ident: $type:ty, $sql:literal, $crossing:ident;)*) => {
         impl Serialize for KeyRow {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut list = serializer.serialize_tuple(Column::COUNT)?;
+                let headers = json(&self.0.response_headers)?;
+                let count = Column::COUNT + usize::from(headers.is_some());
+                let mut list = serializer.serialize_tuple(count)?;
                 $(list.serialize_element(&crossing!($crossing, &self.0.$field))?;)*
+                if let Some(headers) = headers {
+                    list.serialize_element(headers)?;
+                }
                 list.end()
             }
         }

@@ -30,7 +30,7 @@ pub enum Operation {
     /// As `Initialize`, but begins no request, and waits for none. `key` is as [`super::key::client_key`] reads it.
     Look { key: String, request: Request, refuse_interrupted: bool },
     /// Finishes the request of the attempt with an answer.
-    Finish { key: String, response_code: Text, response_body: Text },
+    Finish { key: String, response_code: Text, response_body: Text, response_headers: Text },
     /// Ends the attempt's lease of a key; without one, a lease that has run out. A lease holds for so many
     /// milliseconds.
     Release { key: String, lease_timeout: u32 },
@@ -102,8 +102,9 @@ impl Operation {
                 let key = operations::create(executor, columns(named, texts), is_new).await?;
                 without_own_json(key, named)
             }
-            Self::Finish { key, response_code, response_body } => {
-                let answer = StageResult::Finished { response_code, response_body };
+            Self::Finish { key, response_code, response_body, response_headers } => {
+                let answer =
+                    StageResult::Finished { response_code, response_body, response_headers };
                 operations::finish(executor, key, answer, required(lease)?).await?
             }
             Self::Release { key, lease_timeout } => {

@@ -182,11 +182,14 @@ impl Service {
         });
     }
 
-    /// Whether the table has the column for fingerprints; `null` if that cannot be told now.
+    /// Whether the table has the column for fingerprints, and the one for headers.
     #[napi(catch_unwind)]
-    pub fn has_fingerprints(&self, answers: &Answers, call: u32) {
+    pub fn optional_columns(&self, answers: &Answers, call: u32) {
         let executor = self.executor.clone();
-        answers.answer(call, async move { Ok(executor.has_fingerprints().await.ok()) });
+        answers.answer(call, async move {
+            let columns = executor.optional_columns().await?;
+            Ok((columns.fingerprint, columns.headers))
+        });
     }
 
     /// Finds unfinished keys that nobody works on, or only those whose lease ran out; durations in milliseconds.

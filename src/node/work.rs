@@ -29,6 +29,8 @@ pub struct WorkDone {
     pub response_code: Option<String>,
     /// Body, as JSON text.
     pub response_body: Option<String>,
+    /// Headers, as JSON text, where the table has the column for them.
+    pub response_headers: Option<String>,
 }
 
 /// Calls the work and waits for its end.
@@ -60,6 +62,7 @@ impl WorkDone {
             recovery_point: None,
             response_code: None,
             response_body: None,
+            response_headers: None,
         }
     }
 }
@@ -69,8 +72,8 @@ impl From<WorkDone> for Result<StageResult, Error> {
         match done {
             WorkDone { failed: true, code, .. } => Err(Error::Work { code }),
             WorkDone { recovery_point: Some(point), .. } => Ok(StageResult::RecoveryPoint(point)),
-            WorkDone { response_code, response_body, .. } => {
-                Ok(StageResult::Finished { response_code, response_body })
+            WorkDone { response_code, response_body, response_headers, .. } => {
+                Ok(StageResult::Finished { response_code, response_body, response_headers })
             }
         }
     }

@@ -28,7 +28,7 @@ pub fn all(sql: &Sql) -> Vec<(String, String)> {
     texts.extend([
         ("prune".to_owned(), sql.prune().to_string()),
         ("pages".to_owned(), sql.pages()),
-        ("has fingerprints".to_owned(), sql.has_fingerprints()),
+        ("optional columns".to_owned(), sql.optional_columns()),
         ("migrate".to_owned(), sql.migrate()),
     ]);
     // Templates have line breaks within parentheses.
@@ -75,8 +75,9 @@ fn statements() -> Vec<Statement> {
         Statement::Lock { key: key(), hold: LEASE, own: Some(token()) },
         Statement::LockRow(key()),
     ];
-    for fingerprint in [None, Some("f".to_owned())] {
-        let new = new_request(fingerprint);
+    let requests = [(None, false), (Some("f"), false), (None, true), (Some("f"), true)];
+    for (fingerprint, headers) in requests {
+        let new = new_request(fingerprint, headers);
         all.push(Statement::Initialize(new.clone()));
         all.push(Statement::Begin(new.clone()));
         all.push(Statement::Look(new.clone()));
@@ -121,6 +122,13 @@ fn updates(location: Option<&RowLocation>) -> Vec<Statement> {
             });
         }
     }
+    updates.push(Statement::Update {
+        key: "k".to_owned(),
+        columns: Columns { response_headers: Some("{}".to_owned()), ..changed(LeaseChange::End) },
+        lease: LeaseChange::End,
+        location: location.cloned(),
+        fence: Some(fence()),
+    });
     updates
 }
 
@@ -148,10 +156,16 @@ fn columns() -> Columns {
         response_code: given(),
         response_body: given(),
         recovery_point: given(),
+        response_headers: None,
     }
 }
 
-fn new_request(fingerprint: Option<String>) -> NewRequest {
-    let request = Request { method: Some("POST".to_owned()), fingerprint, ..Request::default() };
+fn new_request(fingerprint: Option<&str>, headers: bool) -> NewRequest {
+    let request = Request {
+        method: Some("POST".to_owned()),
+        fingerprint: fingerprint.map(str::to_owned),
+        headers,
+        ..Request::default()
+    };
     NewRequest { id: "i".to_owned(), key: "k".to_owned(), request, lease: LEASE }
 }

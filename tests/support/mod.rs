@@ -198,7 +198,11 @@ pub fn recovery_point(point: &str) -> Columns {
 }
 
 pub fn finished(code: &str) -> StageResult {
-    StageResult::Finished { response_code: Some(code.to_owned()), response_body: None }
+    StageResult::Finished {
+        response_code: Some(code.to_owned()),
+        response_body: None,
+        response_headers: None,
+    }
 }
 
 /// The pool, with a count of the statements that were answered.

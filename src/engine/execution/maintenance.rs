@@ -11,6 +11,7 @@ use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::key::Text;
 use crate::engine::postgres::connection::Connection;
 use crate::engine::postgres::errors::from_driver;
+use crate::engine::protocol::statement::OptionalColumns;
 use crate::engine::sql::{Isolation, Query};
 
 /// About as many keys as fit in one page of the table.
@@ -37,13 +38,13 @@ impl PoolExecutor {
         connection.end_transaction("COMMIT").await
     }
 
-    /// Whether the table has the column for fingerprints.
+    /// Which of the columns that Medusa's table does not have this one has.
     ///
     /// # Errors
     /// [`Error::Connection`].
-    pub async fn has_fingerprints(&self) -> Result<bool, Error> {
-        let rows = self.rows(self.sql.has_fingerprints(), Vec::new()).await?;
-        self.only(&rows, 0)
+    pub async fn optional_columns(&self) -> Result<OptionalColumns, Error> {
+        let rows = self.rows(self.sql.optional_columns(), Vec::new()).await?;
+        Ok(OptionalColumns { fingerprint: self.only(&rows, 0)?, headers: self.only(&rows, 1)? })
     }
 
     /// Deletes finished keys that are older than `age`, about `batch` of them at a time, and answers

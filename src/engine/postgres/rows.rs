@@ -1,13 +1,14 @@
 //! Reads the rows that the statements of [`sql`](crate::engine::sql) answer.
 
-use sqlx::Row as _;
 use sqlx::postgres::{PgRow, PgValueFormat};
+use sqlx::{Column as _, Row as _};
 
 use crate::engine::error::Error;
 use crate::engine::key::{Column, ColumnSet, IdempotencyKey, with_columns};
 use crate::engine::postgres::errors::from_driver;
 use crate::engine::postgres::target::Target;
 use crate::engine::protocol::statement::{Row, RowLocation, Token};
+use crate::engine::sql::HEADERS;
 use crate::engine::timestamp::Timestamp;
 
 /// Reads the rows of a statement written by [`Sql`](crate::engine::sql::Sql).
@@ -45,7 +46,10 @@ pub struct RowReader {
 macro_rules! read_key {
     ($($(#[$doc:meta])* $column:ident $field:ident: $type:ty, $sql:literal, $crossing:ident;)*) => {
         fn read_key(reader: &RowReader, row: &PgRow) -> Result<IdempotencyKey, sqlx::Error> {
-            Ok(IdempotencyKey { $($field: reader.of_key(row, Column::$column)?,)* })
+            Ok(IdempotencyKey {
+                $($field: reader.of_key(row, Column::$column)?,)*
+                response_headers: None,
+            })
         }
     };
 }
@@ -74,6 +78,10 @@ impl RowReader {
             read.won = self.get(row, after + 2)?;
             read.live = self.get(row, after + 3)?;
             read.same = self.get(row, after + 4)?;
+        }
+        // Where it is not, the transaction may be.
+        if row.columns().get(after + 5).is_some_and(|column| column.name() == HEADERS) {
+            read.key.response_headers = self.get(row, after + 5)?;
         }
         self.checked = true;
         Ok(read)

@@ -160,6 +160,25 @@ pub struct Request {
     pub params: Text,
     /// A digest of what the route does not tell. Only where the table has the column for it.
     pub fingerprint: Text,
+    /// Whether the headers of a stored answer are asked for. Only where the table has the column for them.
+    #[serde(default)]
+    pub headers: bool,
+}
+
+impl Request {
+    /// Which of the optional columns a statement for the request uses.
+    pub fn optional_columns(&self) -> OptionalColumns {
+        OptionalColumns { fingerprint: self.fingerprint.is_some(), headers: self.headers }
+    }
+}
+
+/// Which of the columns that Medusa's table does not have a statement for a request uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OptionalColumns {
+    /// The one for fingerprints.
+    pub fingerprint: bool,
+    /// The one for the headers of answers.
+    pub headers: bool,
 }
 
 /// What a write does to the lease of its key.

@@ -11,7 +11,9 @@
 use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field};
-use crate::engine::protocol::statement::{LeaseChange, NewRequest, Statement, Token};
+use crate::engine::protocol::statement::{
+    LeaseChange, NewRequest, OptionalColumns, Statement, Token,
+};
 use crate::engine::sql::fragments::{interval, tokens};
 use crate::engine::sql::{Sql, create, find, find_or_create, initialize, lock, take_over, update};
 
@@ -30,10 +32,10 @@ pub enum Kind {
         /// Which columns.
         columns: ColumnSet,
     },
-    /// [`Statement::Initialize`], with or without a fingerprint.
-    Initialize(bool),
-    /// [`Statement::Look`], with or without a fingerprint.
-    Look(bool),
+    /// [`Statement::Initialize`] with the same optional columns.
+    Initialize(OptionalColumns),
+    /// [`Statement::Look`] with the same optional columns.
+    Look(OptionalColumns),
     /// [`Statement::TakeOver`], with or without a fingerprint.
     TakeOver(bool),
     /// [`Statement::Find`], and an update of nothing.
@@ -48,6 +50,8 @@ pub enum Kind {
         lease: LeaseChange,
         /// Whether it has a fence.
         fenced: bool,
+        /// Whether it stores headers.
+        headers: bool,
     },
     /// A statement that keeps its turn among those about its key, but is none of the others.
     Single,
@@ -67,8 +71,8 @@ impl Kind {
             Statement::FindOrCreate { columns, .. } => {
                 Some(Self::FindOrCreate { columns: columns.named() })
             }
-            Statement::Initialize(new) => Some(Self::Initialize(new.request.fingerprint.is_some())),
-            Statement::Look(new) => Some(Self::Look(new.request.fingerprint.is_some())),
+            Statement::Initialize(new) => Some(Self::Initialize(new.request.optional_columns())),
+            Statement::Look(new) => Some(Self::Look(new.request.optional_columns())),
             Statement::TakeOver { new, .. } => {
                 Some(Self::TakeOver(new.request.fingerprint.is_some()))
             }
@@ -93,9 +97,10 @@ impl Kind {
         if columns.id != Field::Absent || columns.idempotency_key != Field::Absent {
             return Self::Single;
         }
+        let headers = columns.response_headers.is_some();
         match (columns.named(), lease) {
-            (columns, LeaseChange::Keep) if columns.is_empty() => Self::Find,
-            (columns, lease) => Self::Update { columns, lease, fenced },
+            (columns, LeaseChange::Keep) if columns.is_empty() && !headers => Self::Find,
+            (columns, lease) => Self::Update { columns, lease, fenced, headers },
         }
     }
 }
@@ -107,13 +112,15 @@ pub fn text(sql: &Sql, kind: Kind) -> Arc<str> {
     match kind {
         Kind::Create { columns, is_new } => create::batch(table, columns, is_new),
         Kind::FindOrCreate { columns } => find_or_create::batch(table, columns),
-        Kind::Initialize(fingerprint) => initialize::batch(table, fingerprint),
-        Kind::Look(fingerprint) => initialize::look_batch(table, fingerprint),
+        Kind::Initialize(optional) => initialize::batch(table, optional),
+        Kind::Look(optional) => initialize::look_batch(table, optional),
         Kind::TakeOver(fingerprint) => take_over::batch(table, fingerprint),
         // A single statement goes as it is.
         Kind::Find | Kind::Single => find::batch(table),
         Kind::Lock => lock::batch(table),
-        Kind::Update { columns, lease, fenced } => update::batch(table, columns, lease, fenced),
+        Kind::Update { columns, lease, fenced, headers } => {
+            update::batch(table, columns, lease, fenced, headers)
+        }
     }
 }
 
@@ -140,12 +147,15 @@ pub fn arrays<'a>(kind: Kind, batch: &[&'a Statement]) -> Vec<Array<'a>> {
         Kind::FindOrCreate { columns } => {
             std::iter::once(keys(batch)).chain(values(batch, columns)).collect()
         }
-        Kind::Initialize(fingerprint) | Kind::Look(fingerprint) | Kind::TakeOver(fingerprint) => {
-            of_requests(batch, fingerprint)
+        Kind::Initialize(optional) | Kind::Look(optional) => {
+            of_requests(batch, optional.fingerprint)
         }
+        Kind::TakeOver(fingerprint) => of_requests(batch, fingerprint),
         Kind::Find | Kind::Single => vec![keys(batch)],
         Kind::Lock => of_locks(batch),
-        Kind::Update { columns, fenced, .. } => of_updates(batch, columns, fenced),
+        Kind::Update { columns, fenced, headers, .. } => {
+            of_updates(batch, columns, fenced, headers)
+        }
     }
 }
 
@@ -213,9 +223,21 @@ fn of_locks<'a>(batch: &[&'a Statement]) -> Vec<Array<'a>> {
     vec![keys(batch), Array::Owned(holds), Array::Borrowed(own)]
 }
 
-fn of_updates<'a>(batch: &[&'a Statement], columns: ColumnSet, fenced: bool) -> Vec<Array<'a>> {
+fn of_updates<'a>(
+    batch: &[&'a Statement],
+    columns: ColumnSet,
+    fenced: bool,
+    headers: bool,
+) -> Vec<Array<'a>> {
     let mut arrays = vec![keys(batch)];
     arrays.extend(values(batch, columns));
+    if headers {
+        let headers = batch.iter().map(|statement| match statement {
+            Statement::Update { columns, .. } => columns.response_headers.as_deref(),
+            _ => None,
+        });
+        arrays.push(Array::Borrowed(headers.collect()));
+    }
     if fenced {
         let fences = || {
             batch.iter().filter_map(|statement| match statement {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::key::{Column, ColumnSet, FINISHED};
-use crate::engine::protocol::statement::{LeaseChange, Token};
+use crate::engine::protocol::statement::{LeaseChange, OptionalColumns, Token};
 
 /// The optional column for the digest of what a route does not tell of its request.
 pub const FINGERPRINT: &str = "request_fingerprint";
+
+/// The optional column for the headers of a stored answer.
+pub const HEADERS: &str = "response_headers";
 
 /// The token of a row's lease. Where there is none, it is the transaction that has written the row: so an
 /// attempt that has released its lease, or finished, knows whether anybody has written since.
@@ -85,6 +88,16 @@ pub fn key() -> String {
 /// whether the row was won, whether its lease is live, whether the request is the same.
 pub fn row() -> String {
     format!("{}, {}", key(), location_and_token())
+}
+
+/// What a statement for a request answers after the rest: the headers of the stored answer, if they are asked for.
+pub fn headers(optional: OptionalColumns) -> String {
+    if optional.headers { format!(", {HEADERS}::text AS {HEADERS}") } else { String::new() }
+}
+
+/// The same of a row that has just been inserted.
+pub fn no_headers(optional: OptionalColumns) -> String {
+    if optional.headers { format!(", CAST(NULL AS text) AS {HEADERS}") } else { String::new() }
 }
 
 /// Where a row is, and what tells its lease from others.

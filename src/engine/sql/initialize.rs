@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::engine::protocol::statement::OptionalColumns;
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, Table, cast, live, new_row, row,
-    row_names, same, statement,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, Table, cast, headers, live, new_row,
+    no_headers, row, row_names, same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
 /// Parameters: key, method, path, route parameters, lease, id, and the fingerprint where the table has a column
 /// for it.
-pub fn single(table: &Table, fingerprint: bool) -> Arc<str> {
+pub fn single(table: &Table, optional: OptionalColumns) -> Arc<str> {
+    let fingerprint = optional.fingerprint;
     let values = format!(
         "CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params}, statement_timestamp(),
          CAST($6 AS text){fingerprint}",
@@ -25,14 +27,16 @@ pub fn single(table: &Table, fingerprint: bool) -> Arc<str> {
                  locked_at, id{column})
                {new}
                ON CONFLICT (idempotency_key) DO NOTHING
-               RETURNING {row}, true AS won, true AS live, true AS same
+               RETURNING {row}, true AS won, true AS live, true AS same{no_headers}
              )
              SELECT * FROM created
-             UNION ALL SELECT {row}, false, {live}, {same} FROM @table
+             UNION ALL SELECT {row}, false, {live}, {same}{headers} FROM @table
              WHERE @guard AND idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
             new = new_row(table, &values),
             row = row(),
+            headers = headers(optional),
+            no_headers = no_headers(optional),
             live = live(&cast(5, "interval")),
             same = same_request(fingerprint.then_some(7)),
         ),
@@ -77,13 +81,15 @@ const LOCK: &str = "pg_try_advisory_xact_lock(\
 
 /// Finds the key. Parameters: key, method, path, route parameters, lease, and the fingerprint where the table has a
 /// column for it.
-pub fn look(table: &Table, fingerprint: bool) -> Arc<str> {
+pub fn look(table: &Table, optional: OptionalColumns) -> Arc<str> {
+    let fingerprint = optional.fingerprint;
     statement(
         table,
         &format!(
-            "SELECT {row}, false AS won, {live} AS live, {same} AS same FROM @table
+            "SELECT {row}, false AS won, {live} AS live, {same} AS same{headers} FROM @table
              WHERE @guard AND idempotency_key = $1",
             row = row(),
+            headers = headers(optional),
             live = live(&cast(5, "interval")),
             same = same_request(fingerprint.then_some(6)),
         ),
@@ -91,16 +97,18 @@ pub fn look(table: &Table, fingerprint: bool) -> Arc<str> {
 }
 
 /// The same for a batch.
-pub fn look_batch(table: &Table, fingerprint: bool) -> Arc<str> {
+pub fn look_batch(table: &Table, optional: OptionalColumns) -> Arc<str> {
+    let fingerprint = optional.fingerprint;
     statement(
         table,
         &format!(
             "SELECT n, found.* FROM {input}
              CROSS JOIN LATERAL (
-               SELECT {row}, false AS won, {live} AS live, {same} AS same FROM @table
+               SELECT {row}, false AS won, {live} AS live, {same} AS same{headers} FROM @table
                WHERE idempotency_key = k OFFSET 0
              ) found",
             input = input(&request_names(fingerprint)),
+            headers = headers(optional),
             row = row(),
             live = live("CAST(l AS interval)"),
             same = same(&requested(fingerprint), "request_params"),
@@ -122,7 +130,8 @@ pub fn same_request(fingerprint: Option<usize>) -> String {
 
 /// The same for a batch. A statement does not see what it inserts: those who lose against another row of the
 /// batch are answered with what that row has inserted.
-pub fn batch(table: &Table, fingerprint: bool) -> Arc<str> {
+pub fn batch(table: &Table, optional: OptionalColumns) -> Arc<str> {
+    let fingerprint = optional.fingerprint;
     let column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() };
     statement(
         table,
@@ -138,15 +147,18 @@ pub fn batch(table: &Table, fingerprint: bool) -> Arc<str> {
                RETURNING {row}{column}
              )
              SELECT n, {row_names}, id = id_or_token AS won, id = id_or_token OR {live} AS live,
-               id = id_or_token OR ({same_inserted}) AS same
+               id = id_or_token OR ({same_inserted}) AS same{no_headers}
              FROM input JOIN created ON idempotency_key = k
              UNION ALL SELECT n, found.* FROM input
              CROSS JOIN LATERAL (
-               SELECT {row}, false, {live}, {same} FROM @table WHERE idempotency_key = k OFFSET 0
+               SELECT {row}, false, {live}, {same}{headers} FROM @table
+               WHERE idempotency_key = k OFFSET 0
              ) found
              WHERE NOT EXISTS (SELECT FROM created WHERE idempotency_key = k)",
             input = input(&request_names(fingerprint)),
             value = if fingerprint { ", f" } else { "" },
+            headers = headers(optional),
+            no_headers = no_headers(optional),
             row = row(),
             row_names = row_names(),
             live = live("CAST(l AS interval)"),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::engine::key::FINISHED;
-use crate::engine::sql::fragments::{FINGERPRINT, Table, cast, literal, statement};
+use crate::engine::sql::fragments::{FINGERPRINT, HEADERS, Table, cast, literal, statement};
 
-/// Answers one row, of one column: whether the table has the column for fingerprints.
-pub fn has_fingerprints(table: &Table) -> String {
+/// Answers one row: whether the table has the column for fingerprints, and the one for headers.
+pub fn optional_columns(table: &Table) -> String {
     format!(
-        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass({table}) \
-         AND attname = '{FINGERPRINT}' AND NOT attisdropped)",
+        "SELECT coalesce(bool_or(attname = '{FINGERPRINT}'), false), \
+         coalesce(bool_or(attname = '{HEADERS}'), false) \
+         FROM pg_attribute WHERE attrelid = to_regclass({table}) AND NOT attisdropped",
         table = literal(&table.name)
     )
 }

@@ -15,6 +15,7 @@ mod isolation;
 mod lock;
 mod lock_row;
 mod maintenance;
+mod of_request;
 mod schema;
 mod selector;
 mod stalled;
@@ -25,12 +26,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::key::{Column, Columns, Field, Text};
-use crate::engine::protocol::statement::{
-    Fence, LeaseChange, Request, RowLocation, Statement, Token,
-};
+use crate::engine::protocol::statement::{Fence, LeaseChange, RowLocation, Statement, Token};
 
+pub use self::fragments::HEADERS;
 use self::fragments::{Table, interval, quoted, tokens};
 pub use self::isolation::Isolation;
+use self::of_request::{OfRequests, of_request, of_requests};
 pub use self::update::NO_ROW;
 use self::update::UpdateForm;
 
@@ -62,11 +63,11 @@ pub struct Sql {
     table: Table,
     create: Arc<str>,
     find_or_create: Arc<str>,
-    initialize: [Arc<str>; 2],
-    begin: [Arc<str>; 2],
+    initialize: OfRequests,
+    begin: OfRequests,
     may_begin: Arc<str>,
-    look: [Arc<str>; 2],
-    take_over: [Arc<str>; 2],
+    look: OfRequests,
+    take_over: OfRequests,
     find: Arc<str>,
     lock: Arc<str>,
     lock_row: Arc<str>,
@@ -89,21 +90,19 @@ impl Sql {
         let name = schema.map(|schema| format!("{}.idempotency_key", quoted(schema)));
         let name = name.unwrap_or_else(|| "idempotency_key".to_owned());
         let table = Table { name, is_guarded };
-        // Without and with the column for fingerprints, or a location.
-        let both = [false, true];
         Self {
             schema: schema.map(str::to_owned),
             create: create::single(&table),
             find_or_create: find_or_create::single(&table),
-            initialize: both.map(|fingerprint| initialize::single(&table, fingerprint)),
-            begin: both.map(|fingerprint| initialize::begin(&table, fingerprint)),
+            initialize: of_requests(|optional| initialize::single(&table, optional)),
+            begin: of_requests(|optional| initialize::begin(&table, optional.fingerprint)),
             may_begin: initialize::may_begin(&table),
-            look: both.map(|fingerprint| initialize::look(&table, fingerprint)),
-            take_over: both.map(|fingerprint| take_over::single(&table, fingerprint)),
+            look: of_requests(|optional| initialize::look(&table, optional)),
+            take_over: of_requests(|optional| take_over::single(&table, optional.fingerprint)),
             find: find::single(&table),
             lock: lock::single(&table),
             lock_row: lock_row::waiting(&table),
-            claim_row: both.map(|has_location| lock_row::claim(&table, has_location)),
+            claim_row: [false, true].map(|has_location| lock_row::claim(&table, has_location)),
             updates: Mutex::default(),
             table,
         }
@@ -122,18 +121,19 @@ impl Sql {
             }
             Statement::Initialize(new) => {
                 let others = [interval(new.lease), new.id];
-                return of_request(&self.initialize, new.key, new.request, others);
+                of_request(&self.initialize, new.key, new.request, others)
             }
             Statement::Begin(new) => {
-                let query = of_request(&self.begin, new.key, new.request, [new.id]);
+                let (text, parameters) = of_request(&self.begin, new.key, new.request, [new.id]);
+                let query = Query::new(Arc::clone(text), parameters);
                 return Query { waits_briefly: true, ..query };
             }
             Statement::Look(new) => {
-                return of_request(&self.look, new.key, new.request, [interval(new.lease)]);
+                of_request(&self.look, new.key, new.request, [interval(new.lease)])
             }
             Statement::TakeOver { new, seen: Token(token) } => {
                 let others = [interval(new.lease), token];
-                return of_request(&self.take_over, new.key, new.request, others);
+                of_request(&self.take_over, new.key, new.request, others)
             }
             Statement::Find(key) => (&self.find, vec![Some(key)]),
             Statement::MayBegin(key) => (&self.may_begin, vec![Some(key)]),
@@ -189,9 +189,10 @@ impl Sql {
             has_location: matches!(of, UpdateOf::RowAt(_)),
             requires_row: of == UpdateOf::RequiredRow,
             is_fenced: fence.is_some(),
+            has_headers: columns.response_headers.is_some(),
         };
         let mut parameters = vec![Some(key)];
-        if form.columns.is_empty() && lease == LeaseChange::Keep {
+        if form.columns.is_empty() && lease == LeaseChange::Keep && !form.has_headers {
             return Query::new(Arc::clone(&self.find), parameters);
         }
         let values = Column::ALL.map(|column| std::mem::take(columns.get_mut(column)));
@@ -199,6 +200,7 @@ impl Sql {
             Field::Set(value) => Some(value),
             Field::Absent => None,
         }));
+        parameters.extend(columns.response_headers.map(Some));
         if let UpdateOf::RowAt(RowLocation(location)) = of {
             parameters.push(Some(location));
         }
@@ -210,9 +212,9 @@ impl Sql {
         Query::new(Arc::clone(text), parameters)
     }
 
-    /// Answers one row, of one column: whether the table has the column for fingerprints.
-    pub fn has_fingerprints(&self) -> String {
-        maintenance::has_fingerprints(&self.table)
+    /// Answers one row: whether the table has the column for fingerprints, and the one for headers.
+    pub fn optional_columns(&self) -> String {
+        maintenance::optional_columns(&self.table)
     }
 
     /// Deletes finished keys that are older than `$1` and lie in the pages from `$2` up to `$3`.
@@ -235,20 +237,6 @@ enum UpdateOf {
     RowAt(RowLocation),
     /// Wherever it is; it has to be there.
     RequiredRow,
-}
-
-/// Chooses between the statements without and with the column for fingerprints.
-fn of_request<const N: usize>(
-    texts: &[Arc<str>; 2],
-    key: String,
-    request: Request,
-    others: [String; N],
-) -> Query {
-    let Request { method, path, params, fingerprint } = request;
-    let text = Arc::clone(&texts[usize::from(fingerprint.is_some())]);
-    let mut parameters = vec![Some(key), method, path, params];
-    parameters.extend(others.into_iter().chain(fingerprint).map(Some));
-    Query::new(text, parameters)
 }
 
 #[cfg(test)]

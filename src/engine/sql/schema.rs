@@ -1,10 +1,10 @@
 //! The table and its columns.
 
 use crate::engine::sql::Sql;
-use crate::engine::sql::fragments::{FINGERPRINT, literal, quoted};
+use crate::engine::sql::fragments::{FINGERPRINT, HEADERS, literal, quoted};
 
 impl Sql {
-    /// Creates what is missing of the table as Medusa's migrations make it, and the column that is not
+    /// Creates what is missing of the table as Medusa's migrations make it, and the columns that are not
     /// among Medusa's, in a transaction. What is there is left alone: `IF NOT EXISTS` would ask for the right to create it.
     pub fn migrate(&self) -> String {
         // Two services that start at once would otherwise both find the table missing.
@@ -12,10 +12,11 @@ impl Sql {
             "SELECT pg_advisory_xact_lock(hashtext('medusa-idempotency-key migrate')); \
              DO {block}",
             block = literal(&format!(
-                "BEGIN {schema} {table} {column} {index} END",
+                "BEGIN {schema} {table} {fingerprint} {headers} {index} END",
                 schema = self.schema_where_missing(),
                 table = self.table_where_missing(),
-                column = self.column_where_missing(),
+                fingerprint = self.column_where_missing(FINGERPRINT, "character varying"),
+                headers = self.column_where_missing(HEADERS, "jsonb"),
                 index = self.index_where_missing(),
             ))
         )
@@ -55,11 +56,11 @@ impl Sql {
         )
     }
 
-    fn column_where_missing(&self) -> String {
+    fn column_where_missing(&self, column: &str, sql_type: &str) -> String {
         format!(
             "IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = {name}::regclass \
-             AND attname = '{FINGERPRINT}' AND NOT attisdropped) THEN \
-             ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {FINGERPRINT} character varying; END IF;",
+             AND attname = '{column}' AND NOT attisdropped) THEN \
+             ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {sql_type}; END IF;",
             name = literal(&self.table.name),
             table = self.table.name,
         )

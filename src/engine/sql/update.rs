@@ -5,13 +5,16 @@ use std::sync::Arc;
 use crate::engine::key::{Column, ColumnSet};
 use crate::engine::protocol::statement::LeaseChange;
 use crate::engine::sql::fragments::{
-    LOCK_TIMEOUT_20MS, Table, cast, fenced, locked_at, row, statement,
+    HEADERS, LOCK_TIMEOUT_20MS, Table, cast, fenced, locked_at, row, statement,
 };
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// SQLSTATE of an update that requires a row where there is none: it divides by their number, as SQL itself can
 /// refuse nothing. What follows it in a message, such as a COMMIT, does not happen then.
 pub const NO_ROW: &str = "22012";
+
+/// The tokens of a fence in the input of a batch.
+const TOKENS: &str = "CAST(tokens AS text[])";
 
 /// What tells the text of one update from that of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,9 +29,11 @@ pub struct UpdateForm {
     pub requires_row: bool,
     /// Whether it has a fence.
     pub is_fenced: bool,
+    /// Whether it stores an answer's headers.
+    pub has_headers: bool,
 }
 
-/// Parameters: the key, the values of the columns, the location, and the fence's tokens, lease and recovery
+/// Parameters: the key, the values of the columns, the headers, the location, and the fence's tokens, lease and recovery
 /// point, each where it has them.
 pub fn single(table: &Table, form: UpdateForm) -> Arc<str> {
     let mut last = 1;
@@ -36,7 +41,10 @@ pub fn single(table: &Table, form: UpdateForm) -> Arc<str> {
         last += 1;
         cast(last, sql_type)
     };
-    let assignments = assignments(form.columns, form.lease, |column| next(column.sql_type()));
+    let mut assignments = assignments(form.columns, form.lease, |column| next(column.sql_type()));
+    if form.has_headers {
+        assignments.push(format!("{HEADERS} = {}", next("jsonb")));
+    }
     let location = match form.has_location {
         true => format!(" AND ctid = {}", next("tid")),
         false => String::new(),
@@ -49,6 +57,7 @@ pub fn single(table: &Table, form: UpdateForm) -> Arc<str> {
         "UPDATE @table SET {assignments}
          WHERE @guard AND idempotency_key = $1{location}{fence}
          RETURNING {row}",
+        assignments = assignments.join(", "),
         row = row(),
     );
     match form.requires_row {
@@ -65,15 +74,22 @@ pub fn single(table: &Table, form: UpdateForm) -> Arc<str> {
 
 /// The same for a batch. A row that somebody has locked is answered with nothing but its number. One that is not
 /// there, or that the fence keeps the caller from, is not answered.
-pub fn batch(table: &Table, columns: ColumnSet, lease: LeaseChange, is_fenced: bool) -> Arc<str> {
+pub fn batch(
+    table: &Table,
+    columns: ColumnSet,
+    lease: LeaseChange,
+    is_fenced: bool,
+    has_headers: bool,
+) -> Arc<str> {
     let mut names = vec!["k"];
     names.extend(value_names(columns));
+    names.extend(has_headers.then_some("h"));
     names.extend(is_fenced.then_some(["tokens", "l", "point"]).into_iter().flatten());
     let value = |column: Column| format!("CAST({} AS {})", value_name(column), column.sql_type());
+    let mut assignments = assignments(columns, lease, value);
+    assignments.extend(has_headers.then(|| format!("{HEADERS} = CAST(h AS jsonb)")));
     let fence = match is_fenced {
-        true => {
-            format!(" AND {}", fenced("CAST(tokens AS text[])", "CAST(l AS interval)", "point"))
-        }
+        true => format!(" AND {}", fenced(TOKENS, "CAST(l AS interval)", "point")),
         false => String::new(),
     };
     statement(
@@ -97,7 +113,7 @@ pub fn batch(table: &Table, columns: ColumnSet, lease: LeaseChange, is_fenced: b
              WHERE n NOT IN (SELECT n FROM changed)
              AND EXISTS (SELECT FROM @table WHERE idempotency_key = k{fence} OFFSET 0)",
             input = input(&names),
-            assignments = assignments(columns, lease, value),
+            assignments = assignments.join(", "),
             row = row(),
             // The location and the token, too.
             nothing = ["NULL"; Column::COUNT + 2].join(", "),
@@ -109,9 +125,9 @@ fn assignments(
     columns: ColumnSet,
     lease: LeaseChange,
     mut value: impl FnMut(Column) -> String,
-) -> String {
+) -> Vec<String> {
     let lease = locked_at(lease).filter(|_| !columns.contains(Column::LockedAt));
     let lease = lease.map(|time| format!("locked_at = {time}")).into_iter();
     let named = columns.iter().map(|column| format!("{} = {}", column.name(), value(column)));
-    lease.chain(named).collect::<Vec<_>>().join(", ")
+    lease.chain(named).collect()
 }

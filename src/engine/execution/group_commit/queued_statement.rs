@@ -93,10 +93,9 @@ fn size(statement: &Statement) -> usize {
         other => return other.key().map_or(0, str::len),
     };
     let fields = Column::ALL.into_iter().map(|column| columns.get(column));
-    fields
-        .map(|field| match field {
-            Field::Set(value) => text(value),
-            Field::Absent => 0,
-        })
-        .sum()
+    let fields = fields.map(|field| match field {
+        Field::Set(value) => text(value),
+        Field::Absent => 0,
+    });
+    fields.sum::<usize>() + text(&columns.response_headers)
 }
