@@ -22,7 +22,17 @@ const { EXAMPLE } = require("./helpers/medusa-installed");
 const MODULES = path.join(ROOT, "node_modules");
 const DOCUMENTS = documentNames();
 /** Documents whose blocks another test holds, each with a test of its own that leaves none out. */
-const HELD_ELSEWHERE = { "docs/install.md": "install-docs.test.js" };
+const HELD_ELSEWHERE = {
+  "docs/conformance.md": "framework-docs.test.js",
+  "docs/frameworks/express.md": "framework-docs.test.js",
+  "docs/frameworks/fastify.md": "framework-docs.test.js",
+  "docs/frameworks/fetch.md": "framework-docs.test.js",
+  "docs/frameworks/hono.md": "framework-docs.test.js",
+  "docs/frameworks/koa.md": "framework-docs.test.js",
+  "docs/frameworks/nest.md": "framework-docs.test.js",
+  "docs/install.md": "install-docs.test.js",
+  "docs/transactions.md": "transactions-docs.test.js",
+};
 const INSTALLED = path.join(EXAMPLE, "node_modules");
 /** On a busy machine. */
 const COMPILE_TIMEOUT = 120_000;

@@ -10,7 +10,17 @@ const path = require("node:path");
 
 const ROOT = path.join(__dirname, "..");
 /** The declarations of what `exports` in package.json names; the `.mts` files pass them on. */
-const ENTRIES = ["index", "medusa"];
+const ENTRIES = [
+  "index",
+  "medusa",
+  "lib/conformance/index",
+  "lib/http/express",
+  "lib/http/fastify",
+  "lib/http/fetch",
+  "lib/http/hono",
+  "lib/http/koa",
+  "lib/http/nest",
+];
 const REPORTS = path.join(ROOT, "etc");
 const SILENT = { default: { logLevel: "none" } };
 
@@ -31,10 +41,19 @@ function report({ root = ROOT, reports = REPORTS, isCheck = false } = {}) {
         messageCallback: (message) => (message.handled = true),
       });
       return apiReportChanged;
-    }).map((entry) => `${entry}.api.md`);
+    }).map(reportOf);
   } finally {
     fs.rmSync(temporary, { recursive: true });
   }
+}
+
+/** The file of an entry's report: what is imported is `express`, wherever it is. */
+function reportOf(entry) {
+  const [name] =
+    path.posix.basename(entry) === "index"
+      ? entry.split("/").slice(-2)
+      : [path.posix.basename(entry)];
+  return `${name}.api.md`;
 }
 
 function configOf(entry, { root, reports, temporary }) {
@@ -54,7 +73,7 @@ function configOf(entry, { root, reports, temporary }) {
         enabled: true,
         reportFolder: reports,
         reportTempFolder: temporary,
-        reportFileName: `${entry}.api.md`,
+        reportFileName: reportOf(entry),
       },
       docModel: { enabled: false },
       dtsRollup: { enabled: false },

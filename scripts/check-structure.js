@@ -19,7 +19,7 @@ const LAYERS = {
   lib: [
     // Errors show a key without its scope.
     ["values/scoped-keys.js"],
-    ["errors"],
+    ["conformance", "errors"],
     ["values"],
     ["bridge"],
     ["database", "handles"],

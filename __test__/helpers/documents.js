@@ -5,7 +5,7 @@ const path = require("node:path");
 
 const ROOT = path.join(__dirname, "../..");
 /** Folders of Markdown documents: of this package, not of what is installed. */
-const FOLDERS = ["", "docs", ".github", "examples/medusa-v1"];
+const FOLDERS = ["", "docs", "docs/frameworks", ".github", "examples/medusa-v1"];
 const FENCE = /^(\s*)(`{3,}|~{3,})\s*([^\s`]*)/;
 
 /** @returns {string[]} the names of all documents, from the repository's root */

@@ -6,19 +6,26 @@ const http = require("node:http");
  * Asks a server, as a client that may hang up.
  *
  * @param {string} url
- * @param {{ key?: string, body?: unknown, agent?: http.Agent }} [options]
- * @returns {{ answer: Promise<object>, hangUp(): void, isReused(): boolean }} `answer` rejects once the client has hung up
+ * @param {{ key?: string, body?: unknown, agent?: http.Agent, headers?: object }} [options]
+ * @returns {{ response: Promise<http.IncomingMessage>, answer: Promise<object>, hangUp(): void, isReused(): boolean }} `answer` rejects once the client has hung up
  */
-function ask(url, { key, body = {}, agent = false, method = "POST" } = {}) {
-  const request = http.request(url, { method, agent, headers: headersFor(key) });
-  const answer = new Promise((resolve, reject) => {
+function ask(url, { key, body = {}, agent = false, method = "POST", headers } = {}) {
+  const all = { ...headersFor(key), ...headers };
+  const request = http.request(url, { method, agent, headers: all });
+  const response = new Promise((resolve, reject) => {
     request.once("error", reject);
-    request.once("response", (response) => resolve(whole(response)));
+    request.once("response", resolve);
   });
+  const answer = response.then(whole);
   // Whoever hangs up does not care how it ends.
   answer.catch(() => {});
   request.end(method === "GET" ? undefined : JSON.stringify(body));
-  return { answer, hangUp: () => request.destroy(), isReused: () => request.reusedSocket };
+  return {
+    response,
+    answer,
+    hangUp: () => request.destroy(),
+    isReused: () => request.reusedSocket,
+  };
 }
 
 function headersFor(key) {
@@ -31,9 +38,10 @@ async function whole(response) {
   for await (const chunk of response) {
     chunks.push(chunk);
   }
-  const text = Buffer.concat(chunks).toString();
-  const { statusCode: status, headers } = response;
-  return { status, headers, text, body: jsonOrNull(text) };
+  const bytes = Buffer.concat(chunks);
+  const text = bytes.toString();
+  const { statusCode: status, statusMessage: reason, headers, trailers } = response;
+  return { status, reason, headers, trailers, bytes, text, body: jsonOrNull(text) };
 }
 
 function jsonOrNull(text) {
@@ -44,4 +52,20 @@ function jsonOrNull(text) {
   }
 }
 
-module.exports = { ask };
+/** Of one response or of its connection: Node makes them anew. */
+const OF_ONE = [
+  "connection",
+  "content-length",
+  "date",
+  "idempotent-replayed",
+  "keep-alive",
+  "set-cookie",
+  "transfer-encoding",
+];
+
+/** The headers that a replay has as the first answer had them. */
+function lastingHeaders(headers) {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !OF_ONE.includes(name)));
+}
+
+module.exports = { ask, lastingHeaders };

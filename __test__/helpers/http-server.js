@@ -3,8 +3,12 @@
 const http = require("node:http");
 
 /** Starts a server on a free port of 127.0.0.1 and answers its URL, and how it is stopped. */
-async function startServer(handler) {
-  const server = http.createServer(handler);
+function startServer(handler) {
+  return listen(http.createServer(handler));
+}
+
+/** The same for a server that is there. */
+async function listen(server) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     url: `http://127.0.0.1:${server.address().port}`,
@@ -32,4 +36,4 @@ function useServers() {
   };
 }
 
-module.exports = { startServer, useServers };
+module.exports = { listen, startServer, useServers };

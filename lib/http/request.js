@@ -17,7 +17,7 @@ const { warnOfNoScope } = require("./warnings");
  * @property {string} path may have the query
  * @property {unknown} [query] as text, or parsed
  * @property {unknown} [params] the route's
- * @property {unknown} [body] as it was parsed
+ * @property {unknown} [body] as it was parsed; or a function that reads it, and may resolve to it
  * @property {string | null} [scope] in place of the policy's
  * @property {Record<string, string | string[] | undefined>} [headers] with names in lower case
  * @property {unknown} [native] what the policy's functions get; default: this object
@@ -59,7 +59,8 @@ async function keyOf({ keyFrom, header }, request) {
   return only === null || only === "" ? undefined : only;
 }
 
-async function beginningOf(policy, request, key) {
+async function beginningOf(policy, given, key) {
+  const request = { ...given, body: await bodyOf(given) };
   const { method, params } = request;
   const compared = await policy.fingerprint(request);
   const scope = await scopeOf(policy, request);
@@ -74,6 +75,11 @@ async function beginningOf(policy, request, key) {
     }
     throw error;
   }
+}
+
+/** A body that is read only for those requests that are compared. */
+function bodyOf({ body }) {
+  return typeof body === "function" ? body() : body;
 }
 
 function pathAndQuery({ path: given, query: parsed }) {

@@ -3,7 +3,7 @@
 const { AsyncLocalStorage } = require("node:async_hooks");
 const { performance } = require("node:perf_hooks");
 const { fingerprintOf } = require("./fingerprints");
-const { routeOf, whenDestroyed, whenEnded } = require("./responses");
+const { onConnectionDestroyed, routeOf, watchConnection, whenEnded } = require("./responses");
 
 const storage = new AsyncLocalStorage();
 
@@ -94,6 +94,8 @@ function currentRequest() {
   return storage.getStore();
 }
 
+onConnectionDestroyed((socket) => currentRequest()?.endOn(socket));
+
 /**
  * Express middleware that lets the service know which request its calls are made for.
  *
@@ -103,7 +105,7 @@ function idempotencyMiddleware() {
   return (req, res, next) => {
     const context = new RequestContext(req);
     whenEnded(res, () => void context.end());
-    whenDestroyed(req, (socket) => currentRequest()?.endOn(socket));
+    watchConnection(req);
     storage.run(context, next);
   };
 }

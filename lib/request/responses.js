@@ -22,14 +22,26 @@ function whenEnded(res, ended) {
   after(res, "destroy", ended);
 }
 
+/** Told of every connection that a handler destroys. */
+const listeners = new Set();
+
 /**
- * Calls `destroyed` when a handler destroys its connection, as Express' own error handler does once a response has
- * begun. Node destroys connections too: with an error, or when the client has closed its side.
+ * Registers a function that is called with the connection that a handler has destroyed, in the asynchronous context
+ * of whoever did it.
+ *
+ * @param {(socket: object) => void} listener
+ */
+function onConnectionDestroyed(listener) {
+  listeners.add(listener);
+}
+
+/**
+ * Tells the listeners when a handler destroys the connection of this request, as Express' own error handler does
+ * once a response has begun. Node destroys connections too: with an error, or when the client has closed its side.
  *
  * @param {import("node:http").IncomingMessage} req
- * @param {(socket: object) => void} destroyed called in the asynchronous context of whoever did it
  */
-function whenDestroyed({ socket, httpVersionMajor }, destroyed) {
+function watchConnection({ socket, httpVersionMajor }) {
   // With HTTP/2 requests share a connection, which Node does not let handlers destroy.
   if (!socket || httpVersionMajor > 1 || watched.has(socket)) {
     return;
@@ -40,7 +52,7 @@ function whenDestroyed({ socket, httpVersionMajor }, destroyed) {
     const wasOpen = !this.destroyed;
     const result = Reflect.apply(destroy, this, given);
     if (!given[0] && !(wasOpen && this.readableEnded)) {
-      destroyed(this);
+      listeners.forEach((listener) => listener(this));
     }
     return result;
   };
@@ -61,4 +73,4 @@ function routeOf({ baseUrl = "", route }) {
   return typeof route?.path === "string" ? baseUrl + route.path : undefined;
 }
 
-module.exports = { routeOf, whenDestroyed, whenEnded };
+module.exports = { onConnectionDestroyed, routeOf, watchConnection, whenEnded };

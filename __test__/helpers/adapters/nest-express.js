@@ -1,0 +1,6 @@
+"use strict";
+
+const { ExpressAdapter } = require("@nestjs/platform-express");
+const { onNest } = require("./nest");
+
+module.exports = onNest(() => new ExpressAdapter());

@@ -1,0 +1,6 @@
+"use strict";
+
+const { FastifyAdapter } = require("@nestjs/platform-fastify");
+const { onNest } = require("./nest");
+
+module.exports = onNest(() => new FastifyAdapter());

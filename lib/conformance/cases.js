@@ -1,0 +1,365 @@
+"use strict";
+
+// What clients may expect of a route that takes an Idempotency-Key, as data: rules, and what is done and seen to
+// check each. `check.js` says what the words mean.
+// Whole: one list, which is read from one end to the other.
+
+const DRAFT = "draft-ietf-httpapi-idempotency-key-header-07";
+const UUID = "a new UUID";
+
+/**
+ * @typedef {object} Case
+ * @property {string} id
+ * @property {string} source where the rule is from
+ * @property {"MUST" | "SHOULD" | "MAY"} level as the draft has it; of the other sources, as clients rely on it
+ * @property {string} given
+ * @property {string} when
+ * @property {string} then
+ * @property {string[]} [needs] what the target has to have: else the case is skipped
+ * @property {object[]} steps what is done, in order
+ * @property {object[]} expect what has to be seen then
+ */
+
+/** @type {Case[]} */
+const CASES = [
+  {
+    id: "first-request",
+    source: `${DRAFT}, 2.6`,
+    level: "SHOULD",
+    given: UUID,
+    when: "a request is sent for the first time",
+    then: "it is processed, and answered as any other",
+    steps: [{ send: "first" }],
+    expect: [{ of: "first", succeeds: true, replayed: false }, { effects: 1 }],
+  },
+  {
+    id: "structured-string",
+    source: `${DRAFT}, 2.1`,
+    level: "MUST",
+    given: "a key that is a structured field's string, in quotes",
+    when: "a request is sent with it",
+    then: "it is processed, and its retry is not",
+    steps: [
+      { send: "first", as: "quoted" },
+      { send: "retry", as: "quoted" },
+    ],
+    expect: [{ of: "first", succeeds: true }, { of: "retry", same: "first" }, { effects: 1 }],
+  },
+  {
+    id: "bare-token",
+    source: "common practice",
+    level: "SHOULD",
+    given: "a key without quotes, as most clients send it",
+    when: "its retry has the same key in quotes",
+    then: "it is the same key",
+    steps: [{ send: "first" }, { send: "retry", as: "quoted" }],
+    expect: [{ of: "first", succeeds: true }, { of: "retry", same: "first" }, { effects: 1 }],
+  },
+  {
+    id: "key-of-255-characters",
+    source: "Stripe",
+    level: "MUST",
+    given: "a key of 255 characters",
+    when: "a request is sent with it",
+    then: "it is processed",
+    steps: [{ send: "first", as: "longest" }],
+    expect: [{ of: "first", succeeds: true }, { effects: 1 }],
+  },
+  {
+    id: "two-keys",
+    source: `${DRAFT}, 2.1`,
+    level: "MUST",
+    given: "two header fields with a key each",
+    when: "a request is sent with both",
+    then: "it is refused with 400, and not processed",
+    steps: [{ send: "refused", as: "twice" }],
+    expect: [{ of: "refused", status: 400, problem: true }, { effects: 0 }],
+  },
+  {
+    id: "malformed-key",
+    source: `${DRAFT}, 5 (validation)`,
+    level: "SHOULD",
+    given: "a key that is longer than 255 characters",
+    when: "a request is sent with it",
+    then: "it is refused with 400, and not processed",
+    steps: [{ send: "refused", as: "too long" }],
+    expect: [{ of: "refused", status: 400, problem: true }, { effects: 0 }],
+  },
+  {
+    id: "missing-key",
+    source: `${DRAFT}, 2.7`,
+    level: "SHOULD",
+    given: "an operation that requires a key",
+    when: "a request is sent without one",
+    then: "it is refused with 400 and a link to documentation, and not processed",
+    needs: ["required"],
+    steps: [{ send: "refused", to: "required", as: "none" }],
+    expect: [{ of: "refused", status: 400, problem: true }, { effects: 0 }],
+  },
+  {
+    id: "retry",
+    source: `${DRAFT}, 2.6`,
+    level: "SHOULD",
+    given: "a request that was answered",
+    when: "it is sent again",
+    then: "it gets the same status and body, and is not processed again",
+    steps: [{ send: "first" }, { send: "retry" }, { send: "another retry" }],
+    expect: [
+      { of: "first", succeeds: true },
+      { of: "retry", same: "first" },
+      { of: "another retry", same: "first" },
+      { effects: 1 },
+    ],
+  },
+  {
+    id: "replayed-header",
+    source: "Stripe",
+    level: "SHOULD",
+    given: "a request that was answered",
+    when: "it is sent again",
+    then: "its answer says Idempotent-Replayed: true, and the first did not",
+    steps: [{ send: "first" }, { send: "retry" }],
+    expect: [
+      { of: "first", replayed: false },
+      { of: "retry", replayed: true },
+    ],
+  },
+  {
+    id: "replayed-headers",
+    source: "common practice",
+    level: "SHOULD",
+    given: "an answer with headers such as Content-Type, Location and ETag",
+    when: "the request is sent again",
+    then: "it gets them again",
+    steps: [{ send: "first" }, { send: "retry" }],
+    expect: [{ of: "retry", sameHeaders: "first" }],
+  },
+  {
+    id: "no-cookies",
+    source: "common practice",
+    level: "MUST",
+    given: "an answer that sets cookies",
+    when: "the request is sent again",
+    then: "its answer sets none: they may be another client's",
+    steps: [{ send: "first" }, { send: "retry" }],
+    expect: [{ of: "retry", without: "set-cookie" }],
+  },
+  {
+    id: "another-payload",
+    source: `${DRAFT}, 2.2 and 2.7`,
+    level: "SHOULD",
+    given: "a key that was used",
+    when: "a request with another payload is sent with it",
+    then: "it is refused with 422 and a link to documentation, and not processed",
+    steps: [{ send: "first" }, { send: "other", body: "other" }],
+    expect: [
+      { of: "first", succeeds: true },
+      { of: "other", status: 422, problem: true },
+      { effects: 1 },
+    ],
+  },
+  {
+    id: "another-payload-changes-nothing",
+    source: `${DRAFT}, 2.6`,
+    level: "SHOULD",
+    given: "a key with which another payload was refused",
+    when: "the first request is sent again",
+    then: "it gets its answer",
+    steps: [{ send: "first" }, { send: "other", body: "other" }, { send: "retry" }],
+    expect: [{ of: "retry", same: "first" }, { effects: 1 }],
+  },
+  {
+    id: "another-operation",
+    source: "Stripe",
+    level: "MUST",
+    given: "a key that was used",
+    when: "it is sent with another operation",
+    then: "that one is refused with 422, and gets no answer of the first",
+    needs: ["elsewhere"],
+    steps: [{ send: "first" }, { send: "other", to: "elsewhere" }],
+    expect: [{ of: "other", status: 422, problem: true }, { effects: 1 }],
+  },
+  {
+    id: "concurrent-duplicates",
+    source: `${DRAFT}, 1 and 2.6`,
+    level: "MUST",
+    given: UUID,
+    when: "eight equal requests are sent at once",
+    then: "one is processed; the others get its answer, or a conflict",
+    steps: [
+      { together: ["a", "b", "c", "d", "e", "f", "g", "h"] },
+      { send: "retry", until: "done" },
+    ],
+    expect: [
+      { ofAll: ["a", "b", "c", "d", "e", "f", "g", "h"], same: "retry", orStatus: 409 },
+      { of: "retry", succeeds: true },
+      { effects: 1 },
+    ],
+  },
+  {
+    id: "in-progress",
+    source: `${DRAFT}, 2.6 and 2.7`,
+    level: "SHOULD",
+    given: "a request that is being processed",
+    when: "it is sent again",
+    then: "it is refused with 409 and a description of the problem",
+    needs: ["slow"],
+    steps: [{ together: ["one", "other"], to: "slow" }],
+    expect: [
+      { oneOf: ["one", "other"], succeeds: true, theOther: 409, problem: true },
+      { effects: 1 },
+    ],
+  },
+  {
+    id: "in-progress-retry-after",
+    source: "common practice",
+    level: "SHOULD",
+    given: "a request that is being processed",
+    when: "it is sent again",
+    then: "the conflict says with Retry-After when to try again",
+    needs: ["slow"],
+    steps: [{ together: ["one", "other"], to: "slow" }],
+    expect: [{ oneOf: ["one", "other"], succeeds: true, theOther: 409, with: "retry-after" }],
+  },
+  {
+    id: "in-progress-another-payload",
+    source: "common practice",
+    level: "SHOULD",
+    given: "a request that is being processed",
+    when: "another payload is sent with its key",
+    then: "it is refused with 422 already",
+    needs: ["slow"],
+    steps: [{ together: ["one", "other"], to: "slow", bodies: ["body", "other"] }],
+    expect: [
+      { oneOf: ["one", "other"], succeeds: true, theOther: 422, problem: true },
+      { effects: 1 },
+    ],
+  },
+  {
+    id: "after-conflict",
+    source: `${DRAFT}, 2.7`,
+    level: "MUST",
+    given: "a request that was refused with 409",
+    when: "it is sent again, unchanged, until the first is done",
+    then: "it gets the answer of the first",
+    needs: ["slow"],
+    steps: [
+      { together: ["one", "other"], to: "slow" },
+      { send: "retry", to: "slow", until: "done" },
+    ],
+    expect: [{ of: "retry", succeeds: true, replayed: true }, { effects: 1 }],
+  },
+  {
+    id: "hang-up",
+    source: "common practice",
+    level: "MUST",
+    given: "a client that hangs up while its request is processed",
+    when: "it sends the request again",
+    then: "the request is not processed again",
+    needs: ["slow", "effects"],
+    steps: [
+      { hangUp: "gone", to: "slow" },
+      { send: "retry", to: "slow", until: "done" },
+    ],
+    expect: [{ of: "retry", succeeds: true }, { effects: 1 }],
+  },
+  {
+    id: "error-of-the-request",
+    source: `${DRAFT}, 2.6; Stripe`,
+    level: "SHOULD",
+    given: "a request that was answered with an error of its own, 4xx",
+    when: "it is sent again",
+    then: "it gets the same error, and is not processed again",
+    needs: ["refusing"],
+    steps: [
+      { send: "first", to: "refusing" },
+      { send: "retry", to: "refusing" },
+    ],
+    expect: [
+      { of: "first", statusFrom: 400, statusBelow: 500 },
+      { of: "retry", same: "first" },
+      { effects: 1 },
+    ],
+  },
+  {
+    id: "failure-of-the-server",
+    source: "common practice",
+    level: "SHOULD",
+    given: "a request that was answered with a failure of the server's, 5xx, and did nothing",
+    when: "it is sent again",
+    then: "it is processed again",
+    needs: ["failing", "effects"],
+    steps: [
+      { send: "first", to: "failing" },
+      { send: "retry", to: "failing", until: "done" },
+    ],
+    expect: [
+      { of: "first", statusFrom: 500, statusBelow: 600 },
+      { of: "retry", replayed: false },
+      { effects: 2 },
+    ],
+  },
+  {
+    id: "scopes",
+    source: `${DRAFT}, 5 (data leaks); Stripe (keys belong to an account)`,
+    level: "MUST",
+    given: "two tenants",
+    when: "the second sends the key and the request of the first",
+    then: "it is a request of its own: processed, and not answered with what the first got",
+    needs: ["scopes"],
+    steps: [
+      { send: "first", scope: 0 },
+      { send: "other", scope: 1 },
+      { send: "retry", scope: 0 },
+    ],
+    expect: [
+      { of: "other", succeeds: true, replayed: false },
+      { of: "retry", same: "first", replayed: true },
+      { effects: 2 },
+    ],
+  },
+  {
+    id: "scopes-do-not-hinder",
+    source: `${DRAFT}, 5`,
+    level: "MUST",
+    given: "two tenants",
+    when: "the second sends another payload with the key of the first",
+    then: "it is not refused: nobody learns of another's keys",
+    needs: ["scopes"],
+    steps: [
+      { send: "first", scope: 0 },
+      { send: "other", scope: 1, body: "other" },
+    ],
+    expect: [{ of: "other", succeeds: true, replayed: false }, { effects: 2 }],
+  },
+  {
+    id: "without-key",
+    source: `${DRAFT}, 2.5`,
+    level: "MAY",
+    given: "an operation that does not require a key",
+    when: "two equal requests are sent without one",
+    then: "both are processed",
+    needs: ["optional"],
+    steps: [
+      { send: "first", as: "none" },
+      { send: "second", as: "none" },
+    ],
+    expect: [{ of: "first", succeeds: true }, { of: "second", replayed: false }, { effects: 2 }],
+  },
+  {
+    id: "too-long-an-answer",
+    source: "common practice",
+    level: "MUST",
+    given: "a request whose answer is too long to be kept",
+    when: "it is sent again",
+    then: "its status says so, and it is not processed again",
+    needs: ["large"],
+    steps: [
+      { send: "first", to: "large" },
+      { send: "retry", to: "large", until: "done" },
+    ],
+    expect: [{ of: "first", succeeds: true }, { of: "retry", problem: true }, { effects: 1 }],
+  },
+];
+
+module.exports = { CASES };
