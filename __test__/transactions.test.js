@@ -86,6 +86,25 @@ describe.each(LIBRARIES)("$title", ({ open }) => {
       expect(await effects()).toEqual(["stage", "started"]);
     });
 
+    test("the answer to an HTTP request is kept with it, headers and all", async () => {
+      const request = { key: "handled", method: "POST", path: "/handled", body: { a: "?" } };
+      const sent = { status: 201, headers: { "X-A": "$1 ?" }, body: { b: 1, a: "'" } };
+      const handled = (work) => inTransaction((bound) => bound.handle(request, work));
+      const first = await handled(async (given) => {
+        await library.insert(given, "handled");
+        return sent;
+      });
+      expect(first).toMatchObject({
+        status: 201,
+        replayed: false,
+        body: JSON.stringify(sent.body),
+      });
+      const again = await handled(() => Promise.reject(new Error("done twice")));
+      expect(again).toMatchObject({ status: 201, replayed: true, body: first.body });
+      expect(again.headers).toMatchObject({ "x-a": "$1 ?", "idempotent-replayed": "true" });
+      expect(await effects()).toEqual(["handled"]);
+    });
+
     test("every operation is rolled back with it", async () => {
       const failure = new Error("undo");
       let made;
