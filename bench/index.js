@@ -12,7 +12,7 @@ const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { describeServer, migrate, openServer, withClient } = require("./database");
 const { describeMachine, describeVersions } = require("./machine");
-const { measureAll, measurePooler, measureRequests } = require("./parts");
+const { measureAll, measureHttp, measurePooler, measureRequests } = require("./parts");
 const { chart } = require("./chart");
 const { poolerVersion } = require("./pooler");
 const { checkLines, figuresTable, heading, ratiosTable, rejectionLines } = require("./report");
@@ -24,6 +24,7 @@ const USAGE = `Usage: npm run bench [-- options]
   --quick             a short run that shows that everything works; its figures mean little, and it
                       leaves bench/results.json and docs/benchmarks.svg as they are
   --requests          only whole requests; it leaves those files, too
+  --http              only apps on Express beside published libraries; it leaves those files, too
   --pooler            only the service through PgBouncer beside the same without; it leaves those files, too
   --help              this text
 
@@ -36,7 +37,7 @@ const FULL = { rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget:
 const QUICK = { rounds: 1, seconds: 0.06, warmUp: 0.02, creates: 1_000, budget: 60 };
 
 async function main() {
-  const { quick, requests, pooler, creates, help } = optionsFrom(process.argv.slice(2));
+  const { quick, requests, http, pooler, creates, help } = optionsFrom(process.argv.slice(2));
   if (help) {
     console.log(USAGE);
     return;
@@ -44,7 +45,8 @@ async function main() {
   const pace = { ...(quick ? QUICK : FULL), ...(creates && { creates: Number(creates) }) };
   const server = await openServer();
   try {
-    const some = (requests && measureRequests) || (pooler && measurePooler);
+    const some =
+      (requests && measureRequests) || (http && measureHttp) || (pooler && measurePooler);
     await run(server, pace, some || measureAll, !quick && !some);
   } finally {
     await server.remove();
@@ -55,6 +57,7 @@ function optionsFrom(args) {
   const options = {
     quick: { type: "boolean" },
     requests: { type: "boolean" },
+    http: { type: "boolean" },
     pooler: { type: "boolean" },
     creates: { type: "string" },
     help: { type: "boolean", short: "h" },
@@ -86,8 +89,8 @@ async function run(server, pace, measure, isKept) {
   }
 }
 
-function blocksOf({ requests, single, bound, pooled, checks, notes }, seconds) {
-  const groups = [requests, single, bound, pooled].filter((results) => results.length > 0);
+function blocksOf({ requests, http, single, bound, pooled, checks, notes }, seconds) {
+  const groups = [requests, http, single, bound, pooled].filter((results) => results.length > 0);
   const last = [...rejectionLines(single), ...notes, `The run took ${seconds} s.`];
   const lines = [checkLines(checks), last].filter((some) => some.length > 0);
   return [
@@ -110,8 +113,8 @@ async function describe(client, { rounds, seconds }) {
   };
 }
 
-function keep(taken, { requests, single, bound, pooled, checks }) {
-  const all = { ...taken, results: [...requests, ...single, ...bound, ...pooled], checks };
+function keep(taken, { requests, http, single, bound, pooled, checks }) {
+  const all = { ...taken, results: [...requests, ...http, ...single, ...bound, ...pooled], checks };
   fs.writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
   const { machine, versions, date } = taken;
   fs.mkdirSync(path.dirname(CHART), { recursive: true });

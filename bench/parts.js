@@ -6,6 +6,7 @@ const assert = require("node:assert");
 const { boundaryChecks, ceilingCheck, constructionChecks, creatingChecks } = require("./checks");
 const { compareAll } = require("./compare");
 const { migrate, withClient } = require("./database");
+const { throughExpress } = require("./http");
 const { Keys } = require("./keys");
 const medusa = require("./peers/medusa");
 const ours = require("./peers/ours");
@@ -27,7 +28,15 @@ const { CONNECTIONS, SLOW_DISK } = require("./settings");
 const { statementChecks } = require("./statements");
 const { commitTime, startOnSlowDisk, whyNoSlowDisk } = require("./slow-disk");
 
-const NOTHING = { requests: [], single: [], bound: [], pooled: [], checks: [], notes: [] };
+const NOTHING = {
+  requests: [],
+  http: [],
+  single: [],
+  bound: [],
+  pooled: [],
+  checks: [],
+  notes: [],
+};
 
 /** Stages take long: only many rounds tell them apart. */
 const BOUND_STAGE_ROUNDS = 2;
@@ -57,11 +66,13 @@ async function measureAll(run) {
     bound: await boundStages(run, keys),
     pooled: await throughPooler(run, keys),
   }));
+  const http = await throughExpress(run);
   const statements = await statementChecks(CONNECTIONS.requests);
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
   return {
     ...whole,
+    http,
     single: [...single, ...slow.results],
     bound: bound.results,
     pooled: pooled.results,
@@ -95,6 +106,11 @@ async function wholeRequests({ url, pace }, keys) {
   } finally {
     await close();
   }
+}
+
+/** Only apps on Express. @param {Run} run */
+async function measureHttp(run) {
+  return { ...NOTHING, http: await throughExpress(run) };
 }
 
 /** Only what goes through a pooler. @param {Run} run */
@@ -192,4 +208,4 @@ async function onSlowDisk(url, pace) {
   });
 }
 
-module.exports = { measureAll, measurePooler, measureRequests };
+module.exports = { measureAll, measureHttp, measurePooler, measureRequests };
