@@ -5,9 +5,11 @@
 const assert = require("node:assert");
 const { boundaryChecks, ceilingCheck, constructionChecks, creatingChecks } = require("./checks");
 const { compareAll } = require("./compare");
+const { completionChecks } = require("./completions");
 const { migrate, withClient } = require("./database");
 const { throughExpress } = require("./http");
 const { Keys } = require("./keys");
+const { duplicateChecks } = require("./duplicates");
 const medusa = require("./peers/medusa");
 const ours = require("./peers/ours");
 const pg = require("./peers/pg");
@@ -48,6 +50,7 @@ const BOUND_STAGE_ROUNDS = 2;
  * @property {number} warmUp seconds of a peer's turn before the first round
  * @property {number} creates of the process that only creates, at most
  * @property {number} budget seconds for everything
+ * @property {{ pairs: number, waves: number }} completions
  *
  * @typedef {object} Run
  * @property {object} server where databases are made
@@ -67,9 +70,10 @@ async function measureAll(run) {
     pooled: await throughPooler(run, keys),
   }));
   const http = await throughExpress(run);
-  const statements = await statementChecks(CONNECTIONS.requests);
+  const ofRequests = await requestChecks(run);
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
+  const completions = await completionChecks(run.url, run.pace.completions);
   return {
     ...whole,
     http,
@@ -77,7 +81,8 @@ async function measureAll(run) {
     bound: bound.results,
     pooled: pooled.results,
     checks: [
-      ...statements,
+      ...ofRequests,
+      ...completions,
       ...creating,
       ...construction,
       ...boundary,
@@ -91,8 +96,11 @@ async function measureAll(run) {
 /** Only whole requests. @param {Run} run */
 async function measureRequests(run) {
   const requests = await withKeys(run.url, (keys) => wholeRequests(run, keys));
-  const checks = await statementChecks(CONNECTIONS.requests);
-  return { ...NOTHING, requests, checks };
+  return { ...NOTHING, requests, checks: await requestChecks(run) };
+}
+
+async function requestChecks({ url }) {
+  return [...(await statementChecks(CONNECTIONS.requests)), ...(await duplicateChecks(url))];
 }
 
 async function wholeRequests({ url, pace }, keys) {
@@ -111,6 +119,11 @@ async function wholeRequests({ url, pace }, keys) {
 /** Only apps on Express. @param {Run} run */
 async function measureHttp(run) {
   return { ...NOTHING, http: await throughExpress(run) };
+}
+
+/** Only completions in the real Medusa. @param {Run} run */
+async function measureCompletions({ url, pace }) {
+  return { ...NOTHING, checks: await completionChecks(url, pace.completions) };
 }
 
 /** Only what goes through a pooler. @param {Run} run */
@@ -208,4 +221,10 @@ async function onSlowDisk(url, pace) {
   });
 }
 
-module.exports = { measureAll, measureHttp, measurePooler, measureRequests };
+module.exports = {
+  measureAll,
+  measureCompletions,
+  measureHttp,
+  measurePooler,
+  measureRequests,
+};
