@@ -38,6 +38,7 @@ async function oneRound(peers, names, scenario, callers, seconds) {
       input: () => scenario.input(peer),
       call: (input) => scenario.call(peer, input),
       mayReject: peer.mayReject,
+      cpuUsage: peer.cpuUsage,
       callers,
       seconds,
     });

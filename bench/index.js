@@ -12,7 +12,13 @@ const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { describeServer, migrate, openServer, withClient } = require("./database");
 const { describeMachine, describeVersions } = require("./machine");
-const { measureAll, measureCompletions, measurePooler, measureRequests } = require("./parts");
+const {
+  measureAll,
+  measureCompletions,
+  measureHttp,
+  measurePooler,
+  measureRequests,
+} = require("./parts");
 const { chart } = require("./chart");
 const { poolerVersion } = require("./pooler");
 const { checkLines, figuresTable, heading, ratiosTable, rejectionLines } = require("./report");
@@ -24,6 +30,7 @@ const USAGE = `Usage: npm run bench [-- options]
   --quick             a short run that shows that everything works; its figures mean little, and it
                       leaves bench/results.json and the pictures in docs/ as they are
   --requests          only whole requests; it leaves those files, too
+  --http              only apps on Express beside published libraries; it leaves those files, too
   --completions       only completions of carts in the real Medusa v1; it leaves those files, too
   --pooler            only the service through PgBouncer beside the same without; it leaves those files, too
   --help              this text
@@ -45,6 +52,7 @@ const QUICK = {
 /** The options that measure a part alone. */
 const PARTS = {
   requests: measureRequests,
+  http: measureHttp,
   completions: measureCompletions,
   pooler: measurePooler,
 };
@@ -99,8 +107,8 @@ async function run(server, pace, measure, isKept) {
   }
 }
 
-function blocksOf({ requests, single, bound, pooled, checks, notes }, seconds) {
-  const groups = [requests, single, bound, pooled].filter((results) => results.length > 0);
+function blocksOf({ requests, http, single, bound, pooled, checks, notes }, seconds) {
+  const groups = [requests, http, single, bound, pooled].filter((results) => results.length > 0);
   const last = [...rejectionLines(single), ...notes, `The run took ${seconds} s.`];
   const lines = [checkLines(checks), last].filter((some) => some.length > 0);
   return [
@@ -123,8 +131,8 @@ async function describe(client, { rounds, seconds }) {
   };
 }
 
-function keep(taken, { requests, single, bound, pooled, checks }) {
-  const all = { ...taken, results: [...requests, ...single, ...bound, ...pooled], checks };
+function keep(taken, { requests, http, single, bound, pooled, checks }) {
+  const all = { ...taken, results: [...requests, ...http, ...single, ...bound, ...pooled], checks };
   fs.writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
   const { machine, versions, date } = taken;
   const takenOn =

@@ -1,6 +1,9 @@
 "use strict";
 
 const os = require("node:os");
+const { version: ofNodeIdempotency } = require("@node-idempotency/core/package.json");
+const { version: ofExpress } = require("express/package.json");
+const { version: ofExpressIdempotency } = require("express-idempotency/package.json");
 const { version: ofPg } = require("pg/package.json");
 const medusa = require("./peers/medusa-v1");
 const pgbench = require("./peers/pgbench");
@@ -26,6 +29,9 @@ function describeVersions(postgresql) {
     ...medusa.versions(),
     pg: ofPg,
     pgbench: pgbench.version(),
+    express: ofExpress,
+    nodeIdempotency: ofNodeIdempotency,
+    expressIdempotency: ofExpressIdempotency,
   };
 }
 

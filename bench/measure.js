@@ -2,6 +2,9 @@
 
 const NANOSECONDS = 1e9;
 
+const never = () => false;
+const ofThis = () => process.cpuUsage();
+
 /**
  * Callers that each make one call after the other, for some time.
  *
@@ -11,9 +14,11 @@ const NANOSECONDS = 1e9;
  *   callers: number,
  *   seconds: number,
  *   mayReject?(error: unknown): boolean,
+ *   cpuUsage?(): NodeJS.CpuUsage | Promise<NodeJS.CpuUsage>,
  * }} round `input` makes what a call takes, outside of its measured time; `undefined` is the end;
  *   a call that rejects as it may is counted as rejected and as nothing else
- * @returns {Promise<Figures>} `cpu` is of the whole process, threads of native code included
+ * @returns {Promise<Figures>} `cpu` is of the whole process, threads of native code included: of this one, or of
+ *   that which `cpuUsage` asks
  *
  * @typedef {object} Figures
  * @property {number} p50 microseconds
@@ -22,10 +27,10 @@ const NANOSECONDS = 1e9;
  * @property {number} [calls]
  * @property {number} [rejected] share of the calls
  */
-async function measure({ input, call, callers, seconds, mayReject = () => false }) {
+async function measure({ input, call, callers, seconds, mayReject = never, cpuUsage = ofThis }) {
   const latencies = [];
   let rejected = 0;
-  const usage = process.cpuUsage();
+  const usage = await cpuUsage();
   const start = process.hrtime.bigint();
   const end = start + BigInt(Math.round(seconds * NANOSECONDS));
 
@@ -48,12 +53,12 @@ async function measure({ input, call, callers, seconds, mayReject = () => false 
 
   await Promise.all(Array.from({ length: callers }, caller));
   const elapsed = Number(process.hrtime.bigint() - start) / NANOSECONDS;
-  const { user, system } = process.cpuUsage(usage);
+  const { user, system } = await cpuUsage();
   const calls = latencies.length;
   return {
     p50: middle(latencies),
     throughput: calls / elapsed,
-    cpu: (user + system) / calls,
+    cpu: (user + system - usage.user - usage.system) / calls,
     calls,
     rejected: rejected / (calls + rejected),
   };

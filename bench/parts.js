@@ -7,6 +7,7 @@ const { boundaryChecks, ceilingCheck, constructionChecks, creatingChecks } = req
 const { compareAll } = require("./compare");
 const { completionChecks } = require("./completions");
 const { migrate, withClient } = require("./database");
+const { throughExpress } = require("./http");
 const { Keys } = require("./keys");
 const { duplicateChecks } = require("./duplicates");
 const medusa = require("./peers/medusa");
@@ -29,7 +30,15 @@ const { CONNECTIONS, SLOW_DISK } = require("./settings");
 const { statementChecks } = require("./statements");
 const { commitTime, startOnSlowDisk, whyNoSlowDisk } = require("./slow-disk");
 
-const NOTHING = { requests: [], single: [], bound: [], pooled: [], checks: [], notes: [] };
+const NOTHING = {
+  requests: [],
+  http: [],
+  single: [],
+  bound: [],
+  pooled: [],
+  checks: [],
+  notes: [],
+};
 
 /** Stages take long: only many rounds tell them apart. */
 const BOUND_STAGE_ROUNDS = 2;
@@ -60,12 +69,14 @@ async function measureAll(run) {
     bound: await boundStages(run, keys),
     pooled: await throughPooler(run, keys),
   }));
+  const http = await throughExpress(run);
   const ofRequests = await requestChecks(run);
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
   const completions = await completionChecks(run.url, run.pace.completions);
   return {
     ...whole,
+    http,
     single: [...single, ...slow.results],
     bound: bound.results,
     pooled: pooled.results,
@@ -103,6 +114,11 @@ async function wholeRequests({ url, pace }, keys) {
   } finally {
     await close();
   }
+}
+
+/** Only apps on Express. @param {Run} run */
+async function measureHttp(run) {
+  return { ...NOTHING, http: await throughExpress(run) };
 }
 
 /** Only completions in the real Medusa. @param {Run} run */
@@ -205,4 +221,10 @@ async function onSlowDisk(url, pace) {
   });
 }
 
-module.exports = { measureAll, measureCompletions, measurePooler, measureRequests };
+module.exports = {
+  measureAll,
+  measureCompletions,
+  measureHttp,
+  measurePooler,
+  measureRequests,
+};

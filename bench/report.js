@@ -8,6 +8,7 @@ const { callersOf } = require("./compare");
 /** What the figures were taken on. */
 function heading({ machine, versions, settings }) {
   const { node, postgresql, medusa, typeorm, pg, pgbench } = versions;
+  const { express, nodeIdempotency, expressIdempotency } = versions;
   const { connections, rounds, seconds } = settings;
   const shown = (all) =>
     Object.entries(all)
@@ -16,6 +17,8 @@ function heading({ machine, versions, settings }) {
   return [
     `${name} ${version}, Node ${node}, PostgreSQL ${postgresql}`,
     `Medusa ${medusa} on TypeORM ${typeorm}, pg ${pg}, ${pgbench ? `pgbench ${pgbench}` : "no pgbench on the PATH"}`,
+    `Express ${express}; nodeIdempotency: @node-idempotency/core ${nodeIdempotency}; ` +
+      `expressIdempotency: express-idempotency ${expressIdempotency}`,
     `${machine.processor}, ${machine.cores} cores, ${machine.memory} GiB, load ${machine.load} at the start`,
     `Server: ${shown(settings.server)}`,
     `Slow disk: a second server, whose log takes ${settings.slowDisk.delay} µs longer to flush (fdatasync is delayed)`,
@@ -25,7 +28,7 @@ function heading({ machine, versions, settings }) {
     `Medians of rounds (${rounds} of ${seconds} s for each peer, by turns), ratios within a round`,
     `Connections: ours ${connections.ours}; medusa ${connections.medusa}; pg and prepared ` +
       `${connections.pg}; whole requests ${connections.requests} each; bound stages ${connections.boundStages}; ` +
-      `pgbench one for each caller, at most ${connections.pgbench}`,
+      `pgbench one for each caller, at most ${connections.pgbench}; an app on Express ${connections.express}`,
     "pg: pool.query(text, values); prepared: the same, but named statements; pgbench: -M prepared",
   ].join("\n");
 }
