@@ -4,7 +4,15 @@ const js = require("@eslint/js");
 const globals = require("globals");
 
 module.exports = [
-  { ignores: ["target/", "artifacts/", "**/dist/", "**/node_modules/"] },
+  {
+    ignores: [
+      "target/",
+      "artifacts/",
+      "**/dist/",
+      "**/node_modules/",
+      "__test__/libraries/*/generated/",
+    ],
+  },
   js.configs.recommended,
   {
     files: ["**/*.js"],

@@ -102,8 +102,57 @@ export type IsolationLevel =
 /** Milliseconds, or text such as `"72h"`, `"10m"` or `"1.5d"`. */
 export type Duration = number | string;
 
+/**
+ * The object through which a library opens transactions, by what its callbacks get: an EntityManager of TypeORM or
+ * MikroORM, a knex, a Kysely, a `db` of Drizzle, a PrismaClient, a Sequelize, a pool of `pg`, a `sql` of postgres.js.
+ */
+export type TransactionRoot<Tx = any> =
+  | { $transaction(work: (tx: Tx) => Promise<any>, options?: any): any }
+  | { transactional(work: (tx: Tx) => any, options?: any): any }
+  | { transaction(): { execute(work: (tx: Tx) => Promise<any>): any } }
+  // `Tx & {}`: any function that returns a promise fits, so what is inferred here counts less than a callback's type.
+  | { getQueryInterface(): any; transaction(options?: object): Promise<Tx & {}> }
+  | { begin(options: string, work: (tx: Tx) => any): any }
+  | { transaction(isolation: "SERIALIZABLE", work: (tx: Tx) => Promise<any>): any }
+  | { transaction(work: (tx: Tx) => Promise<any>, options?: any): any }
+  | { totalCount: number; connect(connected: (error: any, client: Tx | undefined) => void): any };
+
+/** What the callbacks of the transactions get that a library opens through an object. */
+export type TransactionOf<Root> = Root extends {
+  $transaction(work: (tx: infer Tx) => any, options?: any): any;
+}
+  ? Tx
+  : Root extends { transactional(work: (tx: infer Tx) => any, options?: any): any }
+    ? Tx
+    : Root extends { transaction(): { execute(work: (tx: infer Tx) => any): any } }
+      ? Tx
+      : Root extends { getQueryInterface(): any; transaction(options?: any): Promise<infer Tx> }
+        ? Tx
+        : Root extends { begin(options: string, work: (tx: infer Tx) => any): any }
+          ? Tx
+          : Root extends {
+                transaction(isolation: "SERIALIZABLE", work: (tx: infer Tx) => any): any;
+              }
+            ? Tx
+            : Root extends { transaction(work: (tx: infer Tx) => any, options?: any): any }
+              ? Tx
+              : Root extends {
+                    totalCount: number;
+                    connect(connected: (error: any, client: infer Tx, release: any) => void): any;
+                  }
+                ? NonNullable<Tx>
+                : any;
+
 /** The second constructor argument. Unknown options and wrong values are refused at construction. */
 export interface IdempotencyKeyOptions {
+  /**
+   * The object through which the application's library opens transactions ({@link TransactionRoot}): stages then run
+   * in transactions of that library's, and their callbacks get its handle. Single calls run on connections of the
+   * service's own, to the same database. See docs/transactions.md.
+   *
+   * @default the container's `manager`
+   */
+  manager?: TransactionRoot;
   /**
    * `"exactly-once"`: the client's key is stored, a key belongs to one request only,
    * one attempt at a time works on it, and a finished key never runs again. `"medusa"`: Medusa's own
@@ -134,7 +183,8 @@ export interface IdempotencyKeyOptions {
    */
   lockTimeout?: number;
   /**
-   * How often a stage is repeated after a serialization failure or a deadlock. 0: never.
+   * How often a stage on the service's own connections is repeated after a serialization failure or a deadlock. 0:
+   * never.
    *
    * @default 3
    */
@@ -238,7 +288,9 @@ export interface InterruptedRequest {
 }
 
 /** Medusa's container, or the cradle of one of awilix'. The options come after it. */
-export type MedusaContainer = { [Option in keyof IdempotencyKeyOptions]?: never } & {
+export type MedusaContainer = {
+  [Option in Exclude<keyof IdempotencyKeyOptions, "manager">]?: never;
+} & {
   [name: string]: any;
 };
 
@@ -570,7 +622,8 @@ export declare class IdempotencyKeyService<Manager = any> {
    */
   constructor(
     container?: MedusaContainer | null,
-    options?: IdempotencyKeyOptions | MedusaConfigModule | null,
+    options?:
+      (IdempotencyKeyOptions & { manager?: TransactionRoot<Manager> }) | MedusaConfigModule | null,
     moduleDeclaration?: any,
   );
 
@@ -583,14 +636,20 @@ export declare class IdempotencyKeyService<Manager = any> {
   protected get activeManager_(): any;
 
   /**
-   * Returns the service bound to the manager's transaction; without a manager, this service.
+   * Returns the service bound to a transaction, by the handle that its library gives to it: its calls run in the
+   * transaction, and the callbacks of its stages get that very handle. Without a handle, this service. A library's
+   * root object ({@link TransactionRoot}) can be given in place of a handle.
+   *
+   * Its calls reject with `invalid_argument` (code `invalid_manager`) for what is no handle, and with
+   * `unexpected_state` (code `transaction_ended`) once the transaction has ended.
    *
    * @example
    * await dataSource.transaction(async (manager) => {
    *   await service.withTransaction(manager).create({ request_path: "/orders" });
    * });
    */
-  withTransaction(transactionManager?: any): this;
+  withTransaction(transactionManager?: null): this;
+  withTransaction<Handle>(transactionManager: Handle): IdempotencyKeyService<Handle> & this;
 
   /**
    * Inserts a key. It resolves to what is stored, also where a trigger has changed it; JSON columns are the
@@ -692,8 +751,9 @@ export declare class IdempotencyKeyService<Manager = any> {
    *
    * Rejects with `not_found` before the callback runs; with the callback's own error; with
    * `conflict`, code `idempotency_key_in_use` while another attempt works on the request, `lease_lost`
-   * if another attempt has taken it over. A failed stage releases the request's lease. A stage of an
-   * unbound service is repeated up to `maxRetries` times after SQLSTATE `40001` or `40P01`.
+   * if another attempt has taken it over. A failed stage releases the request's lease. A stage on the
+   * service's own connections is repeated up to `maxRetries` times after SQLSTATE `40001` or `40P01`; one whose
+   * transaction a library opens is not.
    *
    * In mode `"medusa"` a finished key runs again, and a stage waits for another stage of its key.
    *
@@ -838,6 +898,9 @@ export declare class IdempotencyKeyService<Manager = any> {
  * const idempotency = createIdempotency({ databaseUrl: "postgres://localhost/shop" });
  * await idempotency.migrate();
  */
+export declare function createIdempotency<Root extends TransactionRoot>(
+  options: IdempotencyKeyOptions & { manager: Root },
+): IdempotencyKeyService<TransactionOf<Root>>;
 export declare function createIdempotency<Manager = TransactionManager>(
   options?: IdempotencyKeyOptions | null,
 ): IdempotencyKeyService<Manager>;

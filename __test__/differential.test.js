@@ -6,6 +6,7 @@ const sequences = require("./helpers/medusa-commands");
 const { Sequence } = require("./helpers/medusa-sequence");
 const { clear, useSubjects } = require("./helpers/medusa-subjects");
 const { typeorm } = require("./helpers/medusa-v1");
+const { oneAtATime } = require("./helpers/one-at-a-time");
 
 // Medusa's own service, run for real, is what this package's is compared with, in mode "medusa":
 // sequences of calls that are generated have to come to the same on both, but for what is listed as intended; where a
@@ -20,7 +21,7 @@ const SEED = Number(process.env.FC_SEED ?? 1);
 /** For all runs and for making a sequence that failed shorter, unless more runs were asked for. */
 const TIME_LIMIT = RUNS ? RUNS * 1_000 : 25_000;
 
-async function compare(commands) {
+const compare = oneAtATime(async (commands) => {
   await clear(subjects);
   const [theirs, ...ours] = await Promise.all(
     subjects.all.map((subject) => new Sequence(subject).run(commands)),
@@ -29,7 +30,7 @@ async function compare(commands) {
     const { name } = subjects.all[index + 1];
     expect({ subject: name, ...seen }).toEqual({ subject: name, ...theirs });
   }
-}
+});
 
 describe("generated calls come to the same", () => {
   test.each([
@@ -45,8 +46,9 @@ describe("generated calls come to the same", () => {
         seed: SEED,
         interruptAfterTimeLimit: TIME_LIMIT,
       });
+      await compare.ended();
     },
-    2 * TIME_LIMIT,
+    6 * TIME_LIMIT,
   );
 });
 
@@ -482,7 +484,8 @@ const INTENDED_DIFFERENCES = [
       ];
     },
     medusa: ["not_found", "k"],
-    ours: ["22P02", "22021"],
+    // A statement that is kept prepared may have a plan that finds no row first.
+    ours: [expect.stringMatching(/^(22P02|not_found)$/), "22021"],
   },
   {
     name: "a key for what is no JSON",

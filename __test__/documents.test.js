@@ -31,6 +31,7 @@ const HELD_ELSEWHERE = {
   "docs/frameworks/koa.md": "framework-docs.test.js",
   "docs/frameworks/nest.md": "framework-docs.test.js",
   "docs/install.md": "install-docs.test.js",
+  "docs/transactions.md": "transactions-docs.test.js",
 };
 const INSTALLED = path.join(EXAMPLE, "node_modules");
 /** On a busy machine. */

@@ -343,7 +343,6 @@ describe.each(HANDLES)("in a transaction of %s", (_, open) => {
       ["a number", 5],
       ["a function", () => {}],
       ["what has the methods", { query() {}, transaction() {}, queryRunner: {} }],
-      ["a connection pool", database.pool],
       ...handles.mistakes(),
     ];
     for (const [name, value] of mistakes) {

@@ -26,6 +26,8 @@ const OPTIONS = [
   "statementTimeout",
   "acquireTimeout",
   "retention",
+  "commitKeyFirst",
+  "manager",
 ];
 /** What a URL may say about how the server is reached, and what it is told. */
 const PARAMETERS = [

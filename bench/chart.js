@@ -6,13 +6,22 @@ const { callersOf } = require("./compare");
 
 const COLUMNS = 3;
 const PANEL = { width: 300, title: 40, gap: 22 };
-const BAR = { left: 76, width: 150, height: 13, step: 19 };
+const BAR = { left: 96, width: 130, height: 13, step: 19 };
 const MARGIN = 16;
 const HEADER = 62;
-const PEERS = ["ours", "medusa", "pg", "prepared", "pgbench", "statements"];
+const PEERS = [
+  "ours",
+  ...["byHand", "oneTransaction", "bare"],
+  ...["medusa", "pg", "prepared", "pgbench", "statements"],
+];
+/** Those whose names are no words. */
+const LABELS = { byHand: "by hand", oneTransaction: "one transaction" };
 
 /** Whom ours is set against in words. */
-const RIVALS = { medusa: "Medusa", pg: "pg", pgbench: "pgbench", statements: "the statements" };
+const RIVALS = {
+  ...{ byHand: "by hand", medusa: "Medusa", pg: "pg", pgbench: "pgbench" },
+  statements: "the statements",
+};
 
 const STYLE = `
   text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328; }
@@ -35,9 +44,10 @@ const STYLE = `
 /**
  * @param {import("./results").Result[]} results
  * @param {string[]} lines what the figures were taken on
+ * @param {string} unit of which there are so many in a second
  * @returns {string} an SVG
  */
-function chart(results, lines) {
+function chart(results, lines, unit) {
   const shown = results.filter(({ compared }) => compared === "throughput");
   const rows = inRows(shown);
   const width = 2 * MARGIN + COLUMNS * PANEL.width + (COLUMNS - 1) * PANEL.gap;
@@ -54,9 +64,9 @@ function chart(results, lines) {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" ` +
       `width="${width}" height="${height}">`,
-    `<title>Calls per second, this package and others</title>`,
+    `<title>${unit} per second, this package and others</title>`,
     `<style>${STYLE}</style>`,
-    text(MARGIN, 26, "head", "Calls per second"),
+    text(MARGIN, 26, "head", `${unit} per second`),
     text(MARGIN, 44, "small", "More is better. Every panel has its own scale; ratios are of ours."),
     ...panels,
     ...footer,
@@ -106,7 +116,7 @@ function bar(peer, value, most, left, top) {
   const from = left + BAR.left;
   const base = top + BAR.height - 3;
   return [
-    text(from - 6, base, "peer", peer),
+    text(from - 6, base, "peer", LABELS[peer] ?? peer),
     `<rect x="${from}" y="${top}" width="${length}" height="${BAR.height}" rx="2" ` +
       `class="${peer === "ours" ? "ours" : "other"}"/>`,
     text(from + Number(length) + 6, base, "small", Math.round(value).toLocaleString("en-US")),

@@ -12,7 +12,7 @@ const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { describeServer, migrate, openServer, withClient } = require("./database");
 const { describeMachine, describeVersions } = require("./machine");
-const { measureAll, measurePooler, measureRequests } = require("./parts");
+const { measureAll, measureCompletions, measurePooler, measureRequests } = require("./parts");
 const { chart } = require("./chart");
 const { poolerVersion } = require("./pooler");
 const { checkLines, figuresTable, heading, ratiosTable, rejectionLines } = require("./report");
@@ -22,8 +22,9 @@ const USAGE = `Usage: npm run bench [-- options]
 
   --creates <number>  so many keys for the process that only creates, at most (1000000)
   --quick             a short run that shows that everything works; its figures mean little, and it
-                      leaves bench/results.json and docs/benchmarks.svg as they are
+                      leaves bench/results.json and the pictures in docs/ as they are
   --requests          only whole requests; it leaves those files, too
+  --completions       only completions of carts in the real Medusa v1; it leaves those files, too
   --pooler            only the service through PgBouncer beside the same without; it leaves those files, too
   --help              this text
 
@@ -31,12 +32,25 @@ DATABASE_URL  a server to run on, in databases of its own; without it one is sta
 
 const RESULTS = path.join(__dirname, "results.json");
 const CHART = path.join(__dirname, "../docs/benchmarks.svg");
+const REQUESTS_CHART = path.join(__dirname, "../docs/requests.svg");
 
-const FULL = { rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget: 280 };
-const QUICK = { rounds: 1, seconds: 0.06, warmUp: 0.02, creates: 1_000, budget: 60 };
+const FULL = {
+  ...{ rounds: 7, seconds: 0.2, warmUp: 0.1, creates: 1_000_000, budget: 280 },
+  completions: { pairs: 5, waves: 4 },
+};
+const QUICK = {
+  ...{ rounds: 1, seconds: 0.06, warmUp: 0.02, creates: 1_000, budget: 60 },
+  completions: { pairs: 1, waves: 1 },
+};
+/** The options that measure a part alone. */
+const PARTS = {
+  requests: measureRequests,
+  completions: measureCompletions,
+  pooler: measurePooler,
+};
 
 async function main() {
-  const { quick, requests, pooler, creates, help } = optionsFrom(process.argv.slice(2));
+  const { quick, creates, help, ...parts } = optionsFrom(process.argv.slice(2));
   if (help) {
     console.log(USAGE);
     return;
@@ -44,8 +58,8 @@ async function main() {
   const pace = { ...(quick ? QUICK : FULL), ...(creates && { creates: Number(creates) }) };
   const server = await openServer();
   try {
-    const some = (requests && measureRequests) || (pooler && measurePooler);
-    await run(server, pace, some || measureAll, !quick && !some);
+    const some = PARTS[Object.keys(parts)[0]];
+    await run(server, pace, some ?? measureAll, !quick && !some);
   } finally {
     await server.remove();
   }
@@ -54,8 +68,7 @@ async function main() {
 function optionsFrom(args) {
   const options = {
     quick: { type: "boolean" },
-    requests: { type: "boolean" },
-    pooler: { type: "boolean" },
+    ...Object.fromEntries(Object.keys(PARTS).map((part) => [part, { type: "boolean" }])),
     creates: { type: "string" },
     help: { type: "boolean", short: "h" },
   };
@@ -114,16 +127,21 @@ function keep(taken, { requests, single, bound, pooled, checks }) {
   const all = { ...taken, results: [...requests, ...single, ...bound, ...pooled], checks };
   fs.writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
   const { machine, versions, date } = taken;
-  fs.mkdirSync(path.dirname(CHART), { recursive: true });
-  const lines = [
+  const takenOn =
     `${machine.processor}, ${machine.cores} cores; Node ${versions.node}, PostgreSQL ${versions.postgresql}, ` +
-      `Medusa ${versions.medusa}; ${date.slice(0, 10)}`,
+    `Medusa ${versions.medusa}; ${date.slice(0, 10)}`;
+  const durability = "PostgreSQL's default settings of durability for all.";
+  const ofRequests = [takenOn, `Connections: ${CONNECTIONS.requests} each. ${durability}`];
+  const ofCalls = [
+    takenOn,
     `Connections: ours ${CONNECTIONS.ours}, medusa ${CONNECTIONS.medusa}, pg ${CONNECTIONS.pg}, ` +
-      `pgbench ${CONNECTIONS.pgbench}; bound stages ${CONNECTIONS.boundStages}. ` +
-      "PostgreSQL's default settings of durability for all.",
+      `pgbench ${CONNECTIONS.pgbench}; bound stages ${CONNECTIONS.boundStages}. ${durability}`,
   ];
-  fs.writeFileSync(CHART, chart([...single, ...bound], lines));
-  console.log(`Written: ${[RESULTS, CHART].map((file) => path.relative("", file)).join(", ")}`);
+  fs.mkdirSync(path.dirname(CHART), { recursive: true });
+  fs.writeFileSync(REQUESTS_CHART, chart(requests, ofRequests, "Requests"));
+  fs.writeFileSync(CHART, chart([...single, ...bound], ofCalls, "Calls"));
+  const written = [RESULTS, REQUESTS_CHART, CHART];
+  console.log(`Written: ${written.map((file) => path.relative("", file)).join(", ")}`);
 }
 
 main().catch((error) => {

@@ -5,8 +5,10 @@
 const assert = require("node:assert");
 const { boundaryChecks, ceilingCheck, constructionChecks, creatingChecks } = require("./checks");
 const { compareAll } = require("./compare");
+const { completionChecks } = require("./completions");
 const { migrate, withClient } = require("./database");
 const { Keys } = require("./keys");
+const { duplicateChecks } = require("./duplicates");
 const medusa = require("./peers/medusa");
 const ours = require("./peers/ours");
 const pg = require("./peers/pg");
@@ -39,6 +41,7 @@ const BOUND_STAGE_ROUNDS = 2;
  * @property {number} warmUp seconds of a peer's turn before the first round
  * @property {number} creates of the process that only creates, at most
  * @property {number} budget seconds for everything
+ * @property {{ pairs: number, waves: number }} completions
  *
  * @typedef {object} Run
  * @property {object} server where databases are made
@@ -57,16 +60,18 @@ async function measureAll(run) {
     bound: await boundStages(run, keys),
     pooled: await throughPooler(run, keys),
   }));
-  const statements = await statementChecks(CONNECTIONS.requests);
+  const ofRequests = await requestChecks(run);
   const slow = await slowDisk(run);
   const creating = await creatingChecks(run);
+  const completions = await completionChecks(run.url, run.pace.completions);
   return {
     ...whole,
     single: [...single, ...slow.results],
     bound: bound.results,
     pooled: pooled.results,
     checks: [
-      ...statements,
+      ...ofRequests,
+      ...completions,
       ...creating,
       ...construction,
       ...boundary,
@@ -80,8 +85,11 @@ async function measureAll(run) {
 /** Only whole requests. @param {Run} run */
 async function measureRequests(run) {
   const requests = await withKeys(run.url, (keys) => wholeRequests(run, keys));
-  const checks = await statementChecks(CONNECTIONS.requests);
-  return { ...NOTHING, requests, checks };
+  return { ...NOTHING, requests, checks: await requestChecks(run) };
+}
+
+async function requestChecks({ url }) {
+  return [...(await statementChecks(CONNECTIONS.requests)), ...(await duplicateChecks(url))];
 }
 
 async function wholeRequests({ url, pace }, keys) {
@@ -95,6 +103,11 @@ async function wholeRequests({ url, pace }, keys) {
   } finally {
     await close();
   }
+}
+
+/** Only completions in the real Medusa. @param {Run} run */
+async function measureCompletions({ url, pace }) {
+  return { ...NOTHING, checks: await completionChecks(url, pace.completions) };
 }
 
 /** Only what goes through a pooler. @param {Run} run */
@@ -192,4 +205,4 @@ async function onSlowDisk(url, pace) {
   });
 }
 
-module.exports = { measureAll, measurePooler, measureRequests };
+module.exports = { measureAll, measureCompletions, measurePooler, measureRequests };

@@ -2,6 +2,7 @@
 
 const { checkUrl } = require("./database/connections");
 const { medusaError } = require("./errors/errors");
+const { handleOf, nameOf, rootOf } = require("./handles");
 const { ON_INTERRUPTED } = require("./request/interrupted");
 const { millisecondsFrom } = require("./values/durations");
 const { shown } = require("./values/shown");
@@ -30,6 +31,7 @@ const CHECKS = {
   maxQueued: integer(1, 1_000_000),
   retention: duration,
   commitKeyFirst: boolean,
+  manager,
 };
 
 const DEFAULTS = {
@@ -51,6 +53,7 @@ const DEFAULTS = {
   maxQueued: 16_384,
   retention: undefined,
   commitKeyFirst: false,
+  manager: undefined,
 };
 
 /** Settings by their options: services are constructed for each request, mostly with the same object. */
@@ -103,7 +106,9 @@ function refuseOptionsInPlaceOfContainer(container) {
     typeof container === "object" &&
     container !== null &&
     [Object.prototype, null].includes(Object.getPrototypeOf(container));
-  const option = isPlain && Object.keys(CHECKS).find((name) => Object.hasOwn(container, name));
+  // A container has a manager, too.
+  const isOption = (name) => name !== "manager" && Object.hasOwn(container, name);
+  const option = isPlain && Object.keys(CHECKS).find(isOption);
   if (option) {
     throw invalid(
       `the option ${option} was given in place of the container: ` +
@@ -168,6 +173,19 @@ function timeout(name, value) {
     throw invalid(`${name} has to be at most ${MAX_MILLISECONDS} ms`);
   }
   return milliseconds;
+}
+
+/** What transactions are opened through: the same as a container's manager. */
+function manager(name, value) {
+  if (handleOf(value) && !rootOf(value)) {
+    throw invalid(`${name} was given the handle of a transaction: pass it to withTransaction()`);
+  }
+  if (!rootOf(value)) {
+    throw invalid(
+      `${name} has to be what a library opens transactions through (an EntityManager, a knex, a Kysely, a PrismaClient, ` +
+        `a Sequelize, a db of Drizzle, a pool of pg or a sql of postgres.js), not ${nameOf(value)}`,
+    );
+  }
 }
 
 function invalid(message) {

@@ -2,6 +2,7 @@
 
 const { stageKey } = require("./bridge/binding");
 const { medusaError } = require("./errors/errors");
+const { sqlStateOf } = require("./errors/sql-state");
 const { EXCHANGE, openExchange } = require("./http/exchange");
 const { handle } = require("./http/handle");
 const { settingsFrom } = require("./options");
@@ -46,11 +47,11 @@ class IdempotencyKeyService {
     this.__container__ = container;
     this.__configModule__ = options;
     this.__moduleDeclaration__ = moduleDeclaration;
-    this.manager_ = registered(container, "manager");
+    this.manager_ = settings.manager ?? registered(container, "manager");
     this.transactionManager_ = undefined;
   }
 
-  /** What calls run on: what the service is bound to, else the container's manager. */
+  /** What calls run on: what the service is bound to, else the manager of its options or its container. */
   get activeManager_() {
     return this.transactionManager_ ?? this.manager_;
   }
@@ -221,7 +222,7 @@ class IdempotencyKeyService {
 
   /** Whether a transaction may be repeated after an error. */
   shouldRetryTransaction_(error) {
-    return error?.code === "40001" || error?.code === "40P01";
+    return ["40001", "40P01"].includes(sqlStateOf(error));
   }
 
   /**

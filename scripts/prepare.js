@@ -3,6 +3,7 @@
 // Installs and builds what is missing, so that one command is enough after a fresh clone.
 
 const path = require("node:path");
+const { installLibraries } = require("./libraries");
 const { requireRust } = require("./rust");
 const { isNewer, step } = require("./steps");
 
@@ -17,6 +18,9 @@ function main() {
   if (!process.argv.includes("--no-build") && !isNewer(ROOT, ADDON, SOURCES)) {
     requireRust();
     step("building the addon (a few minutes the first time)", "npm", ["run", "build"], ROOT);
+  }
+  if (process.argv.includes("--libraries")) {
+    installLibraries();
   }
 }
 

@@ -160,6 +160,7 @@ async fn create() {
         response_code: text("418"),
         response_body: Field::Set(None),
         recovery_point: text("point"),
+        response_headers: None,
     };
     let bad = |code: &str| Columns { response_code: text(code), ..columns("given", code) };
     assert_alike("create", |_| {

@@ -7,6 +7,7 @@ const { setTimeout: sleep } = require("node:timers/promises");
 const fc = require("fast-check");
 const { isIdempotencyError } = require("../..");
 const { Boxed, SECRET, Trap } = require("./hostile-values");
+const { oneAtATime } = require("./one-at-a-time");
 
 const RUNS = process.env.HOSTILE_RUNS && Number(process.env.HOSTILE_RUNS);
 /** The same values each time, unless more were asked for; fast-check prints the seed of a failure. */
@@ -26,15 +27,17 @@ const LANGUAGE =
 const QUOTING = /^duplicate key|for type (integer|timestamp)/;
 
 /** Checks a property with as many values as the run has time for. */
-function check(arbitraries, property, numRuns) {
-  const opened = (...given) =>
-    property(...given.map((value) => (value instanceof Boxed ? value.open() : value)));
-  return fc.assert(fc.asyncProperty(...arbitraries, opened), {
+async function check(arbitraries, property, numRuns) {
+  const opened = oneAtATime((...given) =>
+    property(...given.map((value) => (value instanceof Boxed ? value.open() : value))),
+  );
+  await fc.assert(fc.asyncProperty(...arbitraries, opened), {
     numRuns: RUNS ?? numRuns,
     seed: SEED,
     interruptAfterTimeLimit: RUNS ? RUNS * 1_000 : 15_000,
     markInterruptAsFailure: false,
   });
+  await opened.ended();
 }
 
 /**

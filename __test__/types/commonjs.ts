@@ -178,6 +178,33 @@ async function attempts(service: IdempotencyKeyService): Promise<string> {
   return finished.id + began;
 }
 
+/** A library's object through which transactions are opened, and what its callbacks get. */
+interface Trx {
+  insert(row: object): Promise<void>;
+}
+declare const database: {
+  transaction<T>(work: (trx: Trx) => Promise<T>): Promise<T>;
+};
+
+async function transactions(service: Extended, trx: Trx) {
+  await createIdempotency({ manager: database }).workStage("k", async (given) => {
+    await given.insert({});
+    return {};
+  });
+  const stages = new IdempotencyKeyService({}, { manager: database });
+  await stages.runStages({ key: "k" }, { started: async (given) => (await given.insert({}), {}) });
+  const bound = service.withTransaction(trx);
+  await bound.workStage("k", async (given) => (await given.insert({}), {}));
+  // It is a service of the same class.
+  const extended: Extended = bound;
+  const unbound: Extended = service.withTransaction(null);
+  // @ts-expect-error what a callback gets has no such method
+  await bound.runStages({}, { started: async (given) => given.remove() });
+  return [extended.calls, unbound.calls];
+}
+
+// @ts-expect-error a manager is an object that opens transactions
+createIdempotency({ manager: "postgres://db/shop" });
 // @ts-expect-error there is no such decision
 new IdempotencyKeyService({}, { onInterrupted: "ignore" });
 // @ts-expect-error a function answers a decision
@@ -219,5 +246,5 @@ new IdempotencyKeyService({}).workStage("k", async () => "done");
 // @ts-expect-error managers come from stages
 new TransactionManager();
 
-void [use, useStages, construct, handle, attempts, middleware, OPTIONS, MEDUSAS];
+void [use, useStages, construct, handle, attempts, transactions, middleware, OPTIONS, MEDUSAS];
 void DefaultExport.default;

@@ -33,7 +33,7 @@ express.staged(service, {
 });
 
 const options: IdempotencyPluginOptions = { service, required: true };
-plugin({}, options, () => {});
+void plugin({}, options);
 
 const POST: (request: Request, context: { params: object }) => Promise<Response> =
   fetches.idempotency(service)(async (_request: Request, _context: { params: object }) =>

@@ -103,13 +103,4 @@ function unwrap({ value, failure }) {
   return value;
 }
 
-/** The SQLSTATE of whatever was thrown; even a getter that throws is not worth a second failure. */
-function codeOf(error) {
-  try {
-    return typeof error?.code === "string" ? error.code : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-module.exports = { codeOf, medusaError, errorFrom, isIdempotencyError, unwrap };
+module.exports = { medusaError, errorFrom, isIdempotencyError, unwrap };

@@ -1,5 +1,7 @@
 "use strict";
 
+const { sqlStateOf } = require("./sql-state");
+
 // The signature of http-errors, which Express, Koa, Fastify and Nest read: the status of the response, whether
 // the client may see the message, and the headers that go with it.
 
@@ -62,7 +64,7 @@ function withStatusOfType(error) {
 
 /** @param {Error & { code?: string }} error of the database, or of the driver that asked it */
 function withStatusOfSqlState(error) {
-  return withStatus(error, statusOfSqlState(error.code));
+  return withStatus(error, statusOfSqlState(sqlStateOf(error) ?? error.code));
 }
 
 /**

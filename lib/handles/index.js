@@ -1,7 +1,15 @@
 "use strict";
 
+const drizzle = require("./drizzle");
+const knex = require("./knex");
+const kysely = require("./kysely");
+const mikroOrm = require("./mikro-orm");
 const own = require("./own");
-const { notAHandle } = require("./refusals");
+const pg = require("./pg");
+const postgresJs = require("./postgres-js");
+const prisma = require("./prisma");
+const { kindOf, notAHandle } = require("./refusals");
+const sequelize = require("./sequelize");
 const typeorm = require("./typeorm");
 
 /**
@@ -9,15 +17,19 @@ const typeorm = require("./typeorm");
  * transaction.
  *
  * @typedef {object} Library
- * @property {string} openedBy what hands a handle to a callback, for the message to those who pass something else
+ * @property {string} openedBy what opens a transaction, for the message to those who pass something else
  * @property {(value: unknown) => object | undefined} recognise the handle that a value is, even if its transaction
  *   has ended
  * @property {(handle: object) => boolean} isOpen whether its transaction has begun and not ended
- * @property {(handle: object) => Promise<void>} rollBack
+ * @property {(handle: object, error: unknown) => Promise<void>} rollBack for an error that its work has failed with
  * @property {(handle: object, sql: string, parameters: unknown[], isFrequent?: boolean) => Promise<object[]>} query
  *   takes `$1` placeholders and parameters that are text, true, false or null
- * @property {(error: unknown) => string | undefined} sqlState of what query() rejected with
- * @property {(handle: object) => string | undefined} schemaOf of the tables, where the library names one
+ *   and rejects with what the library does, without the values that a client may have sent
+ * @property {"handle" | "binding"} [guardedBy] where a handle whose transaction has ended may run in another one: a
+ *   handle is of one transaction, or it is a connection, which a service is bound to for one transaction
+ * @property {(handle: object) => string | undefined} [schemaOf] of the tables, where the library names one
+ * @property {(value: unknown) => string | undefined} [mistake] what a value is that people pass in place of a handle,
+ *   and what to do: `"a DataSource of TypeORM: pass …"`
  * @property {(value: unknown) => object | undefined} [recogniseRoot] what begin() takes, if a value is that
  * @property {(root: object, isolation: string | undefined, work: (handle: object) => Promise<T>) => Promise<T>}
  *   [begin] runs work in a transaction of its own
@@ -28,7 +40,7 @@ const typeorm = require("./typeorm");
  */
 
 /** @type {Library[]} */
-const LIBRARIES = [typeorm];
+const LIBRARIES = [typeorm, mikroOrm, knex, kysely, sequelize, prisma, pg, postgresJs, drizzle];
 
 /**
  * The handle that a value is, with its library.
@@ -74,9 +86,17 @@ function firstOf(find) {
   return undefined;
 }
 
-/** The error for a value that is no handle and no root. */
-function refusal() {
-  return notAHandle([own, ...LIBRARIES].map(({ openedBy }) => openedBy));
+/** What a value is that is not what it should be, and what to pass in its place where its library knows. */
+function nameOf(value) {
+  return firstOf((library) => library.mistake?.(value)) ?? kindOf(value);
 }
 
-module.exports = { connectionOfManager, dataSourceOf, handleOf, refusal, rootOf };
+/** The error for a value that is no handle and no root. */
+function refusal(value) {
+  return notAHandle(
+    nameOf(value),
+    [own, ...LIBRARIES].map(({ openedBy }) => openedBy),
+  );
+}
+
+module.exports = { connectionOfManager, dataSourceOf, handleOf, nameOf, refusal, rootOf };

@@ -6,8 +6,7 @@ const { medusaError } = require("../errors/errors");
 function transactionEnded() {
   return medusaError(
     "unexpected_state",
-    "the transaction of this manager has ended, or has not begun: await every use of it inside " +
-      "manager.transaction()",
+    "the transaction of this handle has ended, or has not begun: await every use of it inside of the transaction",
     "transaction_ended",
   );
 }
@@ -25,14 +24,43 @@ function otherInstallation() {
 /**
  * The error of a call of a service that is bound to what is no handle.
  *
- * @param {string[]} openers what hands a handle to a callback, for each library
+ * @param {string} given what it is bound to
+ * @param {string[]} openers what opens a transaction, for each library
  */
-function notAHandle(openers) {
+function notAHandle(given, openers) {
   return medusaError(
     "invalid_argument",
-    `withTransaction() takes the manager that ${openers.join(" or ")} hands to its callback`,
+    `withTransaction() was given ${given}. It takes the handle of an open transaction, as one has it from ` +
+      `${openers.slice(0, -1).join(", ")} or ${openers.at(-1)}`,
     "invalid_manager",
   );
 }
 
-module.exports = { notAHandle, otherInstallation, transactionEnded };
+/** What a value is, in words: never what is in it. */
+function kindOf(value) {
+  if (value === null) {
+    return "null";
+  }
+  if (typeof value === "function") {
+    return "a function";
+  }
+  if (typeof value !== "object") {
+    return `a ${typeof value}`;
+  }
+  if (Array.isArray(value)) {
+    return "an array";
+  }
+  const name = classOf(value);
+  return name && name !== "Object" ? `an object of the class ${name}` : "an object";
+}
+
+function classOf(value) {
+  try {
+    const { name } = value.constructor;
+    return typeof name === "string" ? name : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+module.exports = { kindOf, notAHandle, otherInstallation, transactionEnded };

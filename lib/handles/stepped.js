@@ -2,6 +2,7 @@
 
 const { ask } = require("../bridge/calls");
 const { withStatusOfDriver } = require("../errors/http-errors");
+const { sqlStateOf } = require("../errors/sql-state");
 const { transactionEnded } = require("./refusals");
 
 /** The number of the operation that was begun last. */
@@ -13,7 +14,7 @@ let last = 0;
  *
  * @param {object} operations native
  * @param {(number: number) => string[]} begin the operation of this number, for its first step
- * @param {{ library: import(".").Library, handle: object }} target
+ * @param {{ library: import(".").Library, handle: object, guard?: import("./guard").Guard }} target
  * @param {{ lease?: object, work?: import("../places/work").Work }} [given] the native lease of the attempt, and
  *   the work of a stage
  * @returns {Promise<{ value?: object, outcome?: string, failure?: object }>} the native answer; what a query
@@ -30,7 +31,7 @@ async function drive(operations, begin, target, { lease, work } = {}) {
       switch (step[0]) {
         case "query":
           answer = await query(target, step, work);
-          step = resume(answerForEngine(answer, target));
+          step = resume(answerForEngine(answer));
           break;
         case "work": {
           const { responseBody, ...done } = await work.perform(target.handle, answer.rows?.[0]);
@@ -52,22 +53,30 @@ async function drive(operations, begin, target, { lease, work } = {}) {
 }
 
 /** A stage's statements are few and always the same, others may be new each time. */
-async function query({ library, handle }, [, sql, ...parameters], work) {
+async function query({ library, handle, guard }, [, sql, ...parameters], work) {
   // A callback may have rolled back: the key's new state must not be stored without the work.
   if (!library.isOpen(handle)) {
     return { error: transactionEnded() };
   }
   try {
-    return { rows: await library.query(handle, sql, parameters, Boolean(work)) };
+    if (guard) {
+      parameters.push(await guard.number());
+    }
+    const rows = await library.query(handle, sql, parameters, Boolean(work));
+    // In another transaction a guarded statement finds nothing.
+    if (guard && rows.length === 0 && !(await guard.goesOn())) {
+      return { error: transactionEnded() };
+    }
+    return { rows };
   } catch (error) {
     return { error };
   }
 }
 
 /** What the engine learns of a query's answer: of its rows, as `pg` gives them, what it decides by. */
-function answerForEngine({ rows, error }, { library }) {
+function answerForEngine({ rows, error }) {
   if (!rows) {
-    return { failed: { code: library.sqlState(error) } };
+    return { failed: { code: sqlStateOf(error) } };
   }
   return { rows: { count: rows.length, first: rows[0] && decisive(rows[0]) } };
 }

@@ -5,9 +5,7 @@ const { imageId } = require("../bridge/binding");
 const { ask } = require("../bridge/calls");
 const { medusaError, unwrap } = require("../errors/errors");
 const { parameterFrom } = require("../values/parameters");
-
-/** The isolation levels that PostgreSQL knows. */
-const ISOLATION_LEVELS = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
+const { isolationLevel } = require("./isolation");
 
 /**
  * Marks a manager for every copy of this package in the process: `jest.resetModules()` makes another copy. Copies
@@ -72,7 +70,8 @@ class TransactionManager {
       throw medusaError("invalid_argument", "transaction([isolation,] work): work is a function");
     }
     if (maybeWork !== undefined) {
-      checkIsolation(isolationOrWork);
+      // Savepoints have no isolation level of their own: as in TypeORM, a valid one has no effect.
+      isolationLevel(isolationOrWork);
     }
     const scope = unwrap(await ask((to) => this.#native.savepoint(...to)));
     const native = this.#native.nested(scope);
@@ -103,13 +102,6 @@ function queryRunnerOf(native) {
       unwrap(await ask((to) => native.rollBack(...to)));
     },
   };
-}
-
-/** Savepoints have no isolation level of their own: as in TypeORM, a valid one has no effect. */
-function checkIsolation(isolation) {
-  if (!ISOLATION_LEVELS.includes(String(isolation).toUpperCase())) {
-    throw medusaError("invalid_argument", `"${isolation}" is no isolation level`);
-  }
 }
 
 /** Rows as `pg` returns them, with its parsers or those that a project has set in their place. */

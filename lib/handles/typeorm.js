@@ -1,7 +1,8 @@
 "use strict";
 
 const { createHash } = require("node:crypto");
-const { codeOf } = require("../errors/errors");
+const { sqlStateOf } = require("../errors/sql-state");
+const { withoutValues } = require("./statement-errors");
 const { settingsFromTypeOrm } = require("./typeorm-options");
 
 // TypeORM 0.3. The handle is an EntityManager that has a query runner; one that has none is a root: through it
@@ -16,9 +17,6 @@ const NOT_KEPT = ["26000", "42P05"];
 
 /** Whether the connections of a DataSource are the server's own, by DataSource. */
 const direct = new WeakMap();
-
-/** SQLSTATEs of a NOT NULL or CHECK constraint: the server's detail is the row. */
-const REFUSED_ROW = ["23502", "23514"];
 
 /** The DataSources on which statements are not kept. */
 const notKeeping = new WeakSet();
@@ -61,7 +59,7 @@ async function query(manager, sql, parameters, isFrequent = false) {
   try {
     return rowsOf(await manager.query(isKept ? prepared(sql) : sql, parameters));
   } catch (error) {
-    if (isKept && NOT_KEPT.includes(sqlState(error))) {
+    if (isKept && NOT_KEPT.includes(sqlStateOf(error))) {
       notKeeping.add(manager.connection);
     }
     if (error?.query?.text === sql) {
@@ -70,18 +68,6 @@ async function query(manager, sql, parameters, isFrequent = false) {
     withoutValues(error);
     withoutValues(error?.driverError);
     throw error;
-  }
-}
-
-/** Takes from an error what a client may have sent: the parameters, and what the server shows of them. */
-function withoutValues(error) {
-  if (typeof error !== "object" || error === null) {
-    return;
-  }
-  Reflect.deleteProperty(error, "parameters");
-  Reflect.deleteProperty(error, "where");
-  if (REFUSED_ROW.includes(sqlState(error))) {
-    Reflect.deleteProperty(error, "detail");
   }
 }
 
@@ -153,11 +139,6 @@ function begin(root, isolation, work) {
   return isolation ? root.transaction(isolation, work) : root.transaction(work);
 }
 
-/** @returns {string | undefined} `"40001"`, say */
-function sqlState(error) {
-  return codeOf(error);
-}
-
 /** The schema of the tables, where the DataSource names one. */
 function schemaOf(manager) {
   return manager.connection.options.schema;
@@ -180,16 +161,27 @@ function connectionOf(manager) {
     : undefined;
 }
 
+/** What TypeORM's users pass in place of a manager. */
+function mistake(value) {
+  if (value?.["@instanceof"] === Symbol.for("DataSource")) {
+    return "a DataSource of TypeORM: pass the manager that dataSource.transaction() hands to its callback";
+  }
+  if (typeof value?.startTransaction === "function" && value.manager) {
+    return "a QueryRunner of TypeORM: pass its manager, queryRunner.manager";
+  }
+  return undefined;
+}
+
 module.exports = {
   begin,
   connectionOf,
   dataSourceOf,
   isOpen,
+  mistake,
   openedBy,
   query,
   recognise,
   recogniseRoot,
   rollBack,
   schemaOf,
-  sqlState,
 };

@@ -15,11 +15,7 @@ export interface IdempotencyPluginOptions<Native = any> extends HttpOptions<Nati
  * @example
  * await app.register(idempotency, { service, scope: (request) => request.user.id });
  */
-export declare function idempotency(
-  app: any,
-  options: IdempotencyPluginOptions,
-  done: (error?: Error) => void,
-): void;
+export declare function idempotency(app: any, options: IdempotencyPluginOptions): Promise<void>;
 
 /**
  * A handler for Fastify. Its work gets the transaction in which its answer is stored, the

@@ -13,9 +13,8 @@ const FASTIFYS_OWN = ["prefix", "logLevel", "logSerializers"];
  *
  * @param {object} app
  * @param {{ service: import("../service").IdempotencyKeyService }} options and those that policyFrom() reads
- * @param {() => void} done
  */
-function idempotency(app, { service, ...options }, done) {
+async function idempotency(app, { service, ...options }) {
   FASTIFYS_OWN.forEach((name) => delete options[name]);
   const policy = policyFor(service, options);
   // The body has been parsed and validated by then.
@@ -26,7 +25,6 @@ function idempotency(app, { service, ...options }, done) {
       ...{ req: request.raw, res: reply.raw, given: reply.getHeaders(), run: () => next() },
     }).catch(next);
   });
-  done();
 }
 
 // Else the hook would be for routes that are declared inside of the plugin.

@@ -36,16 +36,30 @@ class HandleRoot extends Pool {
 
   #begin(run) {
     const library = this.#library;
-    return library.begin(this.#root, undefined, (handle) =>
+    return this.#opened(undefined, (handle) =>
       run(new HandleTransaction(this.#context, { library, handle })),
     );
+  }
+
+  /**
+   * Runs work in a transaction that the library opens. What the work has failed with is thrown, also where the
+   * library makes something else of it: knex resolves if the callback has rolled back itself, or failed with
+   * undefined.
+   */
+  async #opened(isolation, work) {
+    let working;
+    try {
+      return await this.#library.begin(this.#root, isolation, (handle) => (working = work(handle)));
+    } finally {
+      await working;
+    }
   }
 
   async transaction(work, options) {
     const { isolation } = options;
     requireLevel(isolation);
     const begin = (noted) =>
-      this.#library.begin(this.#root, isolation, async (handle) => {
+      this.#opened(isolation, async (handle) => {
         const result = await noted(handle);
         await this.#refuseAborted(handle);
         return result;

@@ -1,12 +1,13 @@
 "use strict";
 
 const { SteppedOperations } = require("../bridge/binding");
+const { guardOf } = require("../handles/guard");
 const { transactionEnded } = require("../handles/refusals");
 const { drive } = require("../handles/stepped");
 const { inCallersTransaction } = require("./phases");
 
-/** The native operations on the table of each schema. */
-const operations = new Map();
+/** The native operations on the table of each schema: unguarded and guarded ones. */
+const operations = [new Map(), new Map()];
 
 /**
  * The transaction that a handle has open: the engine decides what is to be done, and the handle runs the
@@ -23,9 +24,9 @@ class HandleTransaction {
    * @param {import("./context").Context} context
    * @param {{ library: import("../handles").Library, handle: object }} target
    */
-  constructor(context, target) {
+  constructor(context, { library, handle }) {
     this.#context = context;
-    this.#target = target;
+    this.#target = { library, handle, guard: guardOf(library, handle) };
   }
 
   async run(operation, lease, long) {
@@ -51,29 +52,34 @@ class HandleTransaction {
   }
 
   async phase(work, options) {
-    const { library, handle } = this.#target;
-    if (!library.isOpen(handle)) {
+    const { library, handle, guard } = this.#target;
+    const isOpen = async () => library.isOpen(handle) && (!guard || (await guard.canBeEnded()));
+    if (!(await isOpen())) {
       throw transactionEnded();
     }
-    const rollBack = async () => {
-      if (library.isOpen(handle)) {
-        await library.rollBack(handle);
+    const rollBack = async (error) => {
+      if (await isOpen()) {
+        await library.rollBack(handle, error);
       }
     };
     return inCallersTransaction(async () => work(handle), options, rollBack);
   }
 
   #operations() {
-    const { library, handle } = this.#target;
-    return operationsOn(this.#context.settings.schema ?? library.schemaOf(handle));
+    const { library, handle, guard } = this.#target;
+    return operationsOn(
+      this.#context.settings.schema ?? library.schemaOf?.(handle),
+      Boolean(guard),
+    );
   }
 }
 
-function operationsOn(schema) {
-  let native = operations.get(schema);
+function operationsOn(schema, isGuarded) {
+  const ofSchemas = operations[Number(isGuarded)];
+  let native = ofSchemas.get(schema);
   if (!native) {
-    native = new SteppedOperations(schema);
-    operations.set(schema, native);
+    native = new SteppedOperations(schema, isGuarded);
+    ofSchemas.set(schema, native);
   }
   return native;
 }

@@ -45,7 +45,7 @@ function placeOf(context, bound, manager) {
   if (root) {
     return new HandleRoot(context, root);
   }
-  return isBound ? new Refused(refusal) : new Pool(context);
+  return isBound ? new Refused(() => refusal(bound)) : new Pool(context);
 }
 
 /** The transaction that a value is a handle of. */

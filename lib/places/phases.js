@@ -40,14 +40,14 @@ function phaseOptionsFrom(isolationOrErrorHandler, errorHandlerOrDontFail, mayRe
  *
  * @param {() => Promise<unknown>} phase
  * @param {PhaseOptions} options
- * @param {() => Promise<void>} rollBack ends the transaction, if it is open
+ * @param {(error: unknown) => Promise<void>} rollBack ends the transaction, if it is open, for what has failed
  */
 async function inCallersTransaction(phase, { errorHandler }, rollBack) {
   try {
     return await phase();
   } catch (error) {
     if (errorHandler) {
-      await rollBack();
+      await rollBack(error);
       await errorHandler(error);
     }
     throw error;

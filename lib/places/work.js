@@ -1,7 +1,8 @@
 "use strict";
 
 const { AsyncResource } = require("node:async_hooks");
-const { codeOf, errorFrom } = require("../errors/errors");
+const { errorFrom } = require("../errors/errors");
+const { sqlStateOf } = require("../errors/sql-state");
 const { TransactionManager } = require("../handles/transaction-manager");
 const { keyFrom } = require("../values/keys");
 
@@ -39,7 +40,7 @@ class Work {
     } catch (error) {
       this.#failed = true;
       this.#error = error;
-      return { failed: true, code: codeOf(error) };
+      return { failed: true, code: sqlStateOf(error) };
     }
   }
 

@@ -4,6 +4,7 @@ const { performance } = require("node:perf_hooks");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { errorFrom, unwrap } = require("../errors/errors");
 const { withStatusOfDriver } = require("../errors/http-errors");
+const { sqlStateOf } = require("../errors/sql-state");
 const { Work } = require("../places/work");
 const { keyFrom } = require("../values/keys");
 const { stageResultOf } = require("./stage-results");
@@ -79,10 +80,10 @@ async function begunOrFound(context, lease, asked, firstStage) {
     return begun;
   }
   const { error } = begun;
-  if (error.code === LOCK_NOT_AVAILABLE) {
+  if (sqlStateOf(error) === LOCK_NOT_AVAILABLE) {
     return { isLocked: true };
   }
-  if (error.code !== IN_USE && !REFUSES_A_ROW.test(error.code)) {
+  if (error.code !== IN_USE && !REFUSES_A_ROW.test(sqlStateOf(error))) {
     throw error;
   }
   // There is such a key, or somebody is about to begin with it; or new ones are refused.

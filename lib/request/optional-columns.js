@@ -2,6 +2,8 @@
 
 // The columns that Medusa's table does not have, as requests use them.
 
+const { sqlStateOf } = require("../errors/sql-state");
+
 /** SQLSTATE: an optional column has been dropped under a running process. */
 const UNDEFINED_COLUMN = "42703";
 
@@ -30,7 +32,7 @@ async function keepsHeaders(context) {
 
 /** Has the table looked at again where a column is gone, and returns whether that is so. */
 function isColumnGone(context, error) {
-  const isGone = error?.code === UNDEFINED_COLUMN;
+  const isGone = sqlStateOf(error) === UNDEFINED_COLUMN;
   if (isGone) {
     context.database().forgetColumns();
   }

@@ -29,10 +29,12 @@ pub struct SteppedOperations {
 
 #[napi]
 impl SteppedOperations {
-    /// None yet.
+    /// None yet. Queries of guarded ones expect one more parameter than they are handed over with, the last: the
+    /// number of the transaction that they are for.
     #[napi(constructor, catch_unwind)]
-    pub fn new(schema: Option<String>) -> Self {
-        Self { sql: Arc::new(Sql::new(schema.as_deref())), underway: Mutex::default() }
+    pub fn new(schema: Option<String>, is_guarded: bool) -> Self {
+        let of = if is_guarded { Sql::guarded } else { Sql::new };
+        Self { sql: Arc::new(of(schema.as_deref())), underway: Mutex::default() }
     }
 
     /// Begins an operation, which is JSON but for its long texts, and returns its first step.

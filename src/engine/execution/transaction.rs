@@ -227,7 +227,8 @@ impl Use {
         refuse_transaction_control(&sql)?;
         let mut connection = self.connection().await?;
         connection.begin_now().await?;
-        let result = Box::pin(query::run(&mut connection, sql, parameters)).await;
+        let keeps = self.scope == ROOT && !self.transaction.scopes.has_open_after(ROOT);
+        let result = Box::pin(query::run(&mut connection, sql, parameters, keeps)).await;
         self.transaction.noted(result)
     }
 
@@ -241,8 +242,7 @@ impl Use {
         connection.begin_now().await?;
         // The connection is ours until the scope is there, so nobody takes the same number.
         let scope = transaction.scopes.next();
-        let opened = connection.control(&savepoint(scope)).await;
-        transaction.noted(opened)?;
+        transaction.noted(connection.control(&savepoint(scope)).await)?;
         // If its parent was rolled back meanwhile, the savepoint went with it.
         transaction.scopes.open(self.scope)?;
         Ok(scope)

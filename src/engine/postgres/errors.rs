@@ -76,9 +76,14 @@ pub fn is_stale_statement(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else {
         return false;
     };
-    match error.code().as_deref() {
-        Some(FEATURE_NOT_SUPPORTED) => error.message().starts_with("cached plan must not change"),
-        Some(INVALID_STATEMENT_NAME) => true,
+    error.code().is_some_and(|code| is_stale(&code, error.message()))
+}
+
+/// The same of an error that has this code and this message.
+pub fn is_stale(code: &str, message: &str) -> bool {
+    match code {
+        FEATURE_NOT_SUPPORTED => message.starts_with("cached plan must not change"),
+        INVALID_STATEMENT_NAME => true,
         _ => false,
     }
 }

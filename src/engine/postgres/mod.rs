@@ -3,6 +3,7 @@
 pub mod connection;
 mod connector;
 pub mod errors;
+mod kept;
 pub mod literal;
 mod liveness;
 pub mod names;

@@ -2,8 +2,10 @@
 //!
 //! sqlx would ask the server for the types of the parameters first, and write and read PostgreSQL's binary
 //! format, for each of its types. SQL itself has what is needed: `PREPARE` infers the types of the parameters
-//! as for every client, and `EXECUTE` reads each value from a literal. The three statements go in one message
-//! of the simple protocol, whose answer is text.
+//! as for every client, and `EXECUTE` reads each value from a literal. Both go in one message of the simple protocol,
+//! whose answer is text. What is prepared is kept for the next time, where that is safe.
+
+use std::sync::Arc;
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -13,6 +15,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, Column as _, Row as _, ValueRef as _};
 
 use crate::engine::error::{DatabaseError, Error};
 use crate::engine::postgres::connection::Connection;
+use crate::engine::postgres::kept::Kept;
 use crate::engine::postgres::literal::{bytes_literal, literal, refuse_nul};
 use crate::engine::postgres::names::new_name;
 use crate::engine::postgres::text::{
@@ -24,11 +27,15 @@ use crate::engine::postgres::value::{Parameter, Rows};
 /// What `PREPARE` takes; `(` begins a `SELECT`, too.
 const PREPARED: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "WITH", ""];
 
+/// The most bytes of a statement that is kept prepared.
+const LONGEST_KEPT: usize = 16_384;
+
 /// Object identifiers of built-in types, which never change.
 const BYTEA: u32 = 17;
 const JSON: [u32; 2] = [114, 3802];
 
-/// Runs a statement and answers its rows.
+/// Runs a statement and answers its rows. `keeps`: it may be kept prepared; not inside of a savepoint, whose caller can go
+/// on after an error.
 ///
 /// # Errors
 /// [`Error::Database`] as the server says it.
@@ -36,6 +43,7 @@ pub async fn run(
     connection: &mut Connection,
     sql: String,
     parameters: Vec<Parameter>,
+    keeps: bool,
 ) -> Result<Rows, Error> {
     refuse_nul(&sql)?;
     connection.traces.add(Traces::of(&sql));
@@ -53,7 +61,8 @@ pub async fn run(
         let values = parameters.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
         return rows_of(&connection.fetch_text(with_values(&sql, &values)).await?);
     }
-    prepared(connection, &without_end(&sql), &parameters).await
+    let keeps = keeps && sql.len() <= LONGEST_KEPT && connection.keeps();
+    prepared(connection, &without_end(&sql), &parameters, keeps).await
 }
 
 /// Has the server judge what looks like several statements: it refuses them, but for one whose body has
@@ -66,35 +75,52 @@ async fn judged(connection: &mut Connection, sql: String) -> Result<Rows, Error>
     connection.end(done).map(|_| Rows::default())
 }
 
-/// Runs a statement whose parameters' types the server infers.
+/// Runs a statement whose parameters' types the server infers. `keeps`: it is kept prepared for the next time.
 async fn prepared(
     connection: &mut Connection,
     sql: &str,
     parameters: &[Parameter],
+    keeps: bool,
 ) -> Result<Rows, Error> {
-    let name = new_name();
-    let prepare = format!("PREPARE {name} AS {sql}\n");
-    let (prepare, values) = if parameters.iter().any(depends_on_type) {
-        let types = types(connection, &name, &prepare).await?;
-        (None, typed(connection, parameters, &types).await?)
+    let known = if keeps { connection.kept(sql) } else { None };
+    let is_known = known.is_some();
+    let mut statement = known.unwrap_or_else(|| Kept::new(new_name().into(), None));
+    let name = Arc::clone(&statement.name);
+    let mut prepare = (!is_known).then(|| format!("PREPARE {name} AS {sql}\n"));
+    let values = if parameters.iter().any(depends_on_type) {
+        let types = match statement.types.take() {
+            Some(types) => types,
+            None => types(connection, &name, prepare.take()).await?,
+        };
+        connection.learn(sql, &types);
+        statement.types = Some(Arc::clone(&types));
+        typed(connection, parameters, &types).await?
     } else {
-        let values = parameters.iter().map(plain);
-        (Some(prepare), values.collect::<Result<Vec<_>, _>>()?)
+        parameters.iter().map(plain).collect::<Result<_, _>>()?
     };
+    let run = execute(&name, &values, keeps);
+    let answer = match prepare {
+        Some(prepare) => connection.fetch_prepared(&name, format!("{prepare}; {run}")).await,
+        None => connection.fetch_text(run).await,
+    };
+    match &answer {
+        Err(error) if is_known => connection.kept_failed(sql, &name, error),
+        _ if keeps && !is_known => connection.keep(sql, statement),
+        Ok(_) => connection.forget_prepared(&name),
+        Err(_) => {}
+    }
+    rows_of(&answer.map_err(|error| wrong_number(error, &name, parameters.len()))?)
+}
+
+/// SQL that executes a prepared statement, and deallocates it unless it is kept.
+fn execute(name: &str, values: &[String], is_kept: bool) -> String {
     // `EXECUTE name()` is no SQL.
     let values = match values.is_empty() {
         true => String::new(),
         false => format!("({})", values.join(", ")),
     };
-    let run = format!("EXECUTE {name}{values}; DEALLOCATE {name}");
-    let answer = match prepare {
-        Some(prepare) => connection.fetch_prepared(&name, format!("{prepare}; {run}")).await,
-        None => connection.fetch_text(run).await,
-    };
-    if answer.is_ok() {
-        connection.forget_prepared(&name);
-    }
-    rows_of(&answer.map_err(|error| wrong_number(error, &name, parameters.len()))?)
+    let deallocate = if is_kept { String::new() } else { format!("; DEALLOCATE {name}") };
+    format!("EXECUTE {name}{values}{deallocate}")
 }
 
 /// Whether a parameter is written in a way that depends on its type.
@@ -102,13 +128,20 @@ fn depends_on_type(parameter: &Parameter) -> bool {
     matches!(parameter, Parameter::Binary(_) | Parameter::List { .. })
 }
 
-/// Prepares a statement and answers the types that the server has inferred for its parameters.
-async fn types(connection: &mut Connection, name: &str, prepare: &str) -> Result<Vec<u32>, Error> {
-    let message = format!(
-        "{prepare}; SELECT t::oid::int8 FROM pg_prepared_statements, \
+/// The types that the server has inferred for the parameters of a statement, which is prepared first if it is not.
+async fn types(
+    connection: &mut Connection,
+    name: &Arc<str>,
+    prepare: Option<String>,
+) -> Result<Arc<[u32]>, Error> {
+    let types = format!(
+        "SELECT t::oid::int8 FROM pg_prepared_statements, \
          unnest(parameter_types) WITH ORDINALITY AS parameter (t, n) WHERE name = '{name}' ORDER BY n"
     );
-    let rows = connection.fetch_prepared(name, message).await?;
+    let rows = match prepare {
+        Some(prepare) => connection.fetch_prepared(name, format!("{prepare}; {types}")).await?,
+        None => connection.fetch_text(types).await?,
+    };
     let oids = rows.iter().map(|row| row.try_get::<i64, _>(0).ok());
     oids.map(|oid| oid.and_then(|oid| u32::try_from(oid).ok()).ok_or_else(unreadable)).collect()
 }

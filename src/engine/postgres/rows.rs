@@ -1,13 +1,14 @@
 //! Reads the rows that the statements of [`sql`](crate::engine::sql) answer.
 
-use sqlx::Row as _;
 use sqlx::postgres::{PgRow, PgValueFormat};
+use sqlx::{Column as _, Row as _};
 
 use crate::engine::error::Error;
 use crate::engine::key::{Column, ColumnSet, IdempotencyKey, with_columns};
 use crate::engine::postgres::errors::from_driver;
 use crate::engine::postgres::target::Target;
 use crate::engine::protocol::statement::{Row, RowLocation, Token};
+use crate::engine::sql::HEADERS;
 use crate::engine::timestamp::Timestamp;
 
 /// Reads the rows of a statement written by [`Sql`](crate::engine::sql::Sql).
@@ -24,8 +25,10 @@ pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
     rows.map_err(|error| from_driver(error, target))
 }
 
+/// How many columns the row of a locked key has after the key's: its location, its token, and the transaction.
+const LOCATED: usize = 3;
 /// How many columns the row of a claim has.
-const CLAIMED: usize = 4;
+const CLAIMED: usize = 5;
 
 fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
     let (location, token) = (RowLocation(row.try_get("location")?), Token(row.try_get("token")?));
@@ -71,12 +74,13 @@ impl RowReader {
             read.location = RowLocation(self.get(row, after)?);
             read.token = Token(self.get(row, after + 1)?);
         }
-        if others > 2 {
+        if others > LOCATED {
             read.won = self.get(row, after + 2)?;
             read.live = self.get(row, after + 3)?;
             read.same = self.get(row, after + 4)?;
         }
-        if others > 5 {
+        // Where it is not, the transaction may be.
+        if row.columns().get(after + 5).is_some_and(|column| column.name() == HEADERS) {
             read.key.response_headers = self.get(row, after + 5)?;
         }
         self.checked = true;

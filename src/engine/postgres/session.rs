@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::engine::error::LOCK_NOT_AVAILABLE;
+use crate::engine::postgres::kept::KeptStatements;
 use crate::engine::postgres::parts::TargetSession;
 use crate::engine::postgres::timeouts::Timeouts;
 
@@ -29,6 +30,8 @@ pub struct Session {
     pub backend: i32,
     /// The names of the engine's statements that it keeps prepared for messages of several statements.
     pub prepared: HashMap<Arc<str>, String>,
+    /// The statements of callers that it keeps prepared.
+    pub kept: KeptStatements,
 }
 
 /// The setting by which a session is told from others. No server has it of itself.
@@ -91,13 +94,19 @@ impl Opener {
         if !wanted.accepts(state.try_get(1)?, state.try_get(2)?) {
             return Ok(None);
         }
-        let prepared = HashMap::new();
         let is_pooled = !state.try_get::<bool, _>(0)?;
         if is_pooled {
             self.is_pooled.store(true, Ordering::Relaxed);
             has_transactions(&mut connection).await?;
         }
-        Ok(Some(Session { connection, is_pooled, host, backend: state.try_get(3)?, prepared }))
+        Ok(Some(Session {
+            connection,
+            is_pooled,
+            host,
+            backend: state.try_get(3)?,
+            prepared: HashMap::new(),
+            kept: KeptStatements::default(),
+        }))
     }
 
     /// Connects, with the settings of the session, if they are not refused: poolers refuse them.

@@ -17,6 +17,8 @@ pub struct Traces {
     pub locks: bool,
     /// What cannot be cleared.
     pub lasting: bool,
+    /// Another meaning of names: a `search_path`, a temporary table.
+    pub names: bool,
 }
 
 impl Traces {
@@ -24,10 +26,13 @@ impl Traces {
     pub fn of(sql: &str) -> Self {
         let word = first_word(sql);
         let changes_rows = ["INSERT", "UPDATE", "DELETE", "MERGE"].contains(&word.as_str());
+        let reads_rows = ["SELECT", "VALUES", "WITH"].contains(&word.as_str());
+        let contains = |text: &str| sql.to_ascii_lowercase().contains(text);
         Self {
             any: true,
-            locks: !changes_rows || sql.to_ascii_lowercase().contains("advisory"),
+            locks: !changes_rows || contains("advisory"),
             lasting: ["PREPARE", "LOAD"].contains(&word.as_str()),
+            names: !(changes_rows || reads_rows) || contains("set_config"),
         }
     }
 
@@ -36,6 +41,7 @@ impl Traces {
         self.any |= other.any;
         self.locks |= other.locks;
         self.lasting |= other.lasting;
+        self.names |= other.names;
     }
 
     /// SQL that clears them, to follow other SQL.

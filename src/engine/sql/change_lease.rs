@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use crate::engine::key::{FINISHED, Text};
 use crate::engine::protocol::statement::{LeaseAction, LeaseOf};
-use crate::engine::sql::fragments::{cast, holds_one_of, interval, live, row, statement, tokens};
+use crate::engine::sql::fragments::{
+    Table, cast, holds_one_of, interval, live, row, statement, tokens,
+};
 
 /// How long ago a lease has run out that is made to: for a service whose leases hold for longer, too.
 const EXPIRED_FOR: &str = "interval '1 day'";
 
 /// The statement and its parameters after the key.
 pub fn single(
-    table: &str,
+    table: &Table,
     which: &LeaseOf,
     action: LeaseAction,
     lease: Duration,
@@ -39,14 +41,14 @@ pub fn single(
         &format!(
             "WITH won AS (
                UPDATE @table SET locked_at = {time}
-               WHERE idempotency_key = $1 AND id = (
-                 SELECT id FROM @table WHERE idempotency_key = $1 AND {meant} FOR UPDATE SKIP LOCKED
+               WHERE @guard AND idempotency_key = $1 AND id = (
+                 SELECT id FROM @table WHERE @guard AND idempotency_key = $1 AND {meant} FOR UPDATE SKIP LOCKED
                )
                RETURNING {row}, true AS won, true AS live, true AS same
              )
              SELECT * FROM won
              UNION ALL SELECT {row}, false, {meant}, true FROM @table
-             WHERE idempotency_key = $1 AND NOT EXISTS (SELECT FROM won)",
+             WHERE @guard AND idempotency_key = $1 AND NOT EXISTS (SELECT FROM won)",
             row = row(),
             meant = format_args!(
                 "(recovery_point <> '{FINISHED}' AND locked_at IS NOT NULL AND {is_meant})"

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use crate::engine::key::{Column, ColumnSet, Columns, Field, Text};
 use crate::engine::sql::fragments::{
-    self, LOCK_TIMEOUT_20MS, cast, key, names, selected, statement,
+    self, LOCK_TIMEOUT_20MS, Table, cast, key, names, new_row, selected, statement,
 };
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// Parameters: the values of all columns. Answers no more than the key: in a table that is partitioned, a row that
 /// was inserted a moment ago has no `xmin` yet, which a token may be made of.
-pub fn single(table: &str) -> Arc<str> {
+pub fn single(table: &Table) -> Arc<str> {
     statement(
         table,
         &format!(
             "INSERT INTO @table ({names})
-             VALUES ({values})
+             {row}
              RETURNING {key}",
             names = names(),
-            values = casts(1),
+            row = new_row(table, &casts(1)),
             key = key(),
         ),
     )
@@ -26,7 +26,7 @@ pub fn single(table: &str) -> Arc<str> {
 
 /// The rows come in the order of the batch; a key that exists is left out, unless all are new. `RETURNING` knows
 /// no number of a row, so a row begins with its id.
-pub fn batch(table: &str, columns: ColumnSet, is_new: bool) -> Arc<str> {
+pub fn batch(table: &Table, columns: ColumnSet, is_new: bool) -> Arc<str> {
     statement(
         table,
         &format!(

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use crate::engine::key::Column;
 use crate::engine::key::ColumnSet;
 use crate::engine::sql::create::{casts, new_values};
-use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, key, names, statement};
+use crate::engine::sql::fragments::{LOCK_TIMEOUT_20MS, Table, key, names, statement};
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// Parameters: the key that is looked for, and the values of all columns. Answers no more than the key, as
 /// [`create::single`](super::create::single).
-pub fn single(table: &str) -> Arc<str> {
+pub fn single(table: &Table) -> Arc<str> {
     statement(
         table,
         &format!(
             "WITH known AS (
-               SELECT {key} FROM @table WHERE idempotency_key = $1
+               SELECT {key} FROM @table WHERE @guard AND idempotency_key = $1
              ), created AS (
                INSERT INTO @table ({names})
-               SELECT {values} WHERE NOT EXISTS (SELECT FROM known)
+               SELECT {values} WHERE @guard AND NOT EXISTS (SELECT FROM known)
                RETURNING {key}
              )
              SELECT * FROM known UNION ALL SELECT * FROM created",
@@ -30,7 +30,7 @@ pub fn single(table: &str) -> Arc<str> {
 }
 
 /// The same for a batch, whose rows are told by their ids.
-pub fn batch(table: &str, columns: ColumnSet) -> Arc<str> {
+pub fn batch(table: &Table, columns: ColumnSet) -> Arc<str> {
     let mut input_names = vec!["k"];
     input_names.extend(value_names(columns));
     statement(

@@ -16,16 +16,55 @@ pub const HEADERS: &str = "response_headers";
 /// attempt that has released its lease, or finished, knows whether anybody has written since.
 pub const TOKEN: &str = "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
 
+/// The number of the transaction that a statement runs in, as `xmin` has it. A statement that locks a row needs a
+/// number anyhow.
+pub const TRANSACTION: &str = "txid_current() % 4294967296 AS transaction";
+
 /// True, and from then on the statement waits for another transaction for 20 ms at most: longer than most
 /// transactions of others' batches last, which may insert the same keys.
 pub const LOCK_TIMEOUT_20MS: &str = "(SELECT set_config('lock_timeout', '20', true)) IS NOT NULL";
 
-/// A statement from a template of many lines, in which `@table` stands for the table. The table's name is
-/// written last, as it may hold anything.
-pub fn statement(table: &str, template: &str) -> Arc<str> {
+/// The table of one schema, as statements name it.
+#[derive(Debug)]
+pub struct Table {
+    /// Its name, quoted.
+    pub name: String,
+    /// Whether statements on it are for one transaction only: see [`guard`].
+    pub is_guarded: bool,
+}
+
+/// A statement from a template of many lines, in which `@table` stands for the table, `@literal` for its name as
+/// text, and `@guard` for the condition that it runs in the transaction that it is meant for, where it is guarded.
+/// The table's name is written last, as it may hold anything.
+pub fn statement(table: &Table, template: &str) -> Arc<str> {
     let lines: Vec<&str> =
         template.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join(" ").replace("@table", table).into()
+    let template = lines.join(" ");
+    let template = match table.is_guarded {
+        true => template.replace("@guard", &guard(next_parameter(&template))),
+        false => template.replace("@guard AND ", "").replace("@guard", "true"),
+    };
+    let parts = template.split("@literal").map(|part| part.replace("@table", &table.name));
+    parts.collect::<Vec<_>>().join(&literal(&table.name)).into()
+}
+
+/// A row to insert; where it is guarded, only in the transaction that it is meant for.
+pub fn new_row(table: &Table, values: &str) -> String {
+    match table.is_guarded {
+        true => format!("SELECT {values} WHERE @guard"),
+        false => format!("VALUES ({values})"),
+    }
+}
+
+/// Whether the transaction is the one whose number a parameter gives, as text. In another one the statement finds
+/// nothing and does nothing; none gets a number by being asked.
+pub fn guard(parameter: usize) -> String {
+    format!("txid_current_if_assigned()::text = ${parameter}")
+}
+
+/// The number after those of a template's parameters.
+fn next_parameter(template: &str) -> usize {
+    (1..).find(|number| !template.contains(&format!("${number}"))).unwrap_or(1)
 }
 
 /// Columns as a statement answers them.
@@ -159,4 +198,21 @@ pub fn literal(text: &str) -> String {
 /// A name as SQL quotes it.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_is_one_more_parameter_whatever_the_table_is_called() {
+        let name = quoted("$9 @guard @literal");
+        let written = |is_guarded| {
+            let table = Table { name: name.clone(), is_guarded };
+            statement(&table, "SELECT $1, $2 FROM @table WHERE @guard AND k = $1").to_string()
+        };
+        let guard = "txid_current_if_assigned()::text = $3 AND ";
+        let expected = |guard| format!("SELECT $1, $2 FROM {name} WHERE {guard}k = $1");
+        assert_eq!([written(true), written(false)], [expected(guard), expected("")]);
+    }
 }

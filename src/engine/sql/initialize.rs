@@ -4,32 +4,36 @@ use std::sync::Arc;
 
 use crate::engine::protocol::statement::OptionalColumns;
 use crate::engine::sql::fragments::{
-    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, cast, headers, literal, live, no_headers, row,
-    row_names, same, statement,
+    Described, FINGERPRINT, LOCK_TIMEOUT_20MS, TRANSACTION, Table, cast, headers, live, new_row,
+    no_headers, row, row_names, same, statement,
 };
 use crate::engine::sql::input::{input, request_names, requested};
 
 /// Parameters: key, method, path, route parameters, lease, id, and the fingerprint where the table has a column
 /// for it.
-pub fn single(table: &str, optional: OptionalColumns) -> Arc<str> {
+pub fn single(table: &Table, optional: OptionalColumns) -> Arc<str> {
     let fingerprint = optional.fingerprint;
+    let values = format!(
+        "CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params}, statement_timestamp(),
+         CAST($6 AS text){fingerprint}",
+        params = cast(4, "jsonb"),
+        fingerprint = if fingerprint { ", CAST($7 AS text)" } else { "" },
+    );
     statement(
         table,
         &format!(
             "WITH created AS (
                INSERT INTO @table (idempotency_key, request_method, request_path, request_params,
                  locked_at, id{column})
-               VALUES ($1, CAST($2 AS text), CAST($3 AS text), {params},
-                 statement_timestamp(), $6{value})
+               {new}
                ON CONFLICT (idempotency_key) DO NOTHING
                RETURNING {row}, true AS won, true AS live, true AS same{no_headers}
              )
              SELECT * FROM created
              UNION ALL SELECT {row}, false, {live}, {same}{headers} FROM @table
-             WHERE idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
+             WHERE @guard AND idempotency_key = $1 AND NOT EXISTS (SELECT FROM created)",
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
-            value = if fingerprint { ", $7" } else { "" },
-            params = cast(4, "jsonb"),
+            new = new_row(table, &values),
             row = row(),
             headers = headers(optional),
             no_headers = no_headers(optional),
@@ -42,7 +46,7 @@ pub fn single(table: &str, optional: OptionalColumns) -> Arc<str> {
 /// Inserts the key in a transaction that goes on, unless another one has, for which this does not wait: the lock
 /// says so. Parameters: key, method, path, route parameters, id, and the fingerprint where the table has a column
 /// for it.
-pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn begin(table: &Table, fingerprint: bool) -> Arc<str> {
     statement(
         table,
         &format!(
@@ -50,10 +54,9 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
                locked_at, id{column})
              SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), {params},
                statement_timestamp(), CAST($5 AS text){value}
-             WHERE {lock}
+             WHERE @guard AND {LOCK}
              ON CONFLICT (idempotency_key) DO NOTHING
-             RETURNING {row}, true AS won, true AS live, true AS same",
-            lock = lock(table),
+             RETURNING {row}, true AS won, true AS live, true AS same, {TRANSACTION}",
             column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() },
             value = if fingerprint { ", CAST($6 AS text)" } else { "" },
             params = cast(4, "jsonb"),
@@ -63,29 +66,28 @@ pub fn begin(table: &str, fingerprint: bool) -> Arc<str> {
 }
 
 /// Whether the transaction has the lock of [`begin`]. Parameter: the key. Answers a row of the columns of a claim.
-pub fn may_begin(table: &str) -> Arc<str> {
-    let lock = lock(table);
-    format!("SELECT '' AS recovery_point, '' AS location, '' AS token, {lock} AS live").into()
-}
-
-/// The lock of whoever may begin with a key, which a transaction can take as often as it likes.
-fn lock(table: &str) -> String {
-    let table = literal(table);
-    format!(
-        "pg_try_advisory_xact_lock(\
-         hashtextextended(CAST($1 AS text), CAST({table} AS regclass)::oid::int8))"
+pub fn may_begin(table: &Table) -> Arc<str> {
+    statement(
+        table,
+        &format!(
+            "SELECT '' AS recovery_point, '' AS location, '' AS token, {LOCK} AS live, {TRANSACTION} WHERE @guard"
+        ),
     )
 }
 
+/// The lock of whoever may begin with a key, which a transaction can take as often as it likes.
+const LOCK: &str = "pg_try_advisory_xact_lock(\
+    hashtextextended(CAST($1 AS text), CAST(@literal AS regclass)::oid::int8))";
+
 /// Finds the key. Parameters: key, method, path, route parameters, lease, and the fingerprint where the table has a
 /// column for it.
-pub fn look(table: &str, optional: OptionalColumns) -> Arc<str> {
+pub fn look(table: &Table, optional: OptionalColumns) -> Arc<str> {
     let fingerprint = optional.fingerprint;
     statement(
         table,
         &format!(
             "SELECT {row}, false AS won, {live} AS live, {same} AS same{headers} FROM @table
-             WHERE idempotency_key = $1",
+             WHERE @guard AND idempotency_key = $1",
             row = row(),
             headers = headers(optional),
             live = live(&cast(5, "interval")),
@@ -95,7 +97,7 @@ pub fn look(table: &str, optional: OptionalColumns) -> Arc<str> {
 }
 
 /// The same for a batch.
-pub fn look_batch(table: &str, optional: OptionalColumns) -> Arc<str> {
+pub fn look_batch(table: &Table, optional: OptionalColumns) -> Arc<str> {
     let fingerprint = optional.fingerprint;
     statement(
         table,
@@ -128,7 +130,7 @@ pub fn same_request(fingerprint: Option<usize>) -> String {
 
 /// The same for a batch. A statement does not see what it inserts: those who lose against another row of the
 /// batch are answered with what that row has inserted.
-pub fn batch(table: &str, optional: OptionalColumns) -> Arc<str> {
+pub fn batch(table: &Table, optional: OptionalColumns) -> Arc<str> {
     let fingerprint = optional.fingerprint;
     let column = if fingerprint { format!(", {FINGERPRINT}") } else { String::new() };
     statement(

@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use crate::engine::sql::fragments::{TOKEN, cast, live, row, statement};
+use crate::engine::sql::fragments::{TOKEN, Table, cast, live, row, statement};
 use crate::engine::sql::input::input;
 
 /// Parameters: the key, how long an earlier lock holds, and the token of the one that does not count. A row that
 /// another transaction has locked is in use, so it is skipped and not waited for: `statement_timestamp()`
 /// would be old by the time the wait ends.
-pub fn single(table: &str) -> Arc<str> {
+pub fn single(table: &Table) -> Arc<str> {
     statement(
         table,
         &format!(
             "WITH won AS (
                UPDATE @table SET locked_at = statement_timestamp()
-               WHERE idempotency_key = $1 AND id = (
+               WHERE @guard AND idempotency_key = $1 AND id = (
                  SELECT id FROM @table
-                 WHERE idempotency_key = $1 AND (NOT {live} OR {TOKEN} = CAST($3 AS text))
+                 WHERE @guard AND idempotency_key = $1 AND (NOT {live} OR {TOKEN} = CAST($3 AS text))
                  FOR UPDATE SKIP LOCKED
                )
                RETURNING {row}, true AS won, true AS live, true AS same
              )
              SELECT * FROM won
              UNION ALL SELECT {row}, false, true, true FROM @table
-             WHERE idempotency_key = $1 AND NOT EXISTS (SELECT FROM won)",
+             WHERE @guard AND idempotency_key = $1 AND NOT EXISTS (SELECT FROM won)",
             live = live(&cast(2, "interval")),
             row = row(),
         ),
@@ -31,7 +31,7 @@ pub fn single(table: &str) -> Arc<str> {
 }
 
 /// The same for a batch.
-pub fn batch(table: &str) -> Arc<str> {
+pub fn batch(table: &Table) -> Arc<str> {
     let free = format!("(NOT {} OR {TOKEN} = own)", live("CAST(l AS interval)"));
     // `NOT IN`, as the planner cannot tell how many rows a statement will have written: it would compare
     // each with each.

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use crate::engine::key::FINISHED;
-use crate::engine::sql::fragments::{FINGERPRINT, HEADERS, cast, literal, statement};
+use crate::engine::sql::fragments::{FINGERPRINT, HEADERS, Table, cast, literal, statement};
 
 /// Answers one row: whether the table has the column for fingerprints, and the one for headers.
-pub fn optional_columns(table: &str) -> String {
+pub fn optional_columns(table: &Table) -> String {
     format!(
         "SELECT coalesce(bool_or(attname = '{FINGERPRINT}'), false), \
          coalesce(bool_or(attname = '{HEADERS}'), false) \
          FROM pg_attribute WHERE attrelid = to_regclass({table}) AND NOT attisdropped",
-        table = literal(table)
+        table = literal(&table.name)
     )
 }
 
 /// Answers one row: how many pages the table has, and 1; where it is partitioned, how many the largest of its
 /// partitions has, and how many of them there are.
-pub fn pages(table: &str) -> String {
+pub fn pages(table: &Table) -> String {
     format!(
         "WITH part AS (
            SELECT relid FROM pg_partition_tree({table}::regclass) WHERE isleaf
@@ -27,13 +27,13 @@ pub fn pages(table: &str) -> String {
          )
          SELECT coalesce(max(pg_relation_size(relid)), 0) / current_setting('block_size')::bigint,
            count(*) FROM stored",
-        table = literal(table)
+        table = literal(&table.name)
     )
 }
 
 /// Deletes finished keys that are older than `$1` and lie in the pages from `$2` up to `$3`, which go as
 /// `tid`s. Keys that somebody has locked are left. Each partition has pages of these numbers.
-pub fn prune(table: &str) -> Arc<str> {
+pub fn prune(table: &Table) -> Arc<str> {
     statement(
         table,
         &format!(

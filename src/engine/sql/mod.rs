@@ -28,7 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::engine::key::{Column, Columns, Field, Text};
 use crate::engine::protocol::statement::{Fence, LeaseChange, RowLocation, Statement, Token};
 
-use self::fragments::{interval, quoted, tokens};
+pub use self::fragments::HEADERS;
+use self::fragments::{Table, interval, quoted, tokens};
 pub use self::isolation::Isolation;
 use self::of_request::{OfRequests, of_request, of_requests};
 pub use self::update::NO_ROW;
@@ -59,7 +60,7 @@ impl Query {
 pub struct Sql {
     /// The schema, where it is not the search path's.
     pub schema: Option<String>,
-    table: String,
+    table: Table,
     create: Arc<str>,
     find_or_create: Arc<str>,
     initialize: OfRequests,
@@ -77,10 +78,18 @@ pub struct Sql {
 impl Sql {
     /// Statements for `schema`, or for the connection's `search_path`.
     pub fn new(schema: Option<&str>) -> Self {
-        let table = match schema {
-            Some(schema) => format!("{}.idempotency_key", quoted(schema)),
-            None => "idempotency_key".to_owned(),
-        };
+        Self::of(schema, false)
+    }
+
+    /// The same for one transaction, whose number is the last parameter: in another one they do and answer nothing.
+    pub fn guarded(schema: Option<&str>) -> Self {
+        Self::of(schema, true)
+    }
+
+    fn of(schema: Option<&str>, is_guarded: bool) -> Self {
+        let name = schema.map(|schema| format!("{}.idempotency_key", quoted(schema)));
+        let name = name.unwrap_or_else(|| "idempotency_key".to_owned());
+        let table = Table { name, is_guarded };
         Self {
             schema: schema.map(str::to_owned),
             create: create::single(&table),
@@ -131,7 +140,7 @@ impl Sql {
             Statement::Select(selector) => {
                 let mut parameters = Vec::new();
                 let condition = selector::condition(&selector, &mut parameters);
-                let text = find::selected(&self.table, &condition);
+                let text = find::selected(&self.table, &condition, parameters.len());
                 return Query { is_raw: selector.is_raw(), ..Query::new(text, parameters) };
             }
             Statement::Lock { key, hold, own } => {
@@ -247,7 +256,7 @@ mod tests {
     #[test]
     fn a_schema_is_quoted_never_spliced() {
         let sql = Sql::new(Some("a\"; DROP TABLE x; --"));
-        assert_eq!(sql.table, "\"a\"\"; DROP TABLE x; --\".idempotency_key");
+        assert_eq!(sql.table.name, "\"a\"\"; DROP TABLE x; --\".idempotency_key");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Sql {
     }
 
     fn table_where_missing(&self) -> String {
-        let Self { schema, table, .. } = self;
+        let (schema, table) = (&self.schema, &self.table.name);
         let name = match schema {
             Some(_) => literal(table),
             // Where it would be created, not where else it may be found.
@@ -61,8 +61,8 @@ impl Sql {
             "IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = {name}::regclass \
              AND attname = '{column}' AND NOT attisdropped) THEN \
              ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {sql_type}; END IF;",
-            name = literal(&self.table),
-            table = self.table,
+            name = literal(&self.table.name),
+            table = self.table.name,
         )
     }
 
@@ -74,8 +74,8 @@ impl Sql {
              WHERE i.indrelid = {name}::regclass AND i.indisunique AND i.indnkeyatts = 1 \
              AND i.indpred IS NULL AND a.attname = 'idempotency_key') THEN \
              CREATE UNIQUE INDEX ON {table} (idempotency_key); END IF;",
-            name = literal(&self.table),
-            table = self.table,
+            name = literal(&self.table.name),
+            table = self.table.name,
         )
     }
 }

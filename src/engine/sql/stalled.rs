@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::engine::key::FINISHED;
-use crate::engine::sql::fragments::{cast, live, row, statement};
+use crate::engine::sql::fragments::{Table, cast, live, row, statement};
 
 /// Parameters: how long ago a request came or was heard of last, and how long a lease holds.
-pub fn single(table: &str, interrupted: bool, limit: u32) -> Arc<str> {
+pub fn single(table: &Table, interrupted: bool, limit: u32) -> Arc<str> {
     statement(
         table,
         &format!(

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use crate::engine::key::FINISHED;
-use crate::engine::sql::fragments::{TOKEN, cast, live, row, same, statement};
+use crate::engine::sql::fragments::{TOKEN, Table, cast, live, row, same, statement};
 use crate::engine::sql::initialize::same_request;
 use crate::engine::sql::input::{input, request_names, requested};
 use crate::engine::sql::lock::won;
 
 /// Parameters as those of [`initialize`](super::initialize::single), with the token that was seen in place of
 /// the id. A row that another transaction has locked is left alone: it is in use.
-pub fn single(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn single(table: &Table, fingerprint: bool) -> Arc<str> {
     statement(
         table,
         &format!(
             "UPDATE @table SET locked_at = statement_timestamp()
-             WHERE idempotency_key = $1 AND id = (
+             WHERE @guard AND idempotency_key = $1 AND id = (
                SELECT id FROM @table
-               WHERE idempotency_key = $1 AND recovery_point <> '{FINISHED}'
+               WHERE @guard AND idempotency_key = $1 AND recovery_point <> '{FINISHED}'
                  AND NOT {live} AND {TOKEN} = CAST($6 AS text)
                FOR UPDATE SKIP LOCKED
              )
@@ -30,7 +30,7 @@ pub fn single(table: &str, fingerprint: bool) -> Arc<str> {
 }
 
 /// The same for a batch.
-pub fn batch(table: &str, fingerprint: bool) -> Arc<str> {
+pub fn batch(table: &Table, fingerprint: bool) -> Arc<str> {
     let live = live("CAST(l AS interval)");
     let free = format!("recovery_point <> '{FINISHED}' AND NOT {live} AND {TOKEN} = id_or_token");
     statement(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::key::{Column, ColumnSet};
 use crate::engine::protocol::statement::LeaseChange;
 use crate::engine::sql::fragments::{
-    HEADERS, LOCK_TIMEOUT_20MS, cast, fenced, locked_at, row, statement,
+    HEADERS, LOCK_TIMEOUT_20MS, Table, cast, fenced, locked_at, row, statement,
 };
 use crate::engine::sql::input::{input, value_name, value_names};
 
@@ -35,7 +35,7 @@ pub struct UpdateForm {
 
 /// Parameters: the key, the values of the columns, the headers, the location, and the fence's tokens, lease and recovery
 /// point, each where it has them.
-pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
+pub fn single(table: &Table, form: UpdateForm) -> Arc<str> {
     let mut last = 1;
     let mut next = |sql_type| {
         last += 1;
@@ -55,7 +55,7 @@ pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
     };
     let update = format!(
         "UPDATE @table SET {assignments}
-         WHERE idempotency_key = $1{location}{fence}
+         WHERE @guard AND idempotency_key = $1{location}{fence}
          RETURNING {row}",
         assignments = assignments.join(", "),
         row = row(),
@@ -75,7 +75,7 @@ pub fn single(table: &str, form: UpdateForm) -> Arc<str> {
 /// The same for a batch. A row that somebody has locked is answered with nothing but its number. One that is not
 /// there, or that the fence keeps the caller from, is not answered.
 pub fn batch(
-    table: &str,
+    table: &Table,
     columns: ColumnSet,
     lease: LeaseChange,
     is_fenced: bool,

@@ -1,5 +1,6 @@
 //! One connection that was taken from the pool, and the exchanges on it.
 
+mod kept;
 mod message;
 mod transaction;
 
@@ -18,6 +19,7 @@ use crate::engine::postgres::connector::Connector;
 use crate::engine::postgres::errors::{
     from_driver, is_read_only, is_stale_statement, leaves_connection_usable,
 };
+use crate::engine::postgres::kept::Suspect;
 use crate::engine::postgres::liveness::Liveness;
 use crate::engine::postgres::parameters::Parameters;
 use crate::engine::postgres::pool_use::PoolUse;
@@ -47,8 +49,10 @@ pub struct Connection {
     transaction_id: Option<i64>,
     /// What a caller's own statements may have left in its session.
     pub traces: Traces,
-    /// What failed statements have left prepared.
-    prepared: Vec<String>,
+    /// What is prepared and of no more use.
+    prepared: Vec<Arc<str>>,
+    /// What has failed of what is kept prepared.
+    suspect: Option<Suspect>,
     target: Arc<Target>,
     _stage: Option<OwnedSemaphorePermit>,
     _use: PoolUse,
@@ -72,6 +76,7 @@ impl Connection {
             transaction_id: None,
             traces: Traces::default(),
             prepared: Vec::new(),
+            suspect: None,
             target,
             _stage: stage,
             _use: pool_use,
@@ -210,12 +215,16 @@ impl Connection {
         self.end(result)
     }
 
-    /// The same for a message whose first statement prepares another. If a later one fails, that stays
-    /// prepared until [`Self::deallocate`].
+    /// The same for a message whose first statement prepares another, which stays prepared until
+    /// [`Self::deallocate`] unless it is kept or forgotten.
     ///
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`].
-    pub async fn fetch_prepared(&mut self, name: &str, sql: String) -> Result<Vec<PgRow>, Error> {
+    pub async fn fetch_prepared(
+        &mut self,
+        name: &Arc<str>,
+        sql: String,
+    ) -> Result<Vec<PgRow>, Error> {
         let mut is_prepared = false;
         let mut rows = Vec::new();
         let liveness = self.liveness();
@@ -232,7 +241,7 @@ impl Connection {
         let result = liveness.answer(answered).await.map(|()| rows);
         drop(answers);
         if is_prepared {
-            self.prepared.push(name.to_owned());
+            self.prepared.push(Arc::clone(name));
         }
         self.end(result)
     }
@@ -246,11 +255,10 @@ impl Connection {
 
     /// Notes that a statement is not prepared any more.
     pub fn forget_prepared(&mut self, name: &str) {
-        self.prepared.retain(|prepared| prepared != name);
+        self.prepared.retain(|prepared| **prepared != *name);
     }
 
-    /// SQL that deallocates what failed statements have left prepared, to follow what ends their
-    /// transaction.
+    /// SQL that deallocates what is prepared and of no more use, to follow what ends a transaction.
     pub fn deallocate(&mut self) -> String {
         let statements = self.prepared.drain(..).map(|name| format!("; DEALLOCATE {name}"));
         statements.collect()

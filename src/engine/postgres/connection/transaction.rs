@@ -13,8 +13,8 @@ use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::traces::Traces;
 use crate::engine::sql::{Isolation, Query};
 
-/// Answers the number of the transaction, and which process of the server serves it.
-const TRANSACTION: &str = "SELECT txid_current_if_assigned() % 4294967296, pg_backend_pid()";
+/// Answers which process of the server serves a transaction.
+const BACKEND: &str = "SELECT pg_backend_pid()";
 
 impl Connection {
     /// Begins a transaction.
@@ -38,14 +38,15 @@ impl Connection {
         if !self.is_pooled() {
             return self.control(&begin).await;
         }
-        let begin = format!("{begin}; {FORMATS}; {TRANSACTION}");
+        let begin = format!("{begin}; {FORMATS}; {BACKEND}");
         let rows = timeout(self.target.timeouts().statement, self.fetch_text(begin)).await;
         let rows = rows.unwrap_or_else(|_| Err(self.unanswered()))?;
-        self.serves(rows.first().and_then(|row| row.try_get(1).ok()));
+        self.serves(rows.first().and_then(|row| row.try_get(0).ok()));
         Ok(())
     }
 
-    /// The transaction's number, as `xmin` has it, if its first statement was the engine's.
+    /// The transaction's number, as `xmin` has it, if its first statement was one of the engine's that locks a
+    /// row or inserts one.
     pub fn transaction_id(&self) -> Option<i64> {
         self.transaction_id
     }
@@ -85,10 +86,10 @@ impl Connection {
         let answer = timeout(limit, rows).await;
         let mut rows = self.answered(answer)?;
         self.done(statement);
-        if let Some(row) = rows.pop() {
-            self.transaction_id = row.try_get(0).ok();
-            self.serves(row.try_get(1).ok());
+        if self.is_pooled() {
+            self.serves(rows.pop().and_then(|row| row.try_get(0).ok()));
         }
+        self.transaction_id = rows.first().and_then(|row| row.try_get("transaction").ok());
         Ok(rows)
     }
 
@@ -103,8 +104,11 @@ impl Connection {
             (false, _) => &[&lasting, statement],
         };
         let limited = limited.join("; ");
-        let formats = if self.is_pooled() { FORMATS } else { "" };
-        format!("{}; {formats}; {limited}; {TRANSACTION}", isolation.begin())
+        let begin = isolation.begin();
+        match self.is_pooled() {
+            true => format!("{begin}; {FORMATS}; {limited}; {BACKEND}"),
+            false => format!("{begin}; {limited}"),
+        }
     }
 
     fn serves(&mut self, backend: Option<i32>) {
@@ -119,7 +123,9 @@ impl Connection {
     /// # Errors
     /// [`Error::Database`] and [`Error::Connection`], of the end alone: what cannot be cleared is closed.
     pub async fn end_transaction(&mut self, end: &str) -> Result<(), Error> {
-        self.end_after(None, end).await.map(drop)
+        self.end_after(None, end).await?;
+        self.judge_suspect().await;
+        Ok(())
     }
 
     /// Commits after a last statement of the engine's, unless that fails, in one message.
