@@ -8,9 +8,10 @@ const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 const { devDependencies } = require("../package.json");
+const { copyExample } = require("../scripts/copy-example");
 const { ROOT } = require("./helpers/documents");
 const { EXAMPLES, EXPECTATIONS } = require("./helpers/example-expectations");
-const { copyExample, startExample } = require("./helpers/example-process");
+const { startExample } = require("./helpers/example-process");
 
 const FOLDER = path.join(ROOT, "examples");
 const NAMES = Object.keys(EXAMPLES);

@@ -4,9 +4,7 @@
 
 const { spawn } = require("node:child_process");
 const { once } = require("node:events");
-const fs = require("node:fs");
 const net = require("node:net");
-const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Client } = require("pg");
 const { ask } = require("./http-client");
@@ -107,19 +105,4 @@ async function holdOrders({ databaseUrl }) {
   };
 }
 
-/**
- * Copies an example out of the repository.
- *
- * @param {string} name
- * @param {string} folder where to
- */
-function copyExample(name, folder) {
-  const from = path.join(__dirname, "../../examples", name);
-  const notTheirs = /^(node_modules|dist|generated|\.next|package-lock\.json)$/;
-  fs.cpSync(from, folder, {
-    recursive: true,
-    filter: (file) => !notTheirs.test(path.basename(file)),
-  });
-}
-
-module.exports = { copyExample, eventually, holdOrders, startExample };
+module.exports = { QUIET, eventually, holdOrders, startExample };
