@@ -3,6 +3,7 @@
 // What of an answer is kept, and what its replay has: on a table with the column for headers and on one without.
 
 const { randomUUID } = require("node:crypto");
+const { gzipSync } = require("node:zlib");
 const { CAPTURING, policyFrom } = require("../lib/http/policy");
 const { open } = require("../lib/http/exchange");
 const { useDatabase } = require("./helpers/database");
@@ -164,6 +165,23 @@ test("the type of a body is told, where it is not given and where no headers are
     body: {},
   });
   expect(own.headers).toEqual({ "content-type": "a/b" });
+});
+
+test("a compressed body is kept only with the header that says so", async () => {
+  const answer = {
+    status: 200,
+    headers: { "Content-Encoding": "gzip" },
+    body: gzipSync("{}"),
+  };
+  const [, again] = await captured(services.with_column, answer);
+  expect(again.body.equals(answer.body)).toBe(true);
+  expect(again.headers["content-encoding"]).toBe("gzip");
+  const [, refused] = await captured(services.without_column, answer);
+  expect(refused.status).toBe(410);
+  expect(JSON.parse(refused.body)).toMatchObject({
+    code: "idempotency_answer_not_kept",
+    original_status: 200,
+  });
 });
 
 const HEADERS = {

@@ -71,7 +71,7 @@ const PROBLEMS = {
     status: 410,
     title: "Answer was not kept",
     detail:
-      "The request with this idempotency key is done, and is not done again. Its answer was too long to be kept.",
+      "The request with this idempotency key is done, and is not done again. Its answer could not be kept.",
   },
   idempotency_key_reused: {
     status: 422,

@@ -105,6 +105,12 @@ class Sent {
   }
 }
 
+/** Whether a body is compressed, say: without its headers nobody can read it. */
+function isEncoded({ headers = {} }) {
+  const { "content-encoding": encoding = "identity" } = lowerCase(headers);
+  return String(encoding) !== "identity";
+}
+
 /**
  * The result of a stage that finishes its request with an answer.
  *
@@ -113,7 +119,9 @@ class Sent {
  * @param {boolean} keepsHeaders whether the table has the column for them
  */
 function stageResultFor(answer, policy, keepsHeaders) {
-  const { code, body, headers } = storedForm(answer, policy);
+  const isUnreadable = !keepsHeaders && isEncoded(answer);
+  const stored = isUnreadable ? { ...answer, truncated: true } : answer;
+  const { code, body, headers } = storedForm(stored, policy);
   return new StageResult({
     stored: {
       responseCode: String(code),
@@ -143,7 +151,7 @@ function replayOf({ response_code, response_body }, headers, replayedHeader) {
   return answer;
 }
 
-/** The request is done, but its answer was too long. */
+/** The request is done, but its answer was too long, or could not be read without the headers. */
 function notKept(status, { location } = {}) {
   const answer = problem("idempotency_answer_not_kept", { original_status: status });
   return { ...answer, headers: { ...answer.headers, ...(location ? { location } : {}) } };

@@ -11,7 +11,7 @@ const { completeCart, createReadyCart } = require("../../../examples/medusa-v1/s
 const { createShopDatabase } = require("../../../examples/medusa-v1/shop-database");
 const { eventually, hold, withServer } = require("../support");
 
-const KILLS = 100;
+const KILLS = 200;
 const BACKENDS = 2;
 /** What a backend is asked to complete, at the least, by so many callers each; the other one is asked for it, too. */
 const CARTS = 4;
