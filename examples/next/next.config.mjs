@@ -1,0 +1,4 @@
+export default {
+  // It has a native addon, which no bundler takes in.
+  serverExternalPackages: ["medusa-idempotency-key"],
+};
