@@ -144,8 +144,10 @@ async function endAtRandom(how) {
 }
 
 /** What workers that have ended keep from others: transactions, keys' rows, places of `maxConnections`. */
-async function held(patience = 20_000) {
+async function held({ patience = 20_000, transactions = 0 } = {}) {
   const { said } = await run("worker-places.js", { maxConnections: MAX_CONNECTIONS, patience });
+  // Those of the worker that has just looked end a moment later.
+  await eventually(async () => (await idleInTransaction()).length <= transactions);
   return {
     transactions: (await idleInTransaction()).length,
     rows: await lockedRows(),
@@ -168,7 +170,7 @@ test("a stage that goes on holds a transaction, a row and a place", async () => 
   const [key] = await newKeys();
   const worker = start("worker.js", { key });
   expect(await eventually(async () => (await idleInTransaction()).length > 0)).toBe(true);
-  const found = await held(500);
+  const found = await held({ patience: 500, transactions: 1 });
   expect(found).toMatchObject({ transactions: 1, rows: 1 });
   expect(found.places).toBeGreaterThan(0);
   worker.end();

@@ -24,7 +24,7 @@ function heading({ machine, versions, settings }) {
     `Slow disk: a second server, whose log takes ${settings.slowDisk.delay} µs longer to flush (fdatasync is delayed)`,
     `${versions.pooler ?? "PgBouncer, where it is installed"}: pool_mode ${settings.pooler.pool_mode}, ` +
       `default_pool_size ${settings.pooler.default_pool_size}; direct: the same service without it`,
-    "Table: with the column request_fingerprint, which no peer fills here",
+    "Table: with the columns request_fingerprint and response_headers, which only requests over HTTP fill",
     `Medians of rounds (${rounds} of ${seconds} s for each peer, by turns), ratios within a round`,
     `Connections: ours ${connections.ours}; medusa ${connections.medusa}; pg and prepared ` +
       `${connections.pg}; whole requests ${connections.requests} each; bound stages ${connections.boundStages}; ` +
