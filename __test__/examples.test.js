@@ -8,7 +8,7 @@ const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 const { devDependencies } = require("../package.json");
-const { copyExample } = require("../scripts/copy-example");
+const { copyExample, filesOfExample } = require("../scripts/example-files");
 const { ROOT } = require("./helpers/documents");
 const { EXAMPLES, EXPECTATIONS } = require("./helpers/example-expectations");
 const { startExample } = require("./helpers/example-process");
@@ -61,9 +61,7 @@ function install(folder, places) {
 }
 
 describe.each(NAMES)("the folder examples/%s", (name) => {
-  const files = fs
-    .readdirSync(path.join(FOLDER, name), { recursive: true })
-    .filter((file) => !/node_modules|\.next|dist|generated/.test(file));
+  const files = filesOfExample(name);
 
   test(`has ${LONGEST} lines of code at most`, () => {
     const code = files.filter((file) => /\.(js|ts)$/.test(file) && file !== "postgres.js");
