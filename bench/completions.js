@@ -12,6 +12,8 @@ const { judged } = require("./results");
 
 const AT_ONCE = 8;
 const SERVICES = ["ours", "medusa"];
+/** The server has a hundred connections for both. */
+const ENVIRONMENT = { DATABASE_POOL: "30" };
 
 /**
  * How long completions take, those of our backend against those of Medusa's: pairs of turns, each with the same number
@@ -42,7 +44,7 @@ async function completionChecks(serverUrl, { pairs, waves }) {
 async function openShop(serverUrl, service) {
   const databaseUrl = await createShopDatabase(serverUrl);
   try {
-    const backend = await startBackendProcess({ databaseUrl, service });
+    const backend = await startBackendProcess({ databaseUrl, service, env: ENVIRONMENT });
     const close = async () => {
       await backend.stop();
       await dropShopDatabase(databaseUrl);
