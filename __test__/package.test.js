@@ -76,6 +76,7 @@ const FILES = [
   "docs/methods.md",
   "docs/options.md",
   "docs/problems.md",
+  "docs/requests.svg",
   "docs/retry.svg",
   "docs/scaling.md",
   "docs/standalone.md",
