@@ -91,10 +91,11 @@ test("a table that was made anew is found", async () => {
 test("a statement that somebody has deallocated is prepared again", async () => {
   await insert(7, "a");
   await database.pool.query(`
-    CREATE OR REPLACE FUNCTION forget() RETURNS void LANGUAGE plpgsql AS
-    $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$`);
+    CREATE OR REPLACE FUNCTION forget() RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN EXECUTE (SELECT 'DEALLOCATE ' || name FROM pg_prepared_statements
+      WHERE statement LIKE '%AS INSERT INTO work%'); END $$`);
   await stage((manager) => manager.query("SELECT forget()"));
-  await insert(8, "b");
+  expect(await insert(8, "b")).toMatchObject({ calls: 2 });
   expect(await stored()).toHaveLength(2);
 });
 
