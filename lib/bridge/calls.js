@@ -1,10 +1,12 @@
 "use strict";
 
 const timers = require("node:timers");
-const { Answers } = require("./binding");
+const { Answers, scopeOf } = require("./binding");
 const { Waiting } = require("./waiting");
 
-/** What settles the promises of the calls under way, by their numbers. */
+/**
+ * The calls under way, by their numbers: what settles the promise of each, and what does its work, if it has one.
+ */
 const waiting = new Waiting();
 
 /** Keeps the process alive as long as somebody waits: the engine's threads do not. */
@@ -54,8 +56,24 @@ function settle(texts) {
   for (const text of texts) {
     for (const answer of JSON.parse(text)) {
       // By their indices: to destructure the list would take an iterator.
-      take(answer[0])?.({ value: answer[1], failure: answer[2], outcome: answer[3] });
+      if (answer[3] === WORK) {
+        doWork(answer[0], answer[1]);
+      } else {
+        take(answer[0])?.({ value: answer[1], failure: answer[2], outcome: answer[3] });
+      }
     }
+  }
+}
+
+/** What stands for the outcome of a call that asks for its work. */
+const WORK = "work";
+
+/** Does the work of a call, and tells the engine how it ended. */
+function doWork(call, row) {
+  const scope = scopeOf(answers, call);
+  if (scope) {
+    const told = waiting.get(call).perform(scope, row);
+    void told.then((done) => answers.workDone(call, done));
   }
 }
 
@@ -78,11 +96,13 @@ const gatherings = new Map();
  * Makes a native call.
  *
  * @param {(to: [object, number]) => void} begin passes on where the answer is to go
+ * @param {(scope: object, row: unknown) => Promise<object>} [perform] does the call's work in a native scope. Never
+ *   rejects: resolves to what the engine has to know
  * @returns {Promise<Answer>}
  */
-function ask(begin) {
+function ask(begin, perform) {
   return new Promise((resolve) => {
-    const call = numberFor(resolve);
+    const call = numberFor(resolve, perform);
     whenOpen(() => beginCalls([[call]], () => begin([toAnswers(), call])));
   });
 }
@@ -189,20 +209,20 @@ function beginCalls(calls, begin) {
 }
 
 /** A number for a call under way. */
-function numberFor(resolve) {
+function numberFor(resolve, perform) {
   if (waiting.size === 0) {
     keepAlive.ref();
   }
-  return waiting.add(resolve);
+  return waiting.add({ resolve, perform });
 }
 
 /** What settles a call, which is under way no more. */
 function take(call) {
-  const resolve = waiting.take(call);
+  const taken = waiting.take(call);
   if (waiting.size === 0) {
     keepAlive.unref();
   }
-  return resolve;
+  return taken?.resolve;
 }
 
 module.exports = { allBegun, ask, askIn, askTogether };

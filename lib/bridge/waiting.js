@@ -36,15 +36,19 @@ class Waiting {
     return this.#last;
   }
 
-  /** Returns what is kept under a number, and forgets it. */
-  take(number) {
+  /** Returns what is kept under a number. */
+  get(number) {
     const place = this.#placeOf(number);
-    const value = this.#values[place];
-    if (value === undefined || this.#numbers[place] !== number) {
-      return undefined;
+    return this.#numbers[place] === number ? this.#values[place] : undefined;
+  }
+
+  /** The same, and forgets it. */
+  take(number) {
+    const value = this.get(number);
+    if (value !== undefined) {
+      this.#values[this.#placeOf(number)] = undefined;
+      this.#size -= 1;
     }
-    this.#values[place] = undefined;
-    this.#size -= 1;
     return value;
   }
 

@@ -24,9 +24,9 @@ class OwnTransaction {
 
   async stage({ text, recoveryPoint }, lease, work) {
     const native = own.operationsIn(this.#manager);
-    const callback = work.forEngine(this.#manager);
+    const perform = work.forEngine(this.#manager);
     const answer = await lease.use((held) =>
-      ask((to) => native.workStage(...to, text, callback, held, recoveryPoint)),
+      ask((to) => native.workStage(...to, text, held, recoveryPoint), perform),
     );
     return work.keyFrom(answer);
   }

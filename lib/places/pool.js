@@ -26,19 +26,19 @@ class Pool {
 
   async stage({ text, recoveryPoint }, lease, work) {
     const { native } = this.#context.database();
-    const callback = work.forEngine();
+    const perform = work.forEngine();
     const answer = await lease.use((held) =>
-      ask((to) => native.workStage(...to, text, callback, held, recoveryPoint)),
+      ask((to) => native.workStage(...to, text, held, recoveryPoint), perform),
     );
     return work.keyFrom(answer);
   }
 
   async firstStage(request, lease, work) {
     const { native } = this.#context.database();
-    const callback = work.forEngine();
+    const perform = work.forEngine();
     const asked = JSON.stringify(request);
     const answer = await lease.use((held) =>
-      ask((to) => native.firstStage(...to, asked, callback, held)),
+      ask((to) => native.firstStage(...to, asked, held), perform),
     );
     return work.keyFrom(answer);
   }
@@ -52,11 +52,9 @@ class Pool {
     requireLevel(isolation);
     const { native } = this.#context.database();
     const phase = new Work(async (manager) => ({ value: await work(manager) }));
-    const callback = phase.forEngine();
     // Repeated once, as a transaction of TypeORM's is, and only at a given level.
-    const answer = await ask((to) =>
-      native.atomicPhase(...to, isolation, Boolean(isolation), callback),
-    );
+    const begin = (to) => native.atomicPhase(...to, isolation, Boolean(isolation));
+    const answer = await ask(begin, phase.forEngine());
     phase.unwrap(answer);
     return phase.result.value;
   }

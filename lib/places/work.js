@@ -45,17 +45,17 @@ class Work {
   }
 
   /**
-   * The work for the engine to call. It calls from a thread of its own: without this the caller's
-   * AsyncLocalStorage contexts would be gone inside of the work.
+   * The work for the engine to ask for. It asks outside of the caller: without this the caller's AsyncLocalStorage
+   * contexts would be gone inside of the work.
    *
    * @param {object} [manager] what the work receives; without one, a manager of the engine's transaction
    */
   forEngine(manager) {
     // Not AsyncResource.bind(), which defines deprecated properties on each function that it makes.
     const contexts = new AsyncResource("MedusaIdempotencyWork");
-    const perform = (native) =>
-      this.perform(manager ?? new TransactionManager(native), rowOf(native));
-    return (native) => contexts.runInAsyncScope(perform, undefined, native);
+    const perform = (native, row) =>
+      this.perform(manager ?? new TransactionManager(native), row ?? undefined);
+    return (native, row) => contexts.runInAsyncScope(perform, undefined, native, row);
   }
 
   /** Whether a failure is the work's own: what the user's function has thrown. */
@@ -76,11 +76,6 @@ class Work {
     }
     return value;
   }
-}
-
-/** The row of the key that a transaction of the engine's has inserted for its first stage. */
-function rowOf({ key }) {
-  return key === null ? undefined : JSON.parse(key);
 }
 
 module.exports = { Work };

@@ -4,95 +4,44 @@
 //! rest of the call. So the promises are JavaScript's: a call comes with a number, and its answer goes
 //! with that number to the one function that settles them all. It goes as JSON, which JavaScript reads
 //! faster than it is given objects one property at a time.
-//!
-//! Nor is there a task of the runtime for each call, which would have to wake the runtime's thread. The
-//! first step of a call runs where the call comes from, on JavaScript's thread: it mostly ends in the queue
-//! of the group commit. The calls that one statement has answered resume together, and so do their answers.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
 
-use async_task::Runnable;
-use napi::Status;
 use napi::bindgen_prelude::Function;
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use serde::Serialize;
-use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 use super::error::Failure;
 use super::key::KeyRow;
-use super::runtime::runtime;
+use super::outbox::Outbox;
+use super::work::{Work, WorkDone, Works};
 use crate::engine::error::Error;
+use crate::engine::execution::transaction::Transaction;
 use crate::engine::protocol::outcome::{Answer, Outcome};
-
-/// A text that is longer takes no more answers: the length of JavaScript's strings is limited.
-const LONGEST: usize = 1 << 20;
 
 /// Where the answers of calls go.
 #[napi]
 pub struct Answers {
     outbox: Arc<Outbox>,
+    works: Arc<Works>,
 }
-
-struct Outbox {
-    /// Each the beginning of a JSON list of answers.
-    texts: Arc<Mutex<Vec<Vec<u8>>>>,
-    deliver: Deliver,
-    runtime: &'static Runtime,
-    environment: Environment,
-    /// Steps of calls that can run.
-    ready: Mutex<Vec<Runnable>>,
-}
-
-/// The JavaScript environment that answers go to.
-#[derive(Clone)]
-pub struct Environment(watch::Receiver<()>);
-
-impl Environment {
-    /// Resolves when it has ended, as that of a worker thread does: what JavaScript was asked by then is never
-    /// answered.
-    pub async fn ended(mut self) {
-        while self.0.changed().await.is_ok() {}
-    }
-}
-
-/// What the environment keeps for as long as it lives.
-struct Inbox {
-    texts: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// Dropped with the environment, which [`Environment::ended`] notices.
-    _alive: watch::Sender<()>,
-}
-
-impl Inbox {
-    fn take(&self) -> Vec<String> {
-        ended(std::mem::take(&mut *locked(&self.texts)))
-    }
-}
-
-/// Weak: JavaScript keeps the process alive as long as it waits for an answer.
-type Deliver = ThreadsafeFunction<(), (), Vec<String>, Status, false, true>;
 
 #[napi]
 impl Answers {
     /// `deliver` is called with texts, on the JavaScript thread. Each is a JSON list of answers, and
     /// each of them a list: the call's number, what it resolves to, the failure if it has failed, and what
-    /// became of it where there is more than one possibility.
+    /// became of it where there is more than one possibility. What asks for a call's work is such a list, too: see
+    /// [`Work::run`].
     #[napi(constructor, catch_unwind)]
     pub fn new(deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
-        let texts = Arc::<Mutex<Vec<Vec<u8>>>>::default();
-        let (alive, environment) = watch::channel(());
-        let inbox = Inbox { texts: Arc::clone(&texts), _alive: alive };
-        let deliver = deliver
-            .build_threadsafe_function::<()>()
-            .weak::<true>()
-            .build_callback(move |_| Ok(inbox.take()))?;
-        let runtime = runtime()?;
-        let environment = Environment(environment);
-        let ready = Mutex::default();
-        Ok(Self { outbox: Arc::new(Outbox { texts, deliver, runtime, environment, ready }) })
+        Ok(Self { outbox: Arc::new(Outbox::new(deliver)?), works: Arc::default() })
+    }
+
+    /// Says how the work of a call ended. The call goes on at once, on this thread.
+    #[napi(catch_unwind)]
+    pub fn work_done(&self, call: u32, done: WorkDone) {
+        self.within(|| self.outbox.run_after(|| self.works.end(call, done)));
     }
 }
 
@@ -132,66 +81,19 @@ impl Answers {
         self.within(|| self.outbox.run([first]));
     }
 
-    /// Where the answers go.
-    pub fn environment(&self) -> Environment {
-        self.outbox.environment.clone()
+    /// The work that JavaScript does for a call.
+    pub fn work(&self, call: u32) -> Work {
+        Work { call, works: Arc::clone(&self.works), outbox: Arc::clone(&self.outbox) }
+    }
+
+    /// What the work of a call is to be done in, unless nobody waits for it any more.
+    pub fn take_transaction(&self, call: u32) -> Option<Weak<Transaction>> {
+        self.works.take_transaction(call)
     }
 
     /// Runs on this thread what needs the engine's runtime.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _entered = self.outbox.runtime.enter();
-        work()
-    }
-}
-
-impl Outbox {
-    /// Schedules a step of a call; wake-ups are coalesced.
-    fn schedule(self: &Arc<Self>, step: Runnable) {
-        let mut ready = locked(&self.ready);
-        ready.push(step);
-        if ready.len() == 1 {
-            let outbox = Arc::clone(self);
-            // Each call may use as much as the runtime grants to one task.
-            self.runtime.spawn(tokio::task::unconstrained(async move {
-                let steps = std::mem::take(&mut *locked(&outbox.ready));
-                outbox.run(steps);
-            }));
-        }
-    }
-
-    fn run(&self, steps: impl IntoIterator<Item = Runnable>) {
-        for step in steps {
-            // A call that panics is answered when it is dropped.
-            let _ = catch_unwind(AssertUnwindSafe(|| step.run()));
-        }
-        if !locked(&self.texts).is_empty() {
-            // Refused only when the environment has ended, and nobody waits any more.
-            let _ = self.deliver.call((), ThreadsafeFunctionCallMode::NonBlocking);
-        }
-    }
-
-    fn put<T: Serialize>(&self, call: u32, answer: Result<Resolved<T>, Error>) {
-        let mut texts = locked(&self.texts);
-        if texts.last().is_none_or(|text| text.len() >= LONGEST) {
-            texts.push(Vec::new());
-        }
-        let Some(text) = texts.last_mut() else { return };
-        text.push(if text.is_empty() { b'[' } else { b',' });
-        let before = text.len();
-        let written = answer.and_then(|Resolved { value, outcome }| {
-            let written = match outcome {
-                None => serde_json::to_writer(&mut *text, &(call, value)),
-                Some(outcome) => {
-                    serde_json::to_writer(&mut *text, &(call, value, (), outcome.name()))
-                }
-            };
-            written.map_err(|error| lost(&error.to_string()))
-        });
-        if let Err(error) = written {
-            text.truncate(before);
-            // A failure is text throughout, which can always be written.
-            let _ = serde_json::to_writer(&mut *text, &(call, (), Failure::from(error)));
-        }
+        self.outbox.within(work)
     }
 }
 
@@ -217,24 +119,22 @@ impl<T: Serialize> Pending<T> {
 
 impl<T: Serialize> Drop for Pending<T> {
     fn drop(&mut self) {
+        let Self { call, outbox, .. } = self;
         let answer = self.answer.take().unwrap_or_else(|| Err(lost("ended without an answer")));
-        self.outbox.put(self.call, answer);
+        let written = answer.and_then(|Resolved { value, outcome }| {
+            let written = match outcome {
+                None => outbox.put(&(*call, value)),
+                Some(outcome) => outbox.put(&(*call, value, (), outcome.name())),
+            };
+            written.map_err(|error| lost(&error.to_string()))
+        });
+        if let Err(error) = written {
+            // A failure is text throughout, which can always be written.
+            let _ = outbox.put(&(*call, (), Failure::from(error)));
+        }
     }
 }
 
 fn lost(reason: &str) -> Error {
     Error::CallLost(reason.to_owned())
-}
-
-fn ended(texts: Vec<Vec<u8>>) -> Vec<String> {
-    let ended = texts.into_iter().map(|mut text| {
-        text.push(b']');
-        String::from_utf8(text)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-    });
-    ended.collect()
-}
-
-fn locked<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,6 +14,7 @@ mod error;
 mod key;
 mod lease;
 mod operation;
+mod outbox;
 mod runtime;
 mod service;
 mod stepped;

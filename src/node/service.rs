@@ -11,8 +11,6 @@ use super::calls::{NewlyAsked, claimant, read, read_calls};
 use super::connection::{ConnectionParts, TimeoutParts};
 use super::key::KeyRow;
 use super::lease::Lease;
-use super::transaction_scope::TransactionScope;
-use super::work::{self, Work};
 use crate::engine::error::Error;
 use crate::engine::execution::group_commit::{GroupCommit, Limits};
 use crate::engine::execution::in_transaction;
@@ -107,20 +105,17 @@ impl Service {
         answers: &Answers,
         call: u32,
         key: String,
-        work: Work<TransactionScope>,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
     ) {
         let executor = self.executor.clone();
         let max_retries = self.max_retries;
-        let work = Arc::new(work);
         let claimant = claimant(lease, recovery_point);
-        let environment = answers.environment();
+        let work = answers.work(call);
         answers.answer_key(call, async move {
-            let work = |transaction| {
-                let (work, environment) = (Arc::clone(&work), environment.clone());
-                let scope = TransactionScope::root(&transaction);
-                async move { work::run(&work, scope, environment).await }
+            let work = |transaction: Arc<Transaction>| {
+                let (work, transaction) = (work.clone(), Arc::downgrade(&transaction));
+                async move { work.run(transaction, None).await }
             };
             in_transaction::run_stage(&executor, &key, &claimant, max_retries, work).await
         });
@@ -134,22 +129,17 @@ impl Service {
         answers: &Answers,
         call: u32,
         request: String,
-        work: Work<TransactionScope>,
         lease: &Lease,
     ) -> napi::Result<()> {
         let executor = self.executor.clone();
         let max_retries = self.max_retries;
-        let work = Arc::new(work);
         let lease = lease.shared();
         let new = read::<NewlyAsked>(&request)?.with_lease(&lease);
-        let environment = answers.environment();
+        let work = answers.work(call);
         answers.answer_key(call, async move {
             let work = |transaction: Arc<Transaction>| {
-                let (work, environment) = (Arc::clone(&work), environment.clone());
-                move |key: IdempotencyKey| async move {
-                    let scope = TransactionScope::of_first_stage(&transaction, key);
-                    work::run(&work, scope, environment).await
-                }
+                let (work, transaction) = (work.clone(), Arc::downgrade(&transaction));
+                move |key: IdempotencyKey| async move { work.run(transaction, Some(key)).await }
             };
             in_transaction::run_first_stage(&executor, &new, &lease, max_retries, work).await
         });
@@ -165,18 +155,15 @@ impl Service {
         call: u32,
         isolation: Option<String>,
         repeat: bool,
-        work: Work<TransactionScope>,
     ) {
         let executor = self.executor.clone();
-        let work = Arc::new(work);
-        let environment = answers.environment();
+        let work = answers.work(call);
         answers.answer(call, async move {
             let isolation =
                 isolation.as_deref().unwrap_or("READ COMMITTED").parse::<Isolation>()?;
             in_transaction::run(&executor, isolation, repeat.into(), |transaction| {
-                let (work, environment) = (Arc::clone(&work), environment.clone());
-                let scope = TransactionScope::root(&transaction);
-                async move { work::run(&work, scope, environment).await.map(drop) }
+                let (work, transaction) = (work.clone(), Arc::downgrade(&transaction));
+                async move { work.run(transaction, None).await.map(drop) }
             })
             .await
         });

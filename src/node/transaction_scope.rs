@@ -9,12 +9,9 @@ use serde::Serialize;
 
 use super::answers::Answers;
 use super::calls::{claimant, read_calls};
-use super::key::KeyRow;
 use super::lease::Lease;
-use super::work::{self, Work};
 use crate::engine::error::Error;
 use crate::engine::execution::transaction::{ROOT, Transaction, Use};
-use crate::engine::key::IdempotencyKey;
 use crate::engine::postgres::value::{Parameter, Rows};
 use crate::engine::protocol::stage;
 
@@ -24,8 +21,13 @@ pub struct TransactionScope {
     // Weak: the stage owns the transaction, and a scope that JavaScript keeps does not keep it open.
     transaction: Weak<Transaction>,
     scope: usize,
-    /// The key that the transaction has inserted for its first stage.
-    key: Option<KeyRow>,
+}
+
+/// What the work of a call is to be done in, unless nobody waits for it any more.
+#[napi(catch_unwind)]
+pub fn scope_of(answers: &Answers, call: u32) -> Option<TransactionScope> {
+    let transaction = answers.take_transaction(call)?;
+    Some(TransactionScope { transaction, scope: ROOT })
 }
 
 /// A parameter that JavaScript gives: text, `null`, bytes, or a list in both its readings.
@@ -47,16 +49,6 @@ struct RowsAnswer {
 }
 
 impl TransactionScope {
-    /// The whole transaction.
-    pub fn root(transaction: &Arc<Transaction>) -> Self {
-        Self { transaction: Arc::downgrade(transaction), scope: ROOT, key: None }
-    }
-
-    /// The same, for the first stage of a request, whose key the transaction has inserted.
-    pub fn of_first_stage(transaction: &Arc<Transaction>, key: IdempotencyKey) -> Self {
-        Self { key: Some(KeyRow(key)), ..Self::root(transaction) }
-    }
-
     fn enter(&self) -> Result<Use, Error> {
         let transaction = self.transaction.upgrade().ok_or_else(Error::transaction_ended)?;
         transaction.enter(self.scope)
@@ -70,13 +62,6 @@ impl TransactionScope {
     pub fn is_active(&self) -> bool {
         let transaction = self.transaction.upgrade();
         transaction.is_some_and(|transaction| transaction.is_active(self.scope))
-    }
-
-    /// The key that the transaction has inserted for its first stage, as JSON.
-    #[napi(getter, catch_unwind)]
-    pub fn key(&self) -> napi::Result<Option<String>> {
-        let json = self.key.as_ref().map(serde_json::to_string).transpose();
-        json.map_err(|error| napi::Error::from_reason(error.to_string()))
     }
 
     /// Begins operations on keys in this scope, in their order: see [`super::calls`].
@@ -101,19 +86,16 @@ impl TransactionScope {
         answers: &Answers,
         call: u32,
         key: String,
-        work: Work<TransactionScope>,
         lease: Option<&Lease>,
         recovery_point: Option<String>,
     ) {
         let transaction = self.transaction.clone();
         let claimant = claimant(lease, recovery_point);
         let executor = self.enter();
-        let environment = answers.environment();
+        let work = answers.work(call);
         answers.answer_key(call, async move {
             let executor = executor?;
-            let scope = Self { transaction, scope: ROOT, key: None };
-            let work = work::run(&work, scope, environment);
-            stage::run(&executor, &key, &claimant, work).await
+            stage::run(&executor, &key, &claimant, work.run(transaction, None)).await
         });
     }
 
@@ -145,7 +127,7 @@ impl TransactionScope {
     /// The scope of this number, which [`Self::savepoint`] opened.
     #[napi(catch_unwind)]
     pub fn nested(&self, scope: u32) -> Self {
-        Self { transaction: self.transaction.clone(), scope: scope as usize, key: None }
+        Self { transaction: self.transaction.clone(), scope: scope as usize }
     }
 
     /// Ends a savepoint's scope and keeps its effects.
