@@ -183,8 +183,8 @@ export interface IdempotencyKeyOptions {
    */
   lockTimeout?: number;
   /**
-   * How often a stage on the service's own connections is repeated after a serialization failure or a deadlock. 0:
-   * never.
+   * How often a stage whose transaction the service opens, itself or through a library, is repeated after a
+   * serialization failure or a deadlock. 0: never.
    *
    * @default 3
    */
@@ -751,9 +751,9 @@ export declare class IdempotencyKeyService<Manager = any> {
    *
    * Rejects with `not_found` before the callback runs; with the callback's own error; with
    * `conflict`, code `idempotency_key_in_use` while another attempt works on the request, `lease_lost`
-   * if another attempt has taken it over. A failed stage releases the request's lease. A stage on the
-   * service's own connections is repeated up to `maxRetries` times after SQLSTATE `40001` or `40P01`; one whose
-   * transaction a library opens is not.
+   * if another attempt has taken it over. A failed stage releases the request's lease. A stage
+   * whose transaction the service opens, itself or through a library, is repeated up to `maxRetries` times after
+   * SQLSTATE `40001` or `40P01`.
    *
    * In mode `"medusa"` a finished key runs again, and a stage waits for another stage of its key.
    *

@@ -19,6 +19,7 @@ test.each([
     { code: "P2010", meta: { driverAdapterError: { cause: { originalCode: "22P02" } } } },
     "22P02",
   ],
+  ["Prisma's COMMIT over an adapter", { cause: { originalCode: "40001" } }, "40001"],
   ["Prisma's engine", { code: "P2010", meta: { code: "57P01" } }, "57P01"],
   ["an exception of PL/pgSQL", { code: "P0001" }, "P0001"],
   ["a getter that throws", hostile, "40001"],

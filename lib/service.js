@@ -2,7 +2,7 @@
 
 const { stageKey } = require("./bridge/binding");
 const { medusaError } = require("./errors/errors");
-const { sqlStateOf } = require("./errors/sql-state");
+const { isSerializationFailure } = require("./errors/sql-state");
 const { EXCHANGE, openExchange } = require("./http/exchange");
 const { handle } = require("./http/handle");
 const { settingsFrom } = require("./options");
@@ -222,7 +222,7 @@ class IdempotencyKeyService {
 
   /** Whether a transaction may be repeated after an error. */
   shouldRetryTransaction_(error) {
-    return ["40001", "40P01"].includes(sqlStateOf(error));
+    return isSerializationFailure(error);
   }
 
   /**

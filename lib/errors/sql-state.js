@@ -11,6 +11,7 @@ const PLACES = [
   (error) => error.meta?.code,
   (error) => error.driverError?.code,
   (error) => error.original?.code,
+  (error) => error.cause?.originalCode,
   (error) => error.cause?.code,
   (error) => error.code,
 ];
@@ -43,4 +44,9 @@ function valueAt(place, error) {
   }
 }
 
-module.exports = { sqlStateOf };
+/** Whether a transaction that has failed with this may succeed when it is repeated. */
+function isSerializationFailure(error) {
+  return ["40001", "40P01"].includes(sqlStateOf(error));
+}
+
+module.exports = { isSerializationFailure, sqlStateOf };

@@ -1,8 +1,14 @@
 "use strict";
 
+const { setTimeout: sleep } = require("node:timers/promises");
+const { isSerializationFailure } = require("../errors/sql-state");
 const { HandleTransaction } = require("./handle");
 const { repeatedOnce } = require("./phases");
 const { Pool, requireLevel } = require("./pool");
+
+/** Milliseconds before a stage is repeated: each time twice as many, and up to as many again by chance. */
+const SHORTEST_PAUSE = 10;
+const LONGEST_PAUSE = 500;
 
 /**
  * A library's root object: operations run on the pool, stages and phases in transactions that are opened through
@@ -27,11 +33,28 @@ class HandleRoot extends Pool {
   }
 
   stage(key, lease, work) {
-    return this.#begin((transaction) => transaction.stage(key, lease, work));
+    return this.#repeated((transaction) => transaction.stage(key, lease, work));
   }
 
   firstStage(request, lease, work) {
-    return this.#begin((transaction) => transaction.firstStage(request, lease, work));
+    return this.#repeated((transaction) => transaction.firstStage(request, lease, work));
+  }
+
+  /** Repeats a stage after a serialization failure or a deadlock, as the engine repeats those on its own connections. */
+  async #repeated(run) {
+    const { maxRetries } = this.#context.settings;
+    let pause = SHORTEST_PAUSE;
+    for (let retries = 0; ; retries += 1) {
+      try {
+        return await this.#begin(run);
+      } catch (error) {
+        if (retries === maxRetries || !isSerializationFailure(error)) {
+          throw error;
+        }
+      }
+      await sleep(pause * (1 + Math.random()));
+      pause = Math.min(2 * pause, LONGEST_PAUSE);
+    }
   }
 
   #begin(run) {
