@@ -6,6 +6,7 @@ const { randomUUID } = require("node:crypto");
 const net = require("node:net");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { useDatabase, rejection } = require("./helpers/database");
+const { startProxy } = require("./helpers/proxy");
 
 const database = useDatabase();
 const closing = [];
@@ -71,6 +72,18 @@ test("calls of all kinds are answered within connectTimeout where nobody answers
   }
   // One kind after the other, or four stages after the others, they would take five seconds.
   expect(performance.now() - begun).toBeLessThan(2_500);
+});
+
+test("release() is answered within connectTimeout where nobody answers any more", async () => {
+  const proxy = await startProxy(database.url);
+  closing.push(() => proxy.close());
+  const silent = service({ databaseUrl: proxy.url, connectTimeout: 500, statementTimeout: 500 });
+  const { idempotency_key: key } = await silent.initializeRequest(undefined, "POST", {}, "/");
+  proxy.freeze();
+  const begun = performance.now();
+  expect(await rejection(silent.release(key))).toMatchObject({ code: "ETIMEDOUT" });
+  // Each of its tries takes half a second.
+  expect(performance.now() - begun).toBeLessThan(2_000);
 });
 
 test("a stage waits for its turn for as long as acquireTimeout says", async () => {

@@ -8,6 +8,8 @@ pub const SERIALIZATION_FAILURE: &str = "40001";
 pub const DEADLOCK_DETECTED: &str = "40P01";
 /// A row lock was not granted within `lock_timeout`.
 pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+const TIMED_OUT: &str = "ETIMEDOUT";
 /// There is no such table.
 const UNDEFINED_TABLE: &str = "42P01";
 /// A row breaks a NOT NULL or CHECK constraint: the server's detail is the row.
@@ -157,7 +159,12 @@ impl Error {
 
     /// Something that took longer than it may on a connection to `target`.
     pub fn timed_out(target: &impl fmt::Display, problem: ConnectionProblem) -> Self {
-        Self::connection("ETIMEDOUT", target, problem)
+        Self::connection(TIMED_OUT, target, problem)
+    }
+
+    /// Whether something took longer than it may.
+    pub fn has_timed_out(&self) -> bool {
+        self.code() == Some(TIMED_OUT)
     }
 
     /// Text with a character that PostgreSQL has no room for, as the server says it.

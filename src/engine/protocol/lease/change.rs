@@ -77,7 +77,11 @@ pub async fn release_now(
     };
     let mut pauses = pauses(executor);
     let mut ended = end_at_wish(executor, lease).await;
-    while let Some(pause) = pauses.next().filter(|_| may_succeed_later(&ended)) {
+    // A caller waits: where nobody has answered in time, it is told so.
+    let may_succeed_soon = |ended: &Result<_, Error>| {
+        may_succeed_later(ended) && !ended.as_ref().is_err_and(Error::has_timed_out)
+    };
+    while let Some(pause) = pauses.next().filter(|_| may_succeed_soon(&ended)) {
         tokio::time::sleep(pause).await;
         ended = end_at_wish(executor, lease).await;
     }
