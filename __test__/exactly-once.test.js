@@ -511,6 +511,34 @@ describe("a stage that fails", () => {
     });
   });
 
+  test("frees its request where the answer to its COMMIT was lost", async () => {
+    let committing = false;
+    const proxy = await startProxy(database.url, {
+      forward(to, data, isAnswer) {
+        committing ||= !isAnswer && data.includes("; COMMIT");
+        if (!committing || !isAnswer) {
+          to.write(data);
+        }
+      },
+    });
+    const doomed = database.service({ databaseUrl: proxy.url });
+    try {
+      const first = await begin(doomed);
+      const stage = rejection(doomed.workStage(first, () => ({ recovery_point: "paid" })));
+      await database.until("EXISTS (SELECT FROM idempotency_key WHERE recovery_point = 'paid')");
+      committing = false;
+      proxy.cut();
+      expect(await stage).toMatchObject({ code: "08007" });
+      // Its token was known before: nobody waits for the lease to run out.
+      const again = await beginSoon(service, first.idempotency_key);
+      expect(again).toMatchObject({ recovery_point: "paid" });
+      expect(service.attemptOf(again).began).toBe("released");
+    } finally {
+      await doomed.close();
+      await proxy.close();
+    }
+  });
+
   test("may be tried again by the same flow", async () => {
     const first = await begin(service);
     for (const key of [first, first.idempotency_key]) {

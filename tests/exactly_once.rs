@@ -601,24 +601,26 @@ async fn a_stage_that_outlasts_its_lease_is_not_taken_over_and_renews_it() {
     let lease = begun(&database, "k").await;
     let claimant = Claimant::LeaseHolder(Arc::clone(&lease), None);
     let executor = database.executor();
-    // By the time of the stage's end, as the database has it.
-    let ended = Mutex::new(None);
+    // The database's time before the stage, and how long its work took.
+    let columns = Columns { idempotency_key: text("now"), ..Columns::default() };
+    let before = operations::create(executor, columns, false).await.unwrap().created_at;
+    let took = Mutex::new(Duration::ZERO);
     let staged = in_transaction::run_stage(executor, "k", &claimant, 0, |transaction| {
-        let ended = &ended;
+        let took = &took;
         async move {
+            let begun = Instant::now();
             // Whoever looks finds that the lease has run out.
             assert!(is_in_use(&initialize(executor, &impatient(), "k").await));
             support::insert_effect(&transaction).await?;
-            let columns = Columns { idempotency_key: text("now"), ..Columns::default() };
-            let now = operations::create(executor, columns, false).await?;
-            *ended.lock().unwrap() = Some(now.created_at);
+            *took.lock().unwrap() = begun.elapsed();
             Ok(point("paid"))
         }
     });
     let staged = staged.await.unwrap();
     assert!(staged.ran());
-    let ended = ended.into_inner().unwrap();
-    assert!(staged.key.locked_at >= ended, "{:?} {ended:?}", staged.key.locked_at);
+    let took = i64::try_from(took.into_inner().unwrap().as_micros()).unwrap();
+    let renewed = staged.key.locked_at.unwrap();
+    assert!(renewed.0 >= before.0 + took, "{renewed:?} {before:?} {took}");
     assert!(is_in_use(&initialize(executor, &patient(), "k").await));
     database.drop().await;
 }

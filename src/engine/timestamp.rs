@@ -44,6 +44,16 @@ impl fmt::Display for NoTimestamp {
 
 impl std::error::Error for NoTimestamp {}
 
+/// As a server reads it, whatever its `DateStyle`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_timestamp_micros(self.0.saturating_add(Self::EPOCH_MICROSECONDS)) {
+            Some(time) => write!(f, "{}", time.format("%Y-%m-%d %H:%M:%S%.6f+00")),
+            None => f.write_str(if self.0 < 0 { "-infinity" } else { "infinity" }),
+        }
+    }
+}
+
 /// The text in which a server writes a time whose `DateStyle` is ISO, such as `2026-11-26 20:51:34.5+00`.
 impl FromStr for Timestamp {
     type Err = NoTimestamp;
@@ -84,6 +94,15 @@ mod tests {
         assert_eq!(Timestamp(-1).milliseconds(), 946_684_799_999.0);
         assert_eq!(Timestamp(i64::MAX).milliseconds(), f64::INFINITY);
         assert_eq!(Timestamp(i64::MIN).milliseconds(), f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn timestamps_are_written_as_a_server_reads_them() {
+        assert_eq!(Timestamp(1).to_string(), "2000-01-01 00:00:00.000001+00");
+        for microseconds in [0, -500_000, 848_000_000_123_456, i64::MAX, i64::MIN] {
+            let time = Timestamp(microseconds);
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
     }
 
     #[test]

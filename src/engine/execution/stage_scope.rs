@@ -2,8 +2,8 @@
 
 use crate::engine::error::Error;
 use crate::engine::execution::transaction::Use;
-use crate::engine::protocol::executor::{Executor, Running};
-use crate::engine::protocol::statement::{Row, Statement, Token};
+use crate::engine::protocol::executor::{Executor, LastWrite, Running};
+use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::NO_ROW;
 
 /// The stage that a transaction was opened for, which ends it.
@@ -24,7 +24,7 @@ impl Executor for StageScope {
         })
     }
 
-    fn version(&self) -> Running<'_, Option<Token>> {
-        Box::pin(async { Ok(self.0.version().await) })
+    fn last_write(&self) -> Running<'_, Option<LastWrite>> {
+        Box::pin(async { Ok(self.0.last_write().await) })
     }
 }

@@ -25,8 +25,8 @@ use crate::engine::postgres::pool::Pool;
 use crate::engine::postgres::query;
 use crate::engine::postgres::rows::read;
 use crate::engine::postgres::value::{Parameter, Rows};
-use crate::engine::protocol::executor::{Executor, Running};
-use crate::engine::protocol::statement::{Row, Statement, Token};
+use crate::engine::protocol::executor::{Executor, LastWrite, Running};
+use crate::engine::protocol::statement::{Row, Statement};
 use crate::engine::sql::{Isolation, Sql};
 
 /// How long until a transaction begins again whose server has waited for a lock.
@@ -264,10 +264,9 @@ impl Use {
         read(&rows, connection.target())
     }
 
-    /// The token of a row without a lease that the transaction writes last, if that is known.
-    pub async fn version(&self) -> Option<Token> {
-        let number = self.transaction.connection.lock().await.transaction_id()?;
-        Some(Token(format!("{}{number}", Token::WITHOUT_LEASE)))
+    /// What is known of the row that the transaction writes last.
+    pub async fn last_write(&self) -> Option<LastWrite> {
+        self.transaction.connection.lock().await.last_write()
     }
 
     async fn connection(&self) -> Result<OwnedMutexGuard<Connection>, Error> {

@@ -5,10 +5,32 @@ use std::pin::Pin;
 
 use crate::engine::error::Error;
 use crate::engine::protocol::lease::arbiter::Arbiter;
-use crate::engine::protocol::statement::{Row, Statement, Token};
+use crate::engine::protocol::statement::{LeaseChange, Row, Statement, Token};
+use crate::engine::timestamp::Timestamp;
 
 /// What an executor's methods return: a future that any thread may drive.
 pub type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// What is known of a row before it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct LastWrite {
+    /// The number of the transaction that writes it, as `xmin` has it.
+    pub transaction: u32,
+    /// The server's time, by which its lease is renewed; not later than the server has it.
+    pub time: Timestamp,
+}
+
+impl LastWrite {
+    /// The token that the row will have.
+    pub fn token(self, lease: LeaseChange) -> Token {
+        match lease {
+            LeaseChange::Renew => Token(format!("{:016x}", self.time.0)),
+            LeaseChange::Keep | LeaseChange::End => {
+                Token(format!("{}{}", Token::WITHOUT_LEASE, self.transaction))
+            }
+        }
+    }
+}
 
 /// Runs statements, one round trip each: on the pool, in a transaction of the engine's, or in one of the
 /// caller's. The operations know nothing more of it.
@@ -33,10 +55,9 @@ pub trait Executor: Send + Sync {
         self.run(statement)
     }
 
-    /// The token of a row without a lease that the executor's transaction writes last, if it is for the executor to
-    /// commit that. What is only known from the answer of the commit would not be known of a commit that nobody
-    /// hears of.
-    fn version(&self) -> Running<'_, Option<Token>> {
+    /// What is known of the row that the executor's transaction writes last, if it is for the executor to commit
+    /// that. What is only known from the answer of the commit would not be known of a commit that nobody hears of.
+    fn last_write(&self) -> Running<'_, Option<LastWrite>> {
         Box::pin(async { Ok(None) })
     }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::engine::error::Error;
-use crate::engine::key::{Columns, FINISHED, IdempotencyKey, StageResult};
+use crate::engine::key::{Columns, FINISHED, Field, IdempotencyKey, StageResult};
 use crate::engine::protocol::executor::Executor;
 use crate::engine::protocol::lease::{self, Lease, LeaseKnowledge, Standing};
 use crate::engine::protocol::outcome::{Answer, Outcome};
@@ -45,9 +45,10 @@ where
                 return Err(Error::NotFound(key.to_owned()));
             }
             let result = work.await?;
-            let row = match executor.version().await? {
-                Some(_) => finish(executor, key, result, LeaseChange::Keep).await?,
-                None => record(executor, key, result, LeaseChange::Keep, None).await?,
+            let (columns, keep) = (Columns::from(result), LeaseChange::Keep);
+            let row = match executor.last_write().await? {
+                Some(_) => write_last(executor, key, columns, keep).await?,
+                None => record(executor, key, columns, keep, None).await?,
             };
             Ok(Answer::new(row.key, Outcome::Ran))
         }
@@ -217,29 +218,29 @@ async fn settle(
     location: RowLocation,
 ) -> Result<Row, Error> {
     let change = LeaseChange::on_reaching(result.recovery_point());
-    let version = match change {
-        LeaseChange::End => executor.version().await?,
-        LeaseChange::Keep | LeaseChange::Renew => None,
-    };
-    let row = match version {
-        Some(token) => {
-            lease.finishes(token);
-            finish(executor, key, result, change).await?
+    let row = match executor.last_write().await? {
+        Some(last) => {
+            lease.writes_last(last.token(change), result.recovery_point());
+            let mut columns = Columns::from(result);
+            if change == LeaseChange::Renew {
+                columns.locked_at = Field::Set(Some(last.time.to_string()));
+            }
+            write_last(executor, key, columns, change).await?
         }
-        None => record(executor, key, result, change, Some(location)).await?,
+        None => record(executor, key, Columns::from(result), change, Some(location)).await?,
     };
     lease.wrote(&row);
     Ok(row)
 }
 
 /// Stores the work's result as the last of the transaction, and commits.
-async fn finish(
+async fn write_last(
     executor: &dyn Executor,
     key: &str,
-    result: StageResult,
+    columns: Columns,
     lease: LeaseChange,
 ) -> Result<Row, Error> {
-    let last = Statement::Record { key: key.to_owned(), columns: Columns::from(result), lease };
+    let last = Statement::Record { key: key.to_owned(), columns, lease };
     let rows = executor.commit_after(last).await?;
     rows.into_iter().next().ok_or_else(|| Error::NotFound(key.to_owned()))
 }
@@ -248,11 +249,10 @@ async fn finish(
 async fn record(
     executor: &dyn Executor,
     key: &str,
-    result: StageResult,
+    columns: Columns,
     lease: LeaseChange,
     location: Option<RowLocation>,
 ) -> Result<Row, Error> {
-    let columns = Columns::from(result);
     let seen = location.is_some();
     let update = |location| Statement::Update {
         key: key.to_owned(),

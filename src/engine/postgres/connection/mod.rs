@@ -1,5 +1,6 @@
 //! One connection that was taken from the pool, and the exchanges on it.
 
+mod begun;
 mod kept;
 mod message;
 mod transaction;
@@ -14,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use self::begun::Begun;
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::connector::Connector;
 use crate::engine::postgres::errors::{
@@ -45,8 +47,8 @@ pub struct Connection {
     in_transaction: bool,
     /// How the transaction begins that its next statement opens.
     unbegun: Option<Isolation>,
-    /// The transaction's number, as `xmin` has it, where its first statement was the engine's.
-    transaction_id: Option<i64>,
+    /// What the first statement of the transaction has told of it, where that was the engine's.
+    begun: Option<Begun>,
     /// What a caller's own statements may have left in its session.
     pub traces: Traces,
     /// What is prepared and of no more use.
@@ -73,7 +75,7 @@ impl Connection {
             stale: false,
             in_transaction: false,
             unbegun: None,
-            transaction_id: None,
+            begun: None,
             traces: Traces::default(),
             prepared: Vec::new(),
             suspect: None,

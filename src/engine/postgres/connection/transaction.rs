@@ -5,12 +5,14 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, Row as _};
 use tokio::time::timeout;
 
+use super::begun::Begun;
 use super::message::Written;
 use super::{Connection, FORMATS};
 use crate::engine::error::Error;
 use crate::engine::postgres::errors::{FEATURE_NOT_SUPPORTED, is_stale_statement};
 use crate::engine::postgres::session::BRIEF_LOCK_TIMEOUT;
 use crate::engine::postgres::traces::Traces;
+use crate::engine::protocol::executor::LastWrite;
 use crate::engine::sql::{Isolation, Query};
 
 /// Answers which process of the server serves a transaction.
@@ -45,10 +47,10 @@ impl Connection {
         Ok(())
     }
 
-    /// The transaction's number, as `xmin` has it, if its first statement was one of the engine's that locks a
-    /// row or inserts one.
-    pub fn transaction_id(&self) -> Option<i64> {
-        self.transaction_id
+    /// What is known of a row that the transaction writes last, if its first statement was one of the engine's that
+    /// locks a row or inserts one.
+    pub fn last_write(&self) -> Option<LastWrite> {
+        self.begun.map(Begun::last_write)
     }
 
     /// Whether a transaction is open on it.
@@ -89,7 +91,7 @@ impl Connection {
         if self.is_pooled() {
             self.serves(rows.pop().and_then(|row| row.try_get(0).ok()));
         }
-        self.transaction_id = rows.first().and_then(|row| row.try_get("transaction").ok());
+        self.begun = rows.first().and_then(Begun::read);
         Ok(rows)
     }
 

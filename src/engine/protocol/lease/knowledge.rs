@@ -91,10 +91,10 @@ impl LeaseKnowledge {
         self.ended = false;
     }
 
-    /// Notes that the attempt is about to finish its request, in a row that will have this token.
-    pub fn finishes(&mut self, token: Token) {
+    /// Notes that the attempt is about to commit a row that will have this token and this recovery point.
+    pub fn writes_last(&mut self, token: Token, recovery_point: &str) {
         self.location = None;
-        self.recovery_point = Some(FINISHED.to_owned());
+        self.recovery_point = Some(recovery_point.to_owned());
         self.tokens.insert(0, token);
         self.tokens.truncate(REMEMBERED);
         self.settled = None;

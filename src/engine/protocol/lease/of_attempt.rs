@@ -45,9 +45,9 @@ impl Lease {
         self.knowledge().wrote(row);
     }
 
-    /// As [`LeaseKnowledge::finishes`].
-    pub fn finishes(&self, token: Token) {
-        self.knowledge().finishes(token);
+    /// As [`LeaseKnowledge::writes_last`].
+    pub fn writes_last(&self, token: Token, recovery_point: &str) {
+        self.knowledge().writes_last(token, recovery_point);
     }
 
     /// As [`LeaseKnowledge::claimed`].
