@@ -1,13 +1,12 @@
 "use strict";
 
-// Not the global, which tests replace.
-const { setImmediate } = require("node:timers");
 const stringify = require("safe-stable-stringify");
 const { clientKey } = require("../bridge/binding");
 const { medusaError } = require("../errors/errors");
 const { fingerprintOf } = require("../request/fingerprints");
 const { jsonOf } = require("../values/json");
 const { problem } = require("./problem");
+const { turn } = require("./turn");
 const { warnOfNoScope } = require("./warnings");
 
 /**
@@ -78,14 +77,6 @@ async function beginningOf(policy, given, key) {
     }
     throw error;
   }
-}
-
-/**
- * Resolves when all requests that have arrived meanwhile have been read: they ask for their keys together, in one
- * statement and with one native call.
- */
-function turn() {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A body that is read only for those requests that are compared. */
