@@ -35,7 +35,7 @@ const ENDED = ["idempotency_key_finished", "idempotency_key_released"];
  * @param {import("./request").HttpRequest} request
  * @returns {Promise<Exchange>} rejects with what is no refusal: a mistake, or a fault
  */
-async function open(service, policy, request) {
+function open(service, policy, request) {
   return service[EXCHANGE](policy, request);
 }
 
