@@ -4,6 +4,7 @@
 
 const { randomUUID } = require("node:crypto");
 const { IdempotencyKeyService } = require("..");
+const { Service } = require("../lib/bridge/binding");
 const { open } = require("../lib/http/exchange");
 const { policyFrom } = require("../lib/http/policy");
 const { problemOf } = require("../lib/http/problem");
@@ -54,6 +55,20 @@ test("a request is run, finished and replayed", async () => {
     },
     idempotencyKey: request.key,
   });
+});
+
+test("requests that arrive together begin with one native call, and end with one", async () => {
+  await exchangeOf(asked());
+  const begin = jest.spyOn(Service.prototype, "begin");
+  try {
+    const together = Array.from({ length: 8 }, () => exchangeOf(asked()));
+    const exchanges = await Promise.all(together);
+    expect(begin).toHaveBeenCalledTimes(1);
+    await Promise.all(exchanges.map((exchange) => exchange.finish({ status: 201 })));
+    expect(begin).toHaveBeenCalledTimes(2);
+  } finally {
+    begin.mockRestore();
+  }
 });
 
 test.each([

@@ -156,6 +156,7 @@ const FILES = [
   "lib/http/staged-answer.js",
   "lib/http/staged.js",
   "lib/http/stored-answer.js",
+  "lib/http/turn.js",
   "lib/http/warnings.js",
   "lib/options.js",
   "lib/places/context.js",

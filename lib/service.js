@@ -174,7 +174,7 @@ class IdempotencyKeyService {
   }
 
   /** Begins the exchange of a request whose handler knows nothing of its key: for the adapters of frameworks. */
-  async [EXCHANGE](policy, request) {
+  [EXCHANGE](policy, request) {
     return openExchange(IdempotencyKeyService.#contextOf(this), policy, request);
   }
 

@@ -4,7 +4,7 @@ const { Service } = require("../bridge/binding");
 const { allBegun, ask } = require("../bridge/calls");
 const { medusaError, unwrap } = require("../errors/errors");
 const { keyFrom } = require("../values/keys");
-const { forgetColumns, optionalColumns } = require("./optional-columns");
+const { columnsKnown, forgetColumns, optionalColumns } = require("./optional-columns");
 const { keepPruning } = require("./retention");
 
 /** A service's connections to its database, and what it does with the table there beyond single keys. */
@@ -43,6 +43,11 @@ class Database {
    */
   optionalColumns(wanted) {
     return optionalColumns(wanted, this.table, this.native, this.tell);
+  }
+
+  /** The same, where it has been seen lately; else undefined. */
+  columnsKnown(wanted) {
+    return columnsKnown(wanted, this.table);
   }
 
   /** Forgets what was seen of the table's columns. */

@@ -30,9 +30,9 @@ const warnedOf = new Set();
  * @returns {Promise<Partial<Record<keyof typeof LACKS, boolean>>>}
  */
 async function optionalColumns(wanted, table, native, tell) {
-  const { has, at } = seenOf.get(table) ?? {};
-  if (has && (wanted.every((name) => has[name]) || performance.now() - at < LOOK_AGAIN)) {
-    return has;
+  const known = columnsKnown(wanted, table);
+  if (known) {
+    return known;
   }
   const found = unwrap(await ask((to) => native.optionalColumns(...to)));
   const seen = Object.fromEntries(COLUMNS.map((name, index) => [name, found[index]]));
@@ -41,6 +41,13 @@ async function optionalColumns(wanted, table, native, tell) {
     tellOfLack(name, seen[name], table, tell);
   }
   return seen;
+}
+
+/** The same, where it has been seen lately; else undefined. */
+function columnsKnown(wanted, table) {
+  const { has, at } = seenOf.get(table) ?? {};
+  const isFresh = () => wanted.every((name) => has[name]) || performance.now() - at < LOOK_AGAIN;
+  return has && isFresh() ? has : undefined;
 }
 
 function tellOfLack(name, isThere, table, tell) {
@@ -59,4 +66,4 @@ function forgetColumns(table) {
   seenOf.delete(table);
 }
 
-module.exports = { forgetColumns, optionalColumns };
+module.exports = { columnsKnown, forgetColumns, optionalColumns };

@@ -12,6 +12,7 @@ const { policyFrom } = require("./policy");
 const { problem, problemCodeOf, problemCodeOfBeginning } = require("./problem");
 const { readRequest } = require("./request");
 const { replayOf, stageResultFor } = require("./stored-answer");
+const { turn } = require("./turn");
 const { warnOfNoProtection } = require("./warnings");
 
 // The capturing form: one request whose handler knows nothing of its key. Adapters drive it, through whatever copy
@@ -34,7 +35,7 @@ const ENDED = ["idempotency_key_finished", "idempotency_key_released"];
  * @param {import("./request").HttpRequest} request
  * @returns {Promise<Exchange>} rejects with what is no refusal: a mistake, or a fault
  */
-async function open(service, policy, request) {
+function open(service, policy, request) {
   return service[EXCHANGE](policy, request);
 }
 
@@ -147,6 +148,7 @@ class Running {
     for (;;) {
       try {
         const result = stageResultFor(answer, this.#policy, await keepsHeaders(this.#context));
+        await turn();
         await this.run(() => this.#attempt.finish(result));
         return;
       } catch (error) {

@@ -2,6 +2,9 @@
 
 const { heldSocket } = require("./held-socket");
 
+/** What stands for the head of a held response: Node's own methods and compression ask for the head itself. */
+const HEAD = "held";
+
 /**
  * Lets a response look to its handler as if it were being sent, while nothing is: begun, ended, and with a client
  * that is there, so that the handler comes to its end.
@@ -9,9 +12,10 @@ const { heldSocket } = require("./held-socket");
 class HeldResponse {
   /** Whether the handler has begun the response, as `headersSent` tells. */
   isHeaded = false;
-  /** Whether the handler has ended the response, as `writableEnded` tells. */
-  isEnded = false;
+  #isEnded = false;
   #res;
+  /** Whether the response has its state in properties of its own: with HTTP/2 it asks its stream. */
+  #hasState;
   #isHeld = true;
   #hasClosed = false;
   #socket;
@@ -20,16 +24,22 @@ class HeldResponse {
   /** @param {import("node:http").ServerResponse} res */
   constructor(res) {
     this.#res = res;
-    const shown = {
-      // Node's own methods and compression ask for the head itself.
-      _header: () => (this.isHeaded ? "held" : null),
-      headersSent: () => this.isHeaded,
-      finished: () => this.isEnded,
-      writableEnded: () => this.isEnded,
-      socket: (socket) => this.#heldSocket(socket),
-    };
-    this.#undo = Object.entries(shown).map(([name, show]) => shadow(res, name, show));
+    this.#hasState = Object.hasOwn(res, "_header") && Object.hasOwn(res, "finished");
+    const socket = shadow(res, "socket", (own) => this.#heldSocket(own));
+    this.#undo = [socket, ...(this.#hasState ? [this.#holdState()] : this.#shadowState())];
     this.#holdClose();
+  }
+
+  /** Shows that the handler has begun the response. */
+  begin() {
+    this.isHeaded = true;
+    this.#showState();
+  }
+
+  /** Shows that the handler has ended the response. */
+  end() {
+    this.#isEnded = true;
+    this.#showState();
   }
 
   /** Shows the response as it is. @returns {() => void} tells listeners what happened to it meanwhile */
@@ -48,6 +58,30 @@ class HeldResponse {
         this.#res.emit("close");
       }
     };
+  }
+
+  /** Node's `headersSent` and `writableEnded` tell what these two properties say. */
+  #holdState() {
+    const { _header, finished } = this.#res;
+    this.#showState();
+    return () => Object.assign(this.#res, { _header, finished });
+  }
+
+  #showState() {
+    if (this.#hasState) {
+      this.#res._header = this.isHeaded ? HEAD : null;
+      this.#res.finished = this.#isEnded;
+    }
+  }
+
+  #shadowState() {
+    const shown = {
+      _header: () => (this.isHeaded ? HEAD : null),
+      headersSent: () => this.isHeaded,
+      finished: () => this.#isEnded,
+      writableEnded: () => this.#isEnded,
+    };
+    return Object.entries(shown).map(([name, show]) => shadow(this.#res, name, show));
   }
 
   #heldSocket(socket) {

@@ -30,7 +30,7 @@ const DEFAULTS = {
   methods: ["POST", "PATCH"],
   header: "idempotency-key",
   scope: undefined,
-  fingerprint: (request) => request.body,
+  fingerprint: undefined,
   replayedHeader: "idempotent-replayed",
   keyFrom: undefined,
   query: true,

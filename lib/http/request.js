@@ -1,13 +1,12 @@
 "use strict";
 
-// Not the global, which tests replace.
-const { setImmediate } = require("node:timers");
 const stringify = require("safe-stable-stringify");
 const { clientKey } = require("../bridge/binding");
 const { medusaError } = require("../errors/errors");
 const { fingerprintOf } = require("../request/fingerprints");
 const { jsonOf } = require("../values/json");
 const { problem } = require("./problem");
+const { turn } = require("./turn");
 const { warnOfNoScope } = require("./warnings");
 
 /**
@@ -39,7 +38,9 @@ const SCOPE =
  *   begun with, or to `{ refusal }`
  */
 async function readRequest(policy, request) {
-  const key = await keyOf(policy, request);
+  const { keyFrom } = policy;
+  const isAsked = request.key === undefined && keyFrom;
+  const key = keyOf(isAsked ? await keyFrom(nativeOf(request)) : keyGiven(policy, request));
   if (key === undefined) {
     const refusal = policy.required ? problem("idempotency_key_required") : undefined;
     return { shown: null, refusal, beginning: () => beginningOf(policy, request) };
@@ -52,20 +53,22 @@ async function readRequest(policy, request) {
   return { key, shown: value, beginning: () => beginningOf(policy, request, key) };
 }
 
-async function keyOf({ keyFrom, header }, request) {
-  let { key } = request;
-  if (key === undefined) {
-    key = keyFrom ? await keyFrom(nativeOf(request)) : request.headers?.[header];
-  }
+function keyGiven({ header }, { key, headers }) {
+  return key === undefined ? headers?.[header] : key;
+}
+
+function keyOf(key) {
   const only = Array.isArray(key) && key.length === 1 ? key[0] : key;
   return only === null || only === "" ? undefined : only;
 }
 
 async function beginningOf(policy, given, key) {
-  const request = { ...given, body: await bodyOf(given) };
+  // Waits only for what the application may take its time for.
+  const body = typeof given.body === "function" ? await given.body() : given.body;
+  const request = { ...given, body };
   const { method, params } = request;
-  const compared = await policy.fingerprint(request);
-  const scope = await scopeOf(policy, request);
+  const compared = policy.fingerprint ? await policy.fingerprint(request) : body;
+  const scope = policy.scope ? await scopeOf(policy, request) : scopeGiven(request);
   try {
     const { path, query } = pathAndQuery(request);
     const url = policy.query && query ? `${path}?${query}` : path;
@@ -80,19 +83,6 @@ async function beginningOf(policy, given, key) {
   }
 }
 
-/**
- * Resolves when all requests that have arrived meanwhile have been read: they ask for their keys together, in one
- * statement and with one native call.
- */
-function turn() {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** A body that is read only for those requests that are compared. */
-function bodyOf({ body }) {
-  return typeof body === "function" ? body() : body;
-}
-
 function pathAndQuery({ path: given, query: parsed }) {
   const [path, ...rest] = String(given).split("?");
   const query = parsed ?? rest.join("?");
@@ -105,14 +95,19 @@ function queryText(parsed) {
 
 /** @returns {Promise<string | undefined>} */
 async function scopeOf(policy, request) {
-  const isGiven = request.scope !== undefined;
-  if (!isGiven && !policy.scope) {
-    if (request.headers?.authorization || request.headers?.cookie) {
-      warnOfNoScope();
-    }
-    return undefined;
+  const { scope } = request;
+  return checkedScope(scope === undefined ? await policy.scope(nativeOf(request)) : scope);
+}
+
+function scopeGiven({ scope, headers }) {
+  if (scope === undefined && (headers?.authorization || headers?.cookie)) {
+    warnOfNoScope();
   }
-  const scope = (isGiven ? request.scope : await policy.scope(nativeOf(request))) ?? undefined;
+  return checkedScope(scope);
+}
+
+function checkedScope(given) {
+  const scope = given ?? undefined;
   if (scope !== undefined && (typeof scope !== "string" || scope === "" || !scope.isWellFormed())) {
     // Not "": what a tenant's id is where nobody has logged in would be a scope of many.
     throw medusaError("invalid_argument", SCOPE, "invalid_option");

@@ -10,7 +10,7 @@ const { newLease } = require("./attempt-leases");
 const { beginWithStage } = require("./first-stage");
 const { beginUnlessRefused } = require("./interrupted");
 const { leaseOf: leaseOfAttempt, leaseOfRequest, untilReleased } = require("./leases");
-const { columnsSeen, isColumnGone } = require("./optional-columns");
+const { columnsKnown, columnsSeen, isColumnGone } = require("./optional-columns");
 const { currentRequest } = require("./request-context");
 const { answerOf, stageResultOf } = require("./stage-results");
 
@@ -30,7 +30,7 @@ function requireColumns(method, payload) {
  *   request
  * @param {string | Function} [onInterrupted] the option, or what takes its place
  */
-async function initialize(context, request, onInterrupted = context.settings.onInterrupted) {
+function initialize(context, request, onInterrupted = context.settings.onInterrupted) {
   const told = toldOf(request);
   const key = storedKey(request);
   return beginUnlessRefused(onInterrupted, key, request, (refuseInterrupted) =>
@@ -41,7 +41,7 @@ async function initialize(context, request, onInterrupted = context.settings.onI
 function beginAlone(context, key, told, refuseInterrupted) {
   // In somebody else's transaction nobody waits: the wait would hold its connection.
   const wait = context.place.isInTransaction ? 0 : context.settings.waitTimeout;
-  return asAttempt(context, key, told, async (lease, request) => {
+  return asAttempt(context, key, told, (lease, request) => {
     const initialize = [key, request, wait, refuseInterrupted];
     return lease.use(async (native) => {
       const answer = await context.place.run({ initialize }, native);
@@ -90,9 +90,14 @@ function storedKey({ key: header, scope }) {
 /** Does what begins an attempt: with the lease that it may have already, and what tells its request from others. */
 async function asAttempt(context, key, told, work) {
   const { table } = context.database();
-  const request = await withOptionalColumns(context, told);
+  const wanted = wantedColumns(told);
+  const has = columnsKnown(context, wanted) ?? (await columnsSeen(context, wanted));
+  const request = withColumns(told, has);
   const lease = (key && leaseOfRequest(table, key)) ?? newLease(context);
-  await untilReleased(table, key);
+  const released = untilReleased(table, key);
+  if (released) {
+    await released;
+  }
   try {
     return await work(lease, request);
   } catch (error) {
@@ -101,20 +106,23 @@ async function asAttempt(context, key, told, work) {
   }
 }
 
-/**
- * A request with what needs an optional column, where the table has it: its fingerprint, given or that of the current
- * HTTP request, and the headers of its answer.
- */
-async function withOptionalColumns(context, told) {
-  const fingerprinted = told.fingerprint === undefined ? currentRequest() : told;
-  const wanted = [
-    ...(fingerprinted ? ["request_fingerprint"] : []),
+/** The optional columns for a request: of its fingerprint, given or that of the current HTTP request, and headers. */
+function wantedColumns(told) {
+  return [
+    ...(fingerprintedOf(told) ? ["request_fingerprint"] : []),
     ...(told.headers ? ["response_headers"] : []),
   ];
-  const has = wanted.length > 0 ? await columnsSeen(context, wanted) : {};
+}
+
+function fingerprintedOf(told) {
+  return told.fingerprint === undefined ? currentRequest() : told;
+}
+
+/** A request with what needs an optional column, where the table has it. */
+function withColumns(told, has) {
   return {
     ...told,
-    fingerprint: has.request_fingerprint ? fingerprinted?.fingerprint : undefined,
+    fingerprint: has.request_fingerprint ? fingerprintedOf(told)?.fingerprint : undefined,
     headers: told.headers && has.response_headers === true,
   };
 }

@@ -65,7 +65,7 @@ async function release(context, key, lease = leaseOf(context, key, nobodysLease)
 }
 
 /** Finishes the request of a key with an answer. */
-async function finish(context, key, answer, lease) {
+function finish(context, key, answer, lease) {
   return runWith(context, lease, context.semantics.finishing(keyText(key), answer));
 }
 

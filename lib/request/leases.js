@@ -68,7 +68,7 @@ class Lease {
   }
 
   /** Makes a call with the native lease. */
-  async use(call) {
+  use(call) {
     this.#usedAt = performance.now();
     return call(this.#native);
   }
@@ -212,18 +212,16 @@ function leaseOfRequest(table, name) {
 }
 
 /**
- * Resolves when no other attempt of this process is about to release a key: a client may ask again as
- * soon as it has its answer, which is before the lease of its failed request has ended. Not for
+ * Resolves when no other attempt of this process is about to release a key; undefined if there is none. A client may
+ * ask again as soon as it has its answer, which is before the lease of its failed request has ended. Not for
  * long: an attempt that fails a stage and begins again in one transaction still holds the row.
  *
  * Here and not in the engine, where a lease knows nothing of those of other attempts: only this module has the
  * leases of a process by their keys.
  */
-async function untilReleased(table, name) {
+function untilReleased(table, name) {
   const release = leasesOf(releases, table).get(name);
-  if (release) {
-    await notForLong(release);
-  }
+  return release && notForLong(release);
 }
 
 async function notForLong(release) {
