@@ -169,7 +169,7 @@ fn broken_by_query(query: &str, volatility: &Volatility) -> BTreeSet<Rule> {
         None => key_of(query).is_some(),
     };
     let is_of_one = match inserted {
-        Some((_, rest)) => !rest.contains("FROM unnest(") && !rest.contains("FROM input"),
+        Some((_, rest)) => !rest.contains(" AS input") && !rest.contains("FROM input"),
         None => key_of(query).is_none_or(|key| key != "k"),
     };
     let is_locking = query.contains("FOR UPDATE");

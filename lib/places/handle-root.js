@@ -40,15 +40,18 @@ class HandleRoot extends Pool {
     return this.#repeated((transaction) => transaction.firstStage(request, lease, work));
   }
 
-  /** Repeats a stage after a serialization failure or a deadlock, as the engine repeats those on its own connections. */
+  /**
+   * Repeats a stage after a serialization failure or a deadlock, as the engine repeats those on its own connections.
+   */
   async #repeated(run) {
-    const { maxRetries } = this.#context.settings;
+    const { semantics, settings } = this.#context;
+    const most = semantics.repeatsThroughLibraries ? settings.maxRetries : 0;
     let pause = SHORTEST_PAUSE;
     for (let retries = 0; ; retries += 1) {
       try {
         return await this.#begin(run);
       } catch (error) {
-        if (retries === maxRetries || !isSerializationFailure(error)) {
+        if (retries === most || !isSerializationFailure(error)) {
           throw error;
         }
       }

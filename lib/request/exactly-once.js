@@ -139,4 +139,12 @@ function finishing(key, answer) {
   return { operation: { finish: [key, responseCode, responseBody, responseHeaders] }, own };
 }
 
-module.exports = { begin, finishing, initialize, leaseOf, requireColumns, stageResultOf };
+module.exports = {
+  begin,
+  finishing,
+  initialize,
+  leaseOf,
+  repeatsThroughLibraries: true,
+  requireColumns,
+  stageResultOf,
+};

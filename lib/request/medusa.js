@@ -48,6 +48,8 @@ module.exports = {
   finishing,
   initialize,
   leaseOf,
+  // Nor does Medusa's service repeat any.
+  repeatsThroughLibraries: false,
   requireColumns,
   stageResultOf: medusaStageResultOf,
 };

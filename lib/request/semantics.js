@@ -14,6 +14,8 @@ const medusa = require("./medusa");
  *   begin as `initialize`, but a request that is new may begin with its first stage, which is done then
  * @property {(context: object, key: unknown, otherwise: (context: object) => T) => import("./leases").Lease | T}
  *   leaseOf the lease that the current attempt has of a key, or what is used where it has none
+ * @property {boolean} repeatsThroughLibraries whether a stage whose transaction a library opens is repeated after a
+ *   serialization failure
  * @property {(result: unknown) => { stored: object, own: object }} stageResultOf reads what a stage's callback
  *   returned
  * @property {(key: string, answer: object) => { operation: object, own: object }} finishing the operation that

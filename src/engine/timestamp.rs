@@ -48,7 +48,7 @@ impl std::error::Error for NoTimestamp {}
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match DateTime::from_timestamp_micros(self.0.saturating_add(Self::EPOCH_MICROSECONDS)) {
-            Some(time) => write!(f, "{}", time.format("%Y-%m-%d %H:%M:%S%.6f+00")),
+            Some(time) => write!(f, "{}+00", time.naive_utc()),
             None => f.write_str(if self.0 < 0 { "-infinity" } else { "infinity" }),
         }
     }

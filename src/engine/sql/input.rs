@@ -5,10 +5,20 @@ use crate::engine::key::{Column, ColumnSet};
 use crate::engine::sql::fragments::Described;
 
 /// The batch as a table: a column a name, each from its array, and `n`, the number of the row.
+///
+/// The condition on `n` is always true. The server expects it to leave one row, however long the arrays are. Else it
+/// would find a plan for the rows of a small batch better than one for any, and plan the statement anew each time, for
+/// longer than it runs; and on a table that is still small it would read all of it, and keep to that.
 pub fn input(names: &[&str]) -> String {
     let arrays: Vec<String> =
         (1..=names.len()).map(|parameter| format!("CAST(${parameter} AS text[])")).collect();
-    format!("unnest({}) WITH ORDINALITY AS input({}, n)", arrays.join(", "), names.join(", "))
+    format!(
+        "(SELECT * FROM unnest({}) WITH ORDINALITY AS input({}, n)
+           WHERE n BETWEEN 1 AND {}) AS input",
+        arrays.join(", "),
+        names.join(", "),
+        i32::MAX,
+    )
 }
 
 /// What the values of a column are called in the input of a batch.
