@@ -184,7 +184,8 @@ export interface IdempotencyKeyOptions {
   lockTimeout?: number;
   /**
    * How often a stage whose transaction the service opens, itself or through a library, is repeated after a
-   * serialization failure or a deadlock. 0: never.
+   * serialization failure or a deadlock. 0: never. In mode `"medusa"` no stage is that a library opens the
+   * transaction of.
    *
    * @default 3
    */

@@ -52,6 +52,9 @@ function toAnswers() {
   return answers;
 }
 
+/** What stands for the outcome of a call that asks for its work. */
+const WORK = "work";
+
 function settle(texts) {
   for (const text of texts) {
     for (const answer of JSON.parse(text)) {
@@ -64,9 +67,6 @@ function settle(texts) {
     }
   }
 }
-
-/** What stands for the outcome of a call that asks for its work. */
-const WORK = "work";
 
 /** Does the work of a call, and tells the engine how it ended. */
 function doWork(call, row) {

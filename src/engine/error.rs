@@ -8,7 +8,7 @@ pub const SERIALIZATION_FAILURE: &str = "40001";
 pub const DEADLOCK_DETECTED: &str = "40P01";
 /// A row lock was not granted within `lock_timeout`.
 pub const LOCK_NOT_AVAILABLE: &str = "55P03";
-
+/// Something took longer than it may: the system's name for it.
 const TIMED_OUT: &str = "ETIMEDOUT";
 /// There is no such table.
 const UNDEFINED_TABLE: &str = "42P01";

@@ -2,7 +2,7 @@
 //!
 //! It is asked for on the way of the answers, by the number of the call that it belongs to, and JavaScript says how
 //! it ended on JavaScript's thread, where the stage goes on at once. A thread-safe function and a promise for each work
-//! would cost more than all the rest of a stage, and would wake the engine's thread.
+//! would cost both sides more, and would wake the engine's thread.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

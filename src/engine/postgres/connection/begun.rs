@@ -28,7 +28,8 @@ impl Begun {
     }
 
     /// What is known of a row that is written now: its lease begins at the server's time, as this side counts it on.
-    /// That is never later than the server's, and later than any time that the row has had.
+    /// That is never later than the server's, and later than any time that the row has had, unless somebody has set the
+    /// server's clock back.
     pub fn last_write(self) -> LastWrite {
         let passed = self.told.elapsed().as_micros().max(1);
         let passed = i64::try_from(passed).unwrap_or(i64::MAX);
