@@ -152,6 +152,44 @@ describe("workStage", () => {
     expect(callback).not.toHaveBeenCalled();
   });
 
+  test("refuses a stage that has deleted its own key, and commits nothing of it", async () => {
+    const key = await newKey();
+    const stage = service.workStage(key, async (manager) => {
+      await insert(manager, "lost");
+      await manager.query("DELETE FROM idempotency_key WHERE idempotency_key = $1", [key]);
+      return { recovery_point: "deleted" };
+    });
+    const message = expect.stringContaining(key);
+    expect(await rejection(stage)).toMatchObject({ type: "not_found", message });
+    expect(await effects()).toEqual([]);
+    expect(await service.retrieve(key)).toMatchObject({ recovery_point: "started" });
+  });
+
+  test.each([
+    ["a statement", "TRIGGER divides BEFORE UPDATE ON idempotency_key"],
+    [
+      "the COMMIT",
+      "CONSTRAINT TRIGGER divides AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED",
+    ],
+  ])("tells a division by zero in a trigger of %s as what it is", async (_, trigger) => {
+    const key = await newKey();
+    await database.pool.query(`
+      CREATE FUNCTION divides() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN PERFORM 1 / 0; RETURN NEW; END';
+      CREATE ${trigger} FOR EACH ROW EXECUTE FUNCTION divides()`);
+    try {
+      const stage = service.workStage(key, async (manager) => {
+        await insert(manager, "divided");
+        return { recovery_point: "divided" };
+      });
+      expect(await rejection(stage)).toMatchObject({ code: "22012" });
+      expect(await effects()).toEqual([]);
+    } finally {
+      await database.pool.query("DROP FUNCTION divides CASCADE");
+    }
+    expect(await service.retrieve(key)).toMatchObject({ recovery_point: "started" });
+  });
+
   test("refuses a stage of a key while another one of it runs", async () => {
     const key = await newKey();
     const begun = signal();

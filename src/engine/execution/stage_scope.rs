@@ -18,7 +18,9 @@ impl Executor for StageScope {
         Box::pin(async move {
             let key = statement.key().unwrap_or_default().to_owned();
             match self.0.commit_after(statement).await {
-                Err(error) if error.code() == Some(NO_ROW) => Err(Error::NotFound(key)),
+                Err(Error::Database(error)) if error.message.contains(NO_ROW) => {
+                    Err(Error::NotFound(key))
+                }
                 rows => rows,
             }
         })

@@ -25,10 +25,10 @@ pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
     rows.map_err(|error| from_driver(error, target))
 }
 
-/// How many columns the row of a locked key has after the key's: its location, its token, and the transaction.
-const LOCATED: usize = 3;
+/// How many columns the row of a locked key has after the key's: its location, its token, the transaction and the time.
+const LOCATED: usize = 4;
 /// How many columns the row of a claim has.
-const CLAIMED: usize = 5;
+const CLAIMED: usize = 6;
 
 fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
     let (location, token) = (RowLocation(row.try_get("location")?), Token(row.try_get("token")?));

@@ -16,10 +16,10 @@ pub const HEADERS: &str = "response_headers";
 /// attempt that has released its lease, or finished, knows whether anybody has written since.
 pub const TOKEN: &str = "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
 
-/// The number of the transaction that a statement runs in, as `xmin` has it, and after a blank the time, as in a token.
-/// A statement that locks a row needs a number anyhow.
-pub const TRANSACTION: &str = "txid_current() % 4294967296 || ' ' || \
-     encode(timestamptz_send(statement_timestamp()), 'hex') AS transaction";
+/// The number of the transaction that a statement runs in, and the time, as a token has it. A statement that locks a row
+/// needs a number anyhow.
+pub const TRANSACTION: &str = "txid_current()::text AS transaction, \
+     encode(timestamptz_send(statement_timestamp()), 'hex') AS time";
 
 /// True, and from then on the statement waits for another transaction for 20 ms at most: longer than most
 /// transactions of others' batches last, which may insert the same keys.

@@ -9,9 +9,9 @@ use crate::engine::sql::fragments::{
 };
 use crate::engine::sql::input::{input, value_name, value_names};
 
-/// SQLSTATE of an update that requires a row where there is none: it divides by their number, as SQL itself can
-/// refuse nothing. What follows it in a message, such as a COMMIT, does not happen then.
-pub const NO_ROW: &str = "22012";
+/// What the server's error says when an update requires a row and there is none: it reads this as a number then, as SQL
+/// itself can refuse nothing. What follows it in a message, such as a COMMIT, does not happen then.
+pub const NO_ROW: &str = "the idempotency key of a work stage has no row";
 
 /// The tokens of a fence in the input of a batch.
 const TOKENS: &str = "CAST(tokens AS text[])";
@@ -65,8 +65,10 @@ pub fn single(table: &Table, form: UpdateForm) -> Arc<str> {
         true => statement(
             table,
             &format!(
-                "WITH changed AS ({update}), checked AS (SELECT 1 / count(*) FROM changed)
-                 SELECT changed.* FROM checked LEFT JOIN changed ON true"
+                "WITH changed AS ({update})
+                 SELECT changed.*,
+                   CAST(CASE WHEN changed.location IS NULL THEN '{NO_ROW}' END AS int) AS found
+                 FROM (SELECT) AS one LEFT JOIN changed ON true"
             ),
         ),
     }

@@ -21,10 +21,12 @@ pub(super) struct Begun {
 impl Begun {
     /// Reads it from the first row.
     pub fn read(row: &PgRow) -> Option<Self> {
-        let (told, text) = (Instant::now(), row.try_get::<&str, _>("transaction").ok()?);
-        let (number, time) = text.split_once(' ')?;
-        let time = u64::from_str_radix(time, 16).ok()?.cast_signed();
-        Some(Self { number: number.parse().ok()?, time: Timestamp(time), told })
+        let told = Instant::now();
+        let number: u64 = row.try_get::<&str, _>("transaction").ok()?.parse().ok()?;
+        let time = u64::from_str_radix(row.try_get("time").ok()?, 16).ok()?.cast_signed();
+        // `xmin` has the lower half of the number.
+        let number = u32::try_from(number & u64::from(u32::MAX)).ok()?;
+        Some(Self { number, time: Timestamp(time), told })
     }
 
     /// What is known of a row that is written now: its lease begins at the server's time, as this side counts it on.
