@@ -8,5 +8,5 @@ module.exports = {
   // In parallel also on small machines, where Jest would run all files in its own process.
   maxWorkers: 2,
   // Servers and processes are started in tests, on machines with little to spare.
-  testTimeout: 30_000,
+  testTimeout: 120_000,
 };

@@ -282,7 +282,7 @@ describe("keepAlive()", () => {
     expect(codes).toEqual(Array(4).fill("lease_lost"));
     expect(await taker.finish(answer)).toMatchObject(answer);
     await exited;
-  }, 60_000);
+  });
 });
 
 describe("how a request began", () => {

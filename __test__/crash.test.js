@@ -110,7 +110,7 @@ test("the same while processes are killed at random", async () => {
     expect(count(answers, key)).toBeGreaterThanOrEqual(6);
     await expectOnce(key, answers);
   }
-}, 60_000);
+});
 
 test.each([
   ["inside started", "runStages"],

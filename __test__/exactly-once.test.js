@@ -731,7 +731,7 @@ describe("lock", () => {
       );
       expect(await settled(calls)).toEqual({ won: 1, codes: ["conflict"] });
     }
-  }, 60_000);
+  });
 });
 
 describe('mode "medusa"', () => {

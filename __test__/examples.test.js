@@ -20,7 +20,7 @@ const OTHERS = ["checkout", "medusa-v1"];
 const LIBRARIES = path.join(ROOT, "__test__/libraries/newest");
 /** Where what an example depends on is installed already. */
 const INSTALLED = { prisma: [LIBRARIES, ROOT] };
-const START_TIMEOUT = 90_000;
+const START_TIMEOUT = 600_000;
 const LONGEST = 60;
 
 const read = (...names) => fs.readFileSync(path.join(FOLDER, ...names), "utf8");

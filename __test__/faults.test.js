@@ -4,7 +4,7 @@
 
 const { PARTS, requireFailure } = require("../scripts/faults");
 
-jest.setTimeout(120_000);
+jest.setTimeout(600_000);
 
 const silent = { full: false, log: () => {} };
 

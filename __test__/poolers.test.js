@@ -82,7 +82,7 @@ describeWithPooler("two processes", () => {
       );
       expect(rows[0].count).toBe(2 * worked.reduce((sum, count) => sum + count));
     },
-    120_000,
+    600_000,
   );
 });
 

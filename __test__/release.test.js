@@ -126,7 +126,7 @@ describe("a release", () => {
     expect({ code, output: code && output }).toEqual({ code: 0, output: 0 });
     expect(registry.published).toEqual(published(NAMES.slice(4)));
     expect(registry.tags[own.name]).toEqual({ latest: own.version });
-  }, 60_000);
+  });
 
   test("publishes nothing where a package is published with another content", async () => {
     writeTarballs(release());
@@ -135,7 +135,7 @@ describe("a release", () => {
     expect(code).toBe(1);
     expect(output).toContain(`${own.name}@${own.version} is published with another content`);
     expect(registry.published).toEqual([]);
-  }, 60_000);
+  });
 
   test("that is a trial publishes nothing, and passes over what is published", async () => {
     writeTarballs(release());
@@ -146,7 +146,7 @@ describe("a release", () => {
     expect(output.match(/(?<=trying ).*/g)).toEqual(published(NAMES.slice(7)));
     expect(output).toContain("the version has to be raised");
     expect(registry.published).toEqual([]);
-  }, 60_000);
+  });
 
   const main = (packages) => packages.at(-1).manifest;
   const flaws = [

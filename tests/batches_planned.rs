@@ -28,6 +28,10 @@ const OF_A_BATCH: usize = 3;
 async fn a_statement_of_small_batches_is_not_planned_anew_each_time() {
     // The last connection is that of single statements: with one, stages have the same.
     let database = Database::with_connections(1).await;
+    if asked(&database, COUNTS_PLANS).await.is_empty() {
+        eprintln!("left out: the server counts no plans, as PostgreSQL does since 14");
+        return database.drop().await;
+    }
     let group = GroupCommit::join(database.executor().clone(), Limits::default());
     for round in 0..ROUNDS {
         for kind in 0..KINDS {
@@ -81,19 +85,25 @@ fn statement(kind: usize, round: usize, number: usize) -> Statement {
     }
 }
 
+/// Answers a row if the server counts how often it plans what is prepared.
+const COUNTS_PLANS: &str = "SELECT attname::text FROM pg_attribute \
+     WHERE attrelid = 'pg_prepared_statements'::regclass AND attname = 'custom_plans'";
+
 /// How often the server has planned each statement of a batch for its values.
 async fn planned(database: &Database) -> Vec<(String, u32)> {
-    let ask = |transaction: Arc<Transaction>| async move {
-        let sql = "SELECT statement, custom_plans FROM pg_prepared_statements \
-                   WHERE statement LIKE '%unnest%' AND custom_plans + generic_plans > 1";
-        let rows = transaction.enter(ROOT)?.query(sql.to_owned(), Vec::new()).await?;
-        Ok::<_, Error>(rows.rows)
-    };
-    let executor = database.executor();
-    let rows = in_transaction::run(executor, Isolation::ReadCommitted, 0, ask).await.unwrap();
+    let sql = "SELECT statement, custom_plans FROM pg_prepared_statements \
+               WHERE statement LIKE '%unnest%' AND custom_plans + generic_plans > 1";
     let read = |row: Vec<Option<String>>| {
         let mut values = row.into_iter().flatten();
         Some((values.next()?, values.next()?.parse().ok()?))
     };
-    rows.into_iter().filter_map(read).collect()
+    asked(database, sql).await.into_iter().filter_map(read).collect()
+}
+
+async fn asked(database: &Database, sql: &str) -> Vec<Vec<Option<String>>> {
+    let ask = |transaction: Arc<Transaction>| async move {
+        Ok::<_, Error>(transaction.enter(ROOT)?.query(sql.to_owned(), Vec::new()).await?.rows)
+    };
+    let executor = database.executor();
+    in_transaction::run(executor, Isolation::ReadCommitted, 0, ask).await.unwrap()
 }

@@ -23,7 +23,7 @@ use medusa_idempotency_key::engine::protocol::outcome::{Answer, Outcome};
 use medusa_idempotency_key::engine::protocol::request;
 use medusa_idempotency_key::engine::protocol::stage::{self, Claimant};
 use medusa_idempotency_key::engine::protocol::statement::{NewRequest, Request, Row, Statement};
-use medusa_idempotency_key::engine::sql::Isolation;
+use medusa_idempotency_key::engine::sql::{Isolation, Query};
 use support::{CountingExecutor, Database, PATIENCE, execute, recovery_point, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -848,7 +848,7 @@ async fn a_first_stage_that_waits_for_its_turn_forgets_no_renewal() {
         drop(holder);
     };
     let (outcome, ()) = tokio::join!(first_stage, renewal);
-    assert!(matches!(outcome, Err(Error::InUse(_))));
+    assert!(matches!(outcome, Err(Error::InUse(_))), "{outcome:?}");
     assert!(stage(&database, &lease, "k", None, finished()).await.unwrap().ran());
     database.drop().await;
 }
@@ -1242,6 +1242,32 @@ async fn old_finished_keys_are_pruned() {
     assert_eq!(executor.prune(Duration::ZERO, 100).await.unwrap(), 200);
     let left = operations::stalled(executor, false, AT_ONCE, AT_ONCE, 10_000).await.unwrap();
     assert_eq!(left.len(), 200);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn keys_are_pruned_alike_on_servers_of_every_age() {
+    let database = Database::new().await;
+    let executor = database.executor();
+    let insert = "INSERT INTO idempotency_key (id, idempotency_key, created_at, recovery_point) \
+                  SELECT n, n, now() - interval '3 days', 'finished' \
+                  FROM generate_series(1, 3000) n";
+    execute(executor, insert).await;
+    let pages = |from: &str, to: &str| ["1 hour", from, to].map(|value| Some(value.to_owned()));
+    let mut deleted = Vec::new();
+    for finds_ranges in [true, false] {
+        for (from, to) in [("0", "2"), ("2", "3"), ("3", "1000"), ("0", "1000"), ("7", "7")] {
+            let mut connection = executor.pool.connection().await.unwrap();
+            connection.begin(Isolation::ReadCommitted).await.unwrap();
+            let query = Query::new(executor.sql.prune(finds_ranges), pages(from, to).to_vec());
+            deleted.push(connection.fetch(query).await.unwrap().len());
+            connection.end_transaction("ROLLBACK").await.unwrap();
+        }
+    }
+    let (ranges, places) = deleted.split_at(5);
+    assert_eq!(ranges, places);
+    assert!(ranges[0] > 0 && ranges[0] < ranges[2] && ranges[4] == 0, "{ranges:?}");
+    assert_eq!((ranges[0] + ranges[1] + ranges[2], ranges[3]), (3000, 3000));
     database.drop().await;
 }
 

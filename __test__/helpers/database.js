@@ -5,8 +5,8 @@ const { setTimeout: sleep } = require("node:timers/promises");
 const { Client, Pool } = require("pg");
 const { IdempotencyKeyService } = require("../..");
 
-const SETTLE_TIMEOUT = 5_000;
-const PATIENCE = 20_000;
+const SETTLE_TIMEOUT = 30_000;
+const PATIENCE = 60_000;
 
 /**
  * Gives a test file a fresh database from the template, and fails every test that leaves a

@@ -9,8 +9,8 @@ const { setTimeout: sleep } = require("node:timers/promises");
 const { Client } = require("pg");
 const { ask } = require("./http-client");
 
-const START_TIMEOUT = 60_000;
-const PATIENCE = 10_000;
+const START_TIMEOUT = 180_000;
+const PATIENCE = 60_000;
 /** What is the test's own business, and what would make examples build or store something else. */
 const NOT_A_USERS = /^(npm_.*|DATABASE_URL|INIT_CWD|NODE_ENV|NODE_OPTIONS|PORT)$/i;
 /** No telemetry; and Prisma generates a client without the engines that it would download. */

@@ -13,7 +13,7 @@ const RUNS = process.env.HOSTILE_RUNS && Number(process.env.HOSTILE_RUNS);
 /** The same values each time, unless more were asked for; fast-check prints the seed of a failure. */
 const SEED = Number(process.env.FC_SEED ?? (RUNS ? Date.now() % 2 ** 31 : 1));
 /** A call that takes longer hangs: no timeout of the services in these tests is so long. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 /** Text that only this package's inside knows. */
 const INTERNAL =

@@ -10,7 +10,7 @@ const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
 
 const BINARIES = ["pgbouncer", "/usr/sbin/pgbouncer"];
-const START_TIMEOUT = 10_000;
+const START_TIMEOUT = 60_000;
 /** It refuses to run as root. */
 const NOBODY = { uid: 65534, gid: 65534 };
 

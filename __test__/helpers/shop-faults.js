@@ -5,7 +5,7 @@
 const { setTimeout: sleep } = require("node:timers/promises");
 const { Client } = require("pg");
 
-const AWAITED_TIMEOUT = 30_000;
+const AWAITED_TIMEOUT = 60_000;
 const POLL_INTERVAL = 5;
 
 /**
@@ -20,7 +20,7 @@ async function whileInsertsFail(pool, table, work) {
     `CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql
      AS $$ BEGIN RAISE EXCEPTION 'out of order'; END $$`,
   );
-  await pool.query(`CREATE TRIGGER fail BEFORE INSERT ON "${table}" EXECUTE FUNCTION fail()`);
+  await pool.query(`CREATE TRIGGER fail BEFORE INSERT ON "${table}" EXECUTE PROCEDURE fail()`);
   try {
     return await work();
   } finally {

@@ -19,7 +19,7 @@ const HEADERS = ["content-type", "idempotency-key", "access-control-expose-heade
 /** Events wait there until a loop of Medusa's takes them away, a moment later. */
 const TRANSIENT_TABLES = ["staged_job"];
 
-const SETTLE_TIMEOUT = 5_000;
+const SETTLE_TIMEOUT = 30_000;
 
 const UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 const ULID = "[a-z]+_[0-9A-HJKMNP-TV-Z]{26}";

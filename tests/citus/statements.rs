@@ -26,7 +26,8 @@ pub fn all(sql: &Sql) -> Vec<(String, String)> {
     }
     texts.extend(batched);
     texts.extend([
-        ("prune".to_owned(), sql.prune().to_string()),
+        ("prune".to_owned(), sql.prune(true).to_string()),
+        ("prune before 14".to_owned(), sql.prune(false).to_string()),
         ("pages".to_owned(), sql.pages()),
         ("optional columns".to_owned(), sql.optional_columns()),
         ("migrate".to_owned(), sql.migrate()),

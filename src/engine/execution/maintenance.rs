@@ -56,15 +56,16 @@ impl PoolExecutor {
     pub async fn prune(&self, age: Duration, batch: u32) -> Result<u64, Error> {
         let size = self.rows(self.sql.pages(), Vec::new()).await?;
         let (pages, partitions): (i64, i64) = (self.only(&size, 0)?, self.only(&size, 1)?);
+        let prune = self.sql.prune(self.only(&size, 2)?);
         let at_once = (i64::from(batch / ROWS_PER_PAGE) / partitions.max(1)).max(1);
         let age = format!("{} milliseconds", age.as_millis());
         let mut deleted = 0;
         let mut from = 0;
         while from < pages {
             let to = from + at_once;
-            let range = [age.clone(), format!("({from},0)"), format!("({to},0)")];
+            let range = [age.clone(), from.to_string(), to.to_string()];
             let parameters = range.map(Some).to_vec();
-            deleted += self.rows(self.sql.prune(), parameters).await?.len() as u64;
+            deleted += self.rows(Arc::clone(&prune), parameters).await?.len() as u64;
             from = to;
         }
         Ok(deleted)

@@ -217,12 +217,14 @@ impl Sql {
         maintenance::optional_columns(&self.table)
     }
 
-    /// Deletes finished keys that are older than `$1` and lie in the pages from `$2` up to `$3`.
-    pub fn prune(&self) -> Arc<str> {
-        maintenance::prune(&self.table)
+    /// Deletes finished keys that are older than `$1` and lie in the pages from `$2` up to `$3`, in words for a server that
+    /// finds ranges of pages, or for one that does not.
+    pub fn prune(&self, finds_ranges: bool) -> Arc<str> {
+        maintenance::prune(&self.table, finds_ranges)
     }
 
-    /// Answers one row: how many pages the table, or the largest of its partitions, has; and how many partitions.
+    /// Answers one row: how many pages the table, or the largest of its partitions, has; how many partitions; and whether
+    /// the server finds ranges of pages.
     pub fn pages(&self) -> String {
         maintenance::pages(&self.table)
     }
