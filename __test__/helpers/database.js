@@ -56,7 +56,10 @@ function useDatabase() {
     await Promise.all(users.map((user) => user.close()));
     await database.pool.end();
     const left = await eventuallyNone(() => connections(name));
-    await admin(`DROP DATABASE ${name} WITH (FORCE)`);
+    await admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", [
+      name,
+    ]);
+    await admin(`DROP DATABASE ${name}`);
     if (left.length > 0) {
       throw new Error(`connections were left open: ${JSON.stringify(left)}`);
     }

@@ -55,9 +55,19 @@ async function createShopDatabase(serverUrl, { signal } = {}) {
 /** Drops a database that `createShopDatabase` made, whoever is still connected to it. */
 async function dropShopDatabase(databaseUrl) {
   const name = new URL(databaseUrl).pathname.slice(1);
-  await withClient(withDatabase(databaseUrl, "postgres"), (client) =>
-    client.query(`DROP DATABASE IF EXISTS ${client.escapeIdentifier(name)} WITH (FORCE)`),
-  );
+  await withClient(withDatabase(databaseUrl, "postgres"), (client) => dropDatabase(client, name));
+}
+
+/** Drops a database if it is there, whoever is connected to it: `WITH (FORCE)` needs PostgreSQL 13. */
+async function dropDatabase(client, name) {
+  const quoted = client.escapeIdentifier(name);
+  const { rowCount } = await client.query("SELECT FROM pg_database WHERE datname = $1", [name]);
+  if (rowCount > 0) {
+    await client.query(`ALTER DATABASE ${quoted} ALLOW_CONNECTIONS false`);
+    const end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+    await client.query(end, [name]);
+    await client.query(`DROP DATABASE ${quoted}`);
+  }
 }
 
 /** Drops the template that `createShopDatabase` leaves on a server, finished or not. */
@@ -65,7 +75,7 @@ async function dropTemplate(serverUrl) {
   await withClient(serverUrl, async (client) => {
     await client.query("SELECT pg_advisory_lock($1)", [TEMPLATE_LOCK]);
     await client.query(`DROP DATABASE IF EXISTS ${TEMPLATE}`);
-    await client.query(`DROP DATABASE IF EXISTS ${UNFINISHED_TEMPLATE} WITH (FORCE)`);
+    await dropDatabase(client, UNFINISHED_TEMPLATE);
   });
 }
 
@@ -80,7 +90,7 @@ async function ensureTemplate(client, serverUrl, signal) {
     return;
   }
   await client.query(`DROP DATABASE IF EXISTS ${TEMPLATE}`);
-  await client.query(`DROP DATABASE IF EXISTS ${UNFINISHED_TEMPLATE} WITH (FORCE)`);
+  await dropDatabase(client, UNFINISHED_TEMPLATE);
   await client.query(`CREATE DATABASE ${UNFINISHED_TEMPLATE}`);
   await prepareDatabase(withDatabase(serverUrl, UNFINISHED_TEMPLATE), { signal });
   // A database to which somebody is connected cannot be copied.

@@ -94,6 +94,8 @@ const agent = new http.Agent({ keepAlive: true, maxSockets: CALLERS });
 const server = http.createServer((req, res) => {
   idempotencyMiddleware()(req, res, () => void handle(req, res));
 });
+/** Else it may close a connection that was idle for 5 s while a request is on its way. */
+server.keepAliveTimeout = 0;
 
 /** Answers a request, with its key, in the request's context: its lease is the context's. */
 async function handle(req, res) {

@@ -25,10 +25,8 @@ pub fn read(rows: &[PgRow], target: &Target) -> Result<Vec<Row>, Error> {
     rows.map_err(|error| from_driver(error, target))
 }
 
-/// How many columns the row of a locked key has after the key's: its location, its token, the transaction and the time.
-const LOCATED: usize = 4;
 /// How many columns the row of a claim has.
-const CLAIMED: usize = 6;
+const CLAIMED: usize = 7;
 
 fn read_claim(row: &PgRow) -> Result<Row, sqlx::Error> {
     let (location, token) = (RowLocation(row.try_get("location")?), Token(row.try_get("token")?));
@@ -74,13 +72,16 @@ impl RowReader {
             read.location = RowLocation(self.get(row, after)?);
             read.token = Token(self.get(row, after + 1)?);
         }
-        if others > LOCATED {
+        // Where it is not, the transaction may be, or nothing.
+        let named = |index: usize, name| {
+            row.columns().get(index).is_some_and(|column| column.name() == name)
+        };
+        if named(after + 2, "won") {
             read.won = self.get(row, after + 2)?;
             read.live = self.get(row, after + 3)?;
             read.same = self.get(row, after + 4)?;
         }
-        // Where it is not, the transaction may be.
-        if row.columns().get(after + 5).is_some_and(|column| column.name() == HEADERS) {
+        if named(after + 5, HEADERS) {
             read.key.response_headers = self.get(row, after + 5)?;
         }
         self.checked = true;

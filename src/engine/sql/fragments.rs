@@ -16,10 +16,10 @@ pub const HEADERS: &str = "response_headers";
 /// attempt that has released its lease, or finished, knows whether anybody has written since.
 pub const TOKEN: &str = "coalesce(encode(timestamptz_send(locked_at), 'hex'), 'x' || xmin::text)";
 
-/// The number of the transaction that a statement runs in, and the time, as a token has it. A statement that locks a row
-/// needs a number anyhow.
+/// The number of the transaction that a statement runs in, the time, as a token has it, and the server's process. A
+/// statement that locks a row needs a number anyhow.
 pub const TRANSACTION: &str = "txid_current()::text AS transaction, \
-     encode(timestamptz_send(statement_timestamp()), 'hex') AS time";
+     encode(timestamptz_send(statement_timestamp()), 'hex') AS time, pg_backend_pid() AS backend";
 
 /// True, and from then on the statement waits for another transaction for 20 ms at most: longer than most
 /// transactions of others' batches last, which may insert the same keys.

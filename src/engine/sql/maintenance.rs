@@ -19,13 +19,14 @@ pub fn optional_columns(table: &Table) -> String {
 /// and whether the server finds the rows of a range of pages without reading the others, as PostgreSQL does since 14.
 pub fn pages(table: &Table) -> String {
     format!(
-        "WITH RECURSIVE part AS (
-           SELECT {table}::regclass::oid AS relid
-           UNION SELECT inhrelid FROM pg_inherits JOIN part ON inhparent = relid
+        "WITH part AS (
+           SELECT relid FROM pg_partition_tree({table}::regclass) WHERE isleaf
+         ), stored AS (
+           SELECT relid FROM part
+           UNION ALL SELECT {table}::regclass WHERE NOT EXISTS (SELECT FROM part)
          )
          SELECT coalesce(max(pg_relation_size(relid)), 0) / current_setting('block_size')::bigint,
-           count(*), current_setting('server_version_num')::int >= 140000
-         FROM part JOIN pg_class ON pg_class.oid = relid WHERE relkind <> 'p'",
+           count(*), current_setting('server_version_num')::int >= 140000 FROM stored",
         table = literal(&table.name)
     )
 }

@@ -16,7 +16,7 @@ use crate::engine::protocol::executor::LastWrite;
 use crate::engine::sql::{Isolation, Query};
 
 /// Answers which process of the server serves a transaction.
-const BACKEND: &str = "SELECT pg_backend_pid()";
+const BACKEND: &str = "SELECT pg_backend_pid() AS backend";
 
 impl Connection {
     /// Begins a transaction.
@@ -40,10 +40,14 @@ impl Connection {
         if !self.is_pooled() {
             return self.control(&begin).await;
         }
-        let begin = format!("{begin}; {FORMATS}; {BACKEND}");
-        let rows = timeout(self.target.timeouts().statement, self.fetch_text(begin)).await;
+        self.ask_backend(format!("{begin}; {FORMATS}; {BACKEND}")).await
+    }
+
+    /// Learns which process of the server serves the transaction.
+    async fn ask_backend(&mut self, sql: String) -> Result<(), Error> {
+        let rows = timeout(self.target.timeouts().statement, self.fetch_text(sql)).await;
         let rows = rows.unwrap_or_else(|_| Err(self.unanswered()))?;
-        self.serves(rows.first().and_then(|row| row.try_get(0).ok()));
+        self.serves(rows.first());
         Ok(())
     }
 
@@ -86,12 +90,12 @@ impl Connection {
         let limit = self.target.timeouts().statement;
         let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(self.start()?);
         let answer = timeout(limit, rows).await;
-        let mut rows = self.answered(answer)?;
+        let rows = self.answered(answer)?;
         self.done(statement);
-        if self.is_pooled() {
-            self.serves(rows.pop().and_then(|row| row.try_get(0).ok()));
-        }
         self.begun = rows.first().and_then(Begun::read);
+        if self.is_pooled() && !self.serves(rows.first()) {
+            self.ask_backend(BACKEND.to_owned()).await?;
+        }
         Ok(rows)
     }
 
@@ -108,15 +112,18 @@ impl Connection {
         let limited = limited.join("; ");
         let begin = isolation.begin();
         match self.is_pooled() {
-            true => format!("{begin}; {FORMATS}; {limited}; {BACKEND}"),
+            true => format!("{begin}; {FORMATS}; {limited}"),
             false => format!("{begin}; {limited}"),
         }
     }
 
-    fn serves(&mut self, backend: Option<i32>) {
+    /// Notes which process of the server serves the transaction, if the row tells it.
+    fn serves(&mut self, row: Option<&PgRow>) -> bool {
+        let backend = row.and_then(|row| row.try_get("backend").ok());
         if let (Some(session), Some(backend)) = (&mut self.object, backend) {
             session.backend = backend;
         }
+        backend.is_some()
     }
 
     /// Ends the transaction, with `COMMIT` or `ROLLBACK`, and clears what a caller's own statements have left
