@@ -104,6 +104,8 @@ describe("the properties of Medusa's base class", () => {
   test.each([
     [{ code: "40001" }, true],
     [{ code: "40P01" }, true],
+    [{ code: "P2034" }, true],
+    [{ code: "P2028" }, false],
     [{ code: "23505" }, false],
     [{ code: 40001 }, false],
     [new Error("no"), false],

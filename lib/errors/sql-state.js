@@ -4,6 +4,7 @@
 const SQL_STATE = /^(?=.*\d)[0-9A-Z]{5}$/;
 /** Prisma's own codes are as long. */
 const PRISMA_CODE = /^P[1-6]\d{3}$/;
+const PRISMA_WRITE_CONFLICT = "P2034";
 
 /** Where libraries keep the SQLSTATE of what the server has answered: the innermost first. */
 const PLACES = [
@@ -44,9 +45,15 @@ function valueAt(place, error) {
   }
 }
 
-/** Whether a transaction that has failed with this may succeed when it is repeated. */
+/**
+ * Whether a transaction that has failed with this may succeed when it is repeated. Prisma's client says so with a code of
+ * its own, which may be all that it tells.
+ */
 function isSerializationFailure(error) {
-  return ["40001", "40P01"].includes(sqlStateOf(error));
+  return (
+    ["40001", "40P01"].includes(sqlStateOf(error)) ||
+    valueAt(({ code }) => code, error) === PRISMA_WRITE_CONFLICT
+  );
 }
 
 module.exports = { isSerializationFailure, sqlStateOf };
