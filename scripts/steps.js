@@ -2,7 +2,7 @@
 
 // What is done before anything else runs, where it is not done yet.
 
-const { spawnSync } = require("node:child_process");
+const { spawn, spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");
 
@@ -28,6 +28,22 @@ function step(what, command, args, folder) {
   }
 }
 
+/**
+ * Runs a command whose output is this process's, and resolves to its exit code.
+ *
+ * @param {string} command
+ * @param {string[]} args
+ * @param {{ cwd: string, env: Record<string, string | undefined> }} options
+ * @returns {Promise<number>}
+ */
+function exitCode(command, args, { cwd, env }) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env, stdio: "inherit" });
+    child.once("error", reject);
+    child.once("exit", (code) => resolve(code ?? 1));
+  });
+}
+
 /** Whether a file of a folder is there and no older than any of the sources, files or folders in it. */
 function isNewer(folder, file, sources) {
   const target = path.join(folder, file);
@@ -47,4 +63,4 @@ function latestChange(file) {
   return Math.max(...inside);
 }
 
-module.exports = { isNewer, step };
+module.exports = { exitCode, isNewer, step };

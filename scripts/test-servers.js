@@ -7,11 +7,10 @@
 //
 // The servers are kept in `node_modules/.cache`, some 60 MB each.
 
-const { spawn } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");
 const { BINARIES, startPostgres } = require("./postgres");
-const { step } = require("./steps");
+const { exitCode, step } = require("./steps");
 
 const ROOT = path.join(__dirname, "..");
 const CACHE = path.join(ROOT, "node_modules/.cache/medusa-idempotency-key/servers");
@@ -27,37 +26,13 @@ const VERSIONS = {
 };
 const SETTINGS = { max_connections: 300, fsync: "off", max_prepared_transactions: 10 };
 /** Test files, each by a part of its path. */
-const SUITES = [
-  ...[
-    "/attempts",
-    "/bad-input",
-    "/columns",
-    "/connection",
-    "/errors",
-    "/exactly-once",
-    "/first-stage",
-  ],
-  ...[
-    "/handle",
-    "/hostile",
-    "/kept-statements",
-    "/left-over",
-    "/manager-option",
-    "/methods",
-    "/migrat",
-  ],
-  ...[
-    "/phases-in-handles",
-    "/postgres-js",
-    "/prepared",
-    "/processes",
-    "/release",
-    "/results",
-    "/run-stages",
-  ],
-  ...["/scope", "/selectors", "/sessions", "/sql-state", "/stages", "/stored-headers", "/tables"],
-  ...["/time-limits", "/transactions", "/typeorm.", "/waiting"],
-];
+const SUITES = `
+  /attempts /bad-input /columns /connection /errors /exactly-once /first-stage /handle /hostile /kept-statements
+  /left-over /manager-option /methods /migrat /phases-in-handles /postgres-js /prepared /processes /release /results
+  /run-stages /scope /selectors /sessions /stages /stored-headers /tables /time-limits /transactions /typeorm. /waiting
+`
+  .trim()
+  .split(/\s+/);
 
 async function main() {
   const majors = process.argv.slice(2);
@@ -84,10 +59,11 @@ async function passes(major) {
   try {
     console.log(`\n> PostgreSQL ${VERSIONS[major].split("-")[0]}`);
     const env = { ...process.env, DATABASE_URL: server.url, TEST_DATABASE_URL: server.url };
+    const options = { cwd: ROOT, env };
     const jest = [path.join(__dirname, "test.js"), ...SUITES];
     return (
-      (await exitCode("cargo", ["test", "--quiet"], env)) === 0 &&
-      (await exitCode(process.execPath, jest, env)) === 0
+      (await exitCode("cargo", ["test", "--quiet"], options)) === 0 &&
+      (await exitCode(process.execPath, jest, options)) === 0
     );
   } finally {
     await server.stop();
@@ -106,14 +82,6 @@ function modulesOf(major) {
     step(`installing PostgreSQL ${major}`, "npm", args, folder);
   }
   return modules;
-}
-
-function exitCode(command, args, env) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: ROOT, env, stdio: "inherit" });
-    child.once("error", reject);
-    child.once("exit", (code) => resolve(code ?? 1));
-  });
 }
 
 main().catch((error) => {

@@ -4,11 +4,11 @@
 // pure functions are fuzzed besides, where that can be done.
 // With arguments, which are Jest's, as a word of a test file's name, only the latter.
 
-const { spawn } = require("node:child_process");
 const path = require("node:path");
 const { fuzzInTest } = require("./fuzz");
 const { startPostgres } = require("./postgres");
 const { requireRust } = require("./rust");
+const { exitCode } = require("./steps");
 
 const ROOT = path.join(__dirname, "..");
 /** What the tests ask of the server: many connections at once, and no wait for the disk. */
@@ -32,7 +32,9 @@ async function main() {
 }
 
 function engine(env) {
-  return JEST_ARGUMENTS.length === 0 ? run("cargo", ["test", "--quiet"], env) : 0;
+  return JEST_ARGUMENTS.length === 0
+    ? exitCode("cargo", ["test", "--quiet"], { cwd: ROOT, env })
+    : 0;
 }
 
 function fuzzed() {
@@ -40,15 +42,8 @@ function fuzzed() {
 }
 
 function jest(env) {
-  return run(process.execPath, [require.resolve("jest/bin/jest"), ...JEST_ARGUMENTS], env);
-}
-
-function run(command, args, env) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: ROOT, env, stdio: "inherit" });
-    child.once("error", reject);
-    child.once("exit", (code) => resolve(code ?? 1));
-  });
+  const args = [require.resolve("jest/bin/jest"), ...JEST_ARGUMENTS];
+  return exitCode(process.execPath, args, { cwd: ROOT, env });
 }
 
 main().catch((error) => {

@@ -1245,14 +1245,19 @@ async fn old_finished_keys_are_pruned() {
     database.drop().await;
 }
 
-#[tokio::test]
-async fn keys_are_pruned_alike_on_servers_of_every_age() {
-    let database = Database::new().await;
-    let executor = database.executor();
+/// Keys that were finished three days ago.
+async fn finish_3000_keys(executor: &PoolExecutor) {
     let insert = "INSERT INTO idempotency_key (id, idempotency_key, created_at, recovery_point) \
                   SELECT n, n, now() - interval '3 days', 'finished' \
                   FROM generate_series(1, 3000) n";
     execute(executor, insert).await;
+}
+
+#[tokio::test]
+async fn keys_are_pruned_alike_on_servers_of_every_age() {
+    let database = Database::new().await;
+    let executor = database.executor();
+    finish_3000_keys(executor).await;
     let pages = |from: &str, to: &str| ["1 hour", from, to].map(|value| Some(value.to_owned()));
     let mut deleted = Vec::new();
     for finds_ranges in [true, false] {
@@ -1275,10 +1280,7 @@ async fn keys_are_pruned_alike_on_servers_of_every_age() {
 async fn two_prunings_at_once_delete_each_key_once() {
     let database = Database::new().await;
     let executor = database.executor();
-    let insert = "INSERT INTO idempotency_key (id, idempotency_key, created_at, recovery_point) \
-                  SELECT n, n, now() - interval '3 days', 'finished' \
-                  FROM generate_series(1, 3000) n";
-    execute(executor, insert).await;
+    finish_3000_keys(executor).await;
     let prune = || executor.prune(HOUR, 64);
     let (a, b, c, d) = tokio::join!(prune(), prune(), prune(), prune());
     assert_eq!(a.unwrap() + b.unwrap() + c.unwrap() + d.unwrap(), 3000);
