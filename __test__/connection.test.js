@@ -130,7 +130,7 @@ describe("trouble with the connection", () => {
       CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
       'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';
       CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON slow_commit
-      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE dawdle()`);
+      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()`);
     await withProxy(async (service, proxy) => {
       const { idempotency_key: key } = await service.create({});
       const stage = service.workStage(key, async (manager) => {

@@ -305,7 +305,7 @@ describe("a refusal is an answer", () => {
         $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$;
       CREATE TABLE refused (id int);
       CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON refused DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE PROCEDURE refuse()`);
+        FOR EACH ROW EXECUTE FUNCTION refuse()`);
     const refused = async (tx) => {
       await tx.query("INSERT INTO refused VALUES (1)");
       return {};

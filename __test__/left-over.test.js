@@ -178,7 +178,7 @@ describe("prune", () => {
     await database.pool.query(
       `CREATE FUNCTION meet() RETURNS trigger LANGUAGE plpgsql AS
        'BEGIN PERFORM pg_advisory_xact_lock(13); RETURN NULL; END';
-       CREATE TRIGGER meet AFTER DELETE ON idempotency_key EXECUTE PROCEDURE meet()`,
+       CREATE TRIGGER meet AFTER DELETE ON idempotency_key EXECUTE FUNCTION meet()`,
     );
     const gate = await database.pool.connect();
     await gate.query("SELECT pg_advisory_lock(13)");

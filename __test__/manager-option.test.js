@@ -32,7 +32,7 @@ const DEFERRED_CLASH = `
       RETURN NULL;
     END $$;
   CREATE CONSTRAINT TRIGGER clash AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE PROCEDURE clash()`;
+    FOR EACH ROW EXECUTE FUNCTION clash()`;
 
 describe.each(LIBRARIES)("$title", ({ title, open }) => {
   let library;

@@ -325,7 +325,7 @@ describe("a trigger that changes what is stored", () => {
       CREATE FUNCTION upper_path() RETURNS trigger LANGUAGE plpgsql AS
       'BEGIN NEW.request_path := upper(NEW.request_path); RETURN NEW; END';
       CREATE TRIGGER upper_path BEFORE INSERT OR UPDATE ON idempotency_key
-      FOR EACH ROW EXECUTE PROCEDURE upper_path()`),
+      FOR EACH ROW EXECUTE FUNCTION upper_path()`),
   );
 
   afterAll(() => database.pool.query("DROP FUNCTION upper_path() CASCADE"));

@@ -176,7 +176,7 @@ describe("workStage", () => {
     await database.pool.query(`
       CREATE FUNCTION divides() RETURNS trigger LANGUAGE plpgsql
         AS 'BEGIN PERFORM 1 / 0; RETURN NEW; END';
-      CREATE ${trigger} FOR EACH ROW EXECUTE PROCEDURE divides()`);
+      CREATE ${trigger} FOR EACH ROW EXECUTE FUNCTION divides()`);
     try {
       const stage = service.workStage(key, async (manager) => {
         await insert(manager, "divided");

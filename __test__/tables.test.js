@@ -17,7 +17,7 @@ describe("a table whose trigger swallows what is inserted", () => {
     service = database.service({ waitTimeout: 60_000 });
     await database.pool.query(`
       CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-      CREATE TRIGGER swallow BEFORE INSERT ON idempotency_key FOR EACH ROW EXECUTE PROCEDURE swallow()`);
+      CREATE TRIGGER swallow BEFORE INSERT ON idempotency_key FOR EACH ROW EXECUTE FUNCTION swallow()`);
   });
 
   const begin = (key) => service.initializeRequest(key, "POST", {}, "/carts");
@@ -244,7 +244,7 @@ describe("a table whose columns are altered while a process uses it", () => {
       ALTER TABLE idempotency_key ALTER response_code TYPE text;
       CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN NEW.response_code := ''no number''; RETURN NEW; END';
-      CREATE TRIGGER spoil BEFORE INSERT ON idempotency_key FOR EACH ROW EXECUTE PROCEDURE spoil()`);
+      CREATE TRIGGER spoil BEFORE INSERT ON idempotency_key FOR EACH ROW EXECUTE FUNCTION spoil()`);
     const keys = ["spoilt", "spoilt a", "spoilt b", "spoilt c"];
     const create = (key) => rejection(service.create({ idempotency_key: key }));
     const errors = [await create(keys[0]), ...(await Promise.all(keys.slice(1).map(create)))];

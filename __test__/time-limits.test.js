@@ -116,7 +116,7 @@ test("a statement that has no answer within statementTimeout is told so", async 
     CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
     CREATE TRIGGER dawdle BEFORE INSERT ON idempotency_key FOR EACH ROW
-    WHEN (NEW.request_path = '/slow') EXECUTE PROCEDURE dawdle()`);
+    WHEN (NEW.request_path = '/slow') EXECUTE FUNCTION dawdle()`);
   const hasty = service({ statementTimeout: 200 });
   expect(await rejection(hasty.create({ request_path: "/slow" }))).toMatchObject({
     code: "ETIMEDOUT",
@@ -159,7 +159,7 @@ test.each(["serializable", "repeatable read"])(
         RETURN NEW;
       END $$`);
     await database.pool.query(`CREATE TRIGGER isolation BEFORE INSERT OR UPDATE
-      ON idempotency_key FOR EACH ROW EXECUTE PROCEDURE refuse_other_isolation()`);
+      ON idempotency_key FOR EACH ROW EXECUTE FUNCTION refuse_other_isolation()`);
     // Pools of their own, as in two processes.
     const racers = ["a", "b"].map((name) =>
       service({ databaseUrl: `${url}?application_name=${name}` }),

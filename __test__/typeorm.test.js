@@ -46,7 +46,7 @@ async function withUpperCasePaths(work) {
     `CREATE FUNCTION upper_case() RETURNS trigger LANGUAGE plpgsql AS
        $$ BEGIN NEW.request_path := upper(NEW.request_path); RETURN NEW; END $$;
      CREATE TRIGGER upper_case BEFORE INSERT OR UPDATE ON idempotency_key
-       FOR EACH ROW EXECUTE PROCEDURE upper_case()`,
+       FOR EACH ROW EXECUTE FUNCTION upper_case()`,
   );
   try {
     await work();

@@ -148,9 +148,9 @@ async fn log_statements(executor: &PoolExecutor) {
          SELECT current_query(), count(*), sum(octet_length(response_body::text)) FROM new; \
          RETURN NULL; END $$; \
          CREATE TRIGGER log_insert AFTER INSERT ON idempotency_key \
-         REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE PROCEDURE log(); \
+         REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION log(); \
          CREATE TRIGGER log_update AFTER UPDATE ON idempotency_key \
-         REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE PROCEDURE log()",
+         REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION log()",
     )
     .await;
 }
@@ -284,7 +284,7 @@ async fn slow_down(executor: &PoolExecutor) {
          PERFORM pg_sleep(0.015); \
          INSERT INTO slow VALUES (statement_timestamp(), clock_timestamp()); RETURN NULL; END $$; \
          CREATE TRIGGER wait AFTER INSERT ON idempotency_key FOR EACH STATEMENT \
-         EXECUTE PROCEDURE wait()",
+         EXECUTE FUNCTION wait()",
     )
     .await;
 }
@@ -372,12 +372,12 @@ async fn a_bad_row_fails_its_caller_alone_and_as_it_would_alone() {
          IF NEW.request_path = '/refused' THEN RAISE 'refused' USING ERRCODE = 'XY123', \
          DETAIL = 'a detail', HINT = 'a hint'; END IF; RETURN NEW; END $$; \
          CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON idempotency_key \
-         FOR EACH ROW EXECUTE PROCEDURE refuse(); \
+         FOR EACH ROW EXECUTE FUNCTION refuse(); \
          CREATE FUNCTION refuse_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          IF NEW.request_path = '/late' THEN RAISE 'late' USING ERRCODE = 'XY124'; END IF; \
          RETURN NULL; END $$; \
          CREATE CONSTRAINT TRIGGER refuse_late AFTER INSERT OR UPDATE ON idempotency_key \
-         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE refuse_late()",
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_late()",
     )
     .await;
     executor.run(create("known")).await.unwrap();
@@ -552,7 +552,7 @@ async fn new_keys_that_are_given_other_ids_are_not_inserted_twice() {
         "CREATE FUNCTION other_id() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN NEW.id := 'other_' || NEW.idempotency_key; RETURN NEW; END $$; \
          CREATE TRIGGER other_id BEFORE INSERT ON idempotency_key \
-         FOR EACH ROW EXECUTE PROCEDURE other_id()",
+         FOR EACH ROW EXECUTE FUNCTION other_id()",
     )
     .await;
     executor.run(create("k7")).await.unwrap();
@@ -579,7 +579,7 @@ async fn a_trigger_changes_what_a_new_key_is_answered_with() {
         "CREATE FUNCTION upper_path() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN NEW.request_path := upper(NEW.request_path); RETURN NEW; END $$; \
          CREATE TRIGGER upper_path BEFORE INSERT ON idempotency_key \
-         FOR EACH ROW EXECUTE PROCEDURE upper_path()",
+         FOR EACH ROW EXECUTE FUNCTION upper_path()",
     )
     .await;
     let group = group(&database);
@@ -825,7 +825,7 @@ async fn a_lost_connection_fails_its_batch_which_is_not_repeated() {
          IF NEW.idempotency_key = 'slow' THEN PERFORM nextval('tries'), pg_sleep(60); END IF; \
          RETURN NEW; END $$; \
          CREATE TRIGGER slow BEFORE INSERT ON idempotency_key \
-         FOR EACH ROW EXECUTE PROCEDURE slow()",
+         FOR EACH ROW EXECUTE FUNCTION slow()",
     )
     .await;
     let group = group(&database);
@@ -1070,7 +1070,7 @@ async fn what_is_no_fault_of_a_row_is_told_to_all_at_once() {
          PERFORM nextval('tries'); \
          RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$; \
          CREATE TRIGGER full_disk BEFORE INSERT ON idempotency_key \
-         FOR EACH ROW EXECUTE PROCEDURE full_disk()",
+         FOR EACH ROW EXECUTE FUNCTION full_disk()",
     )
     .await;
     let group = group(&database);

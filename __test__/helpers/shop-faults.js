@@ -20,7 +20,7 @@ async function whileInsertsFail(pool, table, work) {
     `CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql
      AS $$ BEGIN RAISE EXCEPTION 'out of order'; END $$`,
   );
-  await pool.query(`CREATE TRIGGER fail BEFORE INSERT ON "${table}" EXECUTE PROCEDURE fail()`);
+  await pool.query(`CREATE TRIGGER fail BEFORE INSERT ON "${table}" EXECUTE FUNCTION fail()`);
   try {
     return await work();
   } finally {

@@ -64,9 +64,9 @@ const TRIGGERS = `
     RETURN NEW;
   END $$;
   CREATE TRIGGER waits BEFORE UPDATE ON idempotency_key
-  FOR EACH ROW EXECUTE PROCEDURE wait_if_told();
+  FOR EACH ROW EXECUTE FUNCTION wait_if_told();
   CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON effect
-  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE wait_if_told()`;
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_if_told()`;
 
 const name = "ended-backends";
 const title = "Connections that are ended in each phase of a stage, and at random";

@@ -24,7 +24,7 @@ function raising(code, { when = "true", kind = "TRIGGER refuse BEFORE", options 
     fail: `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN RAISE EXCEPTION ''refused'' USING ERRCODE = ''${code}''; END';
       CREATE ${kind} INSERT OR UPDATE ON idempotency_key ${options} FOR EACH ROW
-        WHEN (${when}) EXECUTE PROCEDURE refuse()`,
+        WHEN (${when}) EXECUTE FUNCTION refuse()`,
     heal: "DROP TRIGGER refuse ON idempotency_key",
     refuses: when === "true" ? "all" : "bad",
     updates: true,

@@ -89,7 +89,7 @@ async function prepare(url) {
      CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS
        'BEGIN NEW.price := round(NEW.price, 3); RETURN NEW; END';
      CREATE TRIGGER spoil BEFORE UPDATE ON effect FOR EACH ROW
-       WHEN (current_setting('faults.spoils', true) = 'on') EXECUTE PROCEDURE spoil();
+       WHEN (current_setting('faults.spoils', true) = 'on') EXECUTE FUNCTION spoil();
      CREATE ROLE keeper; GRANT CREATE ON SCHEMA public TO keeper;
      GRANT ALL ON ALL TABLES IN SCHEMA public TO keeper;
      CREATE SCHEMA elsewhere AUTHORIZATION keeper;`,
