@@ -116,6 +116,19 @@ describeWithPooler("one process", () => {
     expect(key).toMatchObject({ recovery_point: "paid" });
   });
 
+  test("is not taken for lost while the server works on several stages, each in any of its sessions", async () => {
+    const service = await serviceBehind({ default_pool_size: 6 }, { connectTimeout: 500 });
+    const slow = async (manager) => {
+      await manager.query("SELECT pg_sleep(4)");
+      return { recovery_point: "paid" };
+    };
+    const keys = await Promise.all([1, 2, 3].map(() => service.create({})));
+    const stages = keys.map(({ idempotency_key }) => service.workStage(idempotency_key, slow));
+    for (const key of await Promise.all(stages)) {
+      expect(key).toMatchObject({ recovery_point: "paid" });
+    }
+  });
+
   test("leaves nothing in the pooler's sessions", async () => {
     const service = await serviceBehind({ default_pool_size: 1 });
     const { idempotency_key } = await service.create({});
