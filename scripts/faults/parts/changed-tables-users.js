@@ -37,10 +37,19 @@ const KINDS = {
     await attempt.finish({ response_code: 201, response_body: { key } });
     const again = await service.begin({ key, method: "POST", path: "/", body: { key } });
     if (again.began !== "finished") {
-      // As of a key that is not found: right only where the change takes keys away.
-      const message = `${key} is ${again.began}, though it was finished`;
-      throw Object.assign(new Error(message), { code: "not_found" });
+      throwNotFound(`${key} is ${again.began}, though it was finished`);
     }
+  },
+  async http({ service }, key) {
+    const request = { key, method: "POST", path: "/", body: { key }, scope: null };
+    const first = service.handle(request, async (tx) => {
+      await tx.query("INSERT INTO effect (name) VALUES ($1)", [key]);
+      return { status: 201, headers: { location: `/${key}` }, body: { key } };
+    });
+    const { location } = answered(await first);
+    hold(location === `/${key}`, `${key} was answered with ${location}`);
+    answered(await service.handle(request, () => throwNotFound(`${key} is not replayed`)));
+    return true;
   },
   async lists({ service }) {
     await service.listStalled({ limit: 1 });
@@ -74,6 +83,19 @@ async function finish(service, begun, key) {
   });
   hold(done.response_body.key === key, `${key} was answered with another request's answer`);
   return true;
+}
+
+/** As of a key that is not found: right only where the change takes keys away. */
+function throwNotFound(message) {
+  throw Object.assign(new Error(message), { code: "not_found" });
+}
+
+/** The headers of an answer; a refusal is thrown like those of the other methods. */
+function answered({ status, headers, body }) {
+  if (status === 201) {
+    return headers;
+  }
+  throw Object.assign(new Error(`answered with ${status}`), { code: JSON.parse(body).code });
 }
 
 /**

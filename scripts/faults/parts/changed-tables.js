@@ -44,6 +44,12 @@ const CHANGES = [
     migrates: true,
   },
   {
+    what: "the column for an answer's headers is dropped, and added",
+    codes: ["42703"],
+    steps: ["ALTER TABLE idempotency_key DROP COLUMN response_headers"],
+    migrates: true,
+  },
+  {
     what: "columns get other types, and their own again",
     steps: [
       `ALTER TABLE idempotency_key ALTER request_path TYPE text, ALTER response_code TYPE bigint,
