@@ -165,6 +165,24 @@ describe("workStage", () => {
     expect(await service.retrieve(key)).toMatchObject({ recovery_point: "started" });
   });
 
+  test("commits nothing of a stage whose result a trigger swallows", async () => {
+    const key = await newKey();
+    await database.pool.query(`
+      CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+      CREATE TRIGGER swallow BEFORE UPDATE ON idempotency_key
+      FOR EACH ROW EXECUTE FUNCTION swallow()`);
+    try {
+      const stage = service.workStage(key, async (manager) => {
+        await insert(manager, "swallowed");
+        return { recovery_point: "swallowed" };
+      });
+      expect(await rejection(stage)).toMatchObject({ type: "not_found" });
+      expect(await effects()).toEqual([]);
+    } finally {
+      await database.pool.query("DROP FUNCTION swallow CASCADE");
+    }
+  });
+
   test.each([
     ["a statement", "TRIGGER divides BEFORE UPDATE ON idempotency_key"],
     [
