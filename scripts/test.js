@@ -6,13 +6,11 @@
 
 const path = require("node:path");
 const { fuzzInTest } = require("./fuzz");
-const { startPostgres } = require("./postgres");
+const { TEST_SETTINGS, startPostgres } = require("./postgres");
 const { requireRust } = require("./rust");
 const { exitCode } = require("./steps");
 
 const ROOT = path.join(__dirname, "..");
-/** What the tests ask of the server: many connections at once, and no wait for the disk. */
-const SETTINGS = { max_connections: 300, fsync: "off", max_prepared_transactions: 10 };
 
 const JEST_ARGUMENTS = process.argv.slice(2);
 
@@ -22,7 +20,7 @@ async function main() {
   }
   const server = process.env.DATABASE_URL
     ? { url: process.env.DATABASE_URL, stop: async () => {} }
-    : await startPostgres({ settings: SETTINGS });
+    : await startPostgres({ settings: TEST_SETTINGS });
   try {
     const env = { ...process.env, TEST_DATABASE_URL: server.url };
     process.exitCode = (await engine(env)) || (await jest(env)) || fuzzed();

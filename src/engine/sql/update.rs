@@ -10,7 +10,8 @@ use crate::engine::sql::fragments::{
 use crate::engine::sql::input::{input, value_name, value_names};
 
 /// What the server's error says when an update requires a row and there is none: it reads this as a number then, as SQL
-/// itself can refuse nothing. What follows it in a message, such as a COMMIT, does not happen then.
+/// itself can refuse nothing. What follows it in a message, such as a COMMIT, does not happen then. What is read so is
+/// answered: the planner drops what nobody gets.
 pub const NO_ROW: &str = "the idempotency key of a work stage has no row";
 
 /// The tokens of a fence in the input of a batch.
