@@ -117,7 +117,7 @@ describeWithPooler("one process", () => {
   });
 
   test("is not taken for lost while the server works on several stages, each in any of its sessions", async () => {
-    const service = await serviceBehind({ default_pool_size: 6 }, { connectTimeout: 500 });
+    const service = await serviceBehind({ default_pool_size: 6 }, { connectTimeout: 1500 });
     const slow = async (manager) => {
       await manager.query("SELECT pg_sleep(4)");
       return { recovery_point: "paid" };
