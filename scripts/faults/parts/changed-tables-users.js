@@ -115,6 +115,7 @@ async function startUsers(url, service, { keepsPlans }) {
     users.kinds.plain = async () => {
       await client.query({ name: "kept", text: "SELECT * FROM idempotency_key LIMIT 1" });
     };
+    await users.kinds.plain();
   }
   let isOver = false;
   const caller = async (_, number) => {
