@@ -33,6 +33,21 @@ async function row(key) {
   return (await database.pool.query(sql, [key])).rows[0];
 }
 
+test("a request remembers what it has found finished", async () => {
+  const exchange = await exchangeOf(asked());
+  const call = asked();
+  const stages = { started: () => ({ response_code: 200 }) };
+  await service.runStages(call, stages);
+  expect(service.attemptOf(call.key)).toBeUndefined();
+  await exchange.run(async () => {
+    for (let retry = 0; retry < 10; retry++) {
+      expect(await service.runStages(call, stages)).toMatchObject({ replayed: true });
+      expect(service.attemptOf(call.key).began).toBe("finished");
+    }
+  });
+  await exchange.release();
+});
+
 test("a request is run, finished and replayed", async () => {
   const request = asked();
   const exchange = await exchangeOf(request);

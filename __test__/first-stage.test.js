@@ -32,6 +32,16 @@ async function effects() {
   return (await database.pool.query("SELECT name, xmin::text AS version FROM effect")).rows;
 }
 
+/** A request that has begun, with a lease since then, if at all. */
+async function begunAt(lockedAt) {
+  const given = request();
+  const sql = `INSERT INTO idempotency_key
+    (id, idempotency_key, request_method, request_params, request_path, locked_at)
+    VALUES ($1, $1, 'POST', '{}', '/pay', $2)`;
+  await database.pool.query(sql, [given.key, lockedAt]);
+  return given;
+}
+
 const work = async (manager) => {
   await manager.query("INSERT INTO effect VALUES ($1)", ["paid"]);
   return finished;
@@ -173,6 +183,30 @@ describe.each(["pool", "typeOrm"])("with a service of %s", (kind) => {
     expect(await effects()).toHaveLength(1);
   });
 
+  test("in a burst of retries each request becomes what it would become alone", async () => {
+    const service = open();
+    const answered = request();
+    await service.runStages(answered, { started: work });
+    // Keys are looked for before they are inserted while that finds them.
+    for (let retry = 0; retry < 10; retry++) {
+      expect(await service.runStages(answered, {})).toMatchObject({ began: "finished" });
+    }
+    for (const [began, given] of [
+      ["new", request()],
+      ["released", await begunAt(null)],
+      ["interrupted", await begunAt(new Date(0))],
+    ]) {
+      const started = jest.fn((manager) => work(manager));
+      expect(await service.runStages(given, { started })).toMatchObject({ began, ...finished });
+      expect(started).toHaveBeenCalledTimes(1);
+    }
+    const inProgress = await begunAt(new Date());
+    expect(await rejection(service.runStages(inProgress, {}))).toMatchObject(inUse);
+    const other = request(answered.key, "/refund");
+    expect(await rejection(service.runStages(other, {}))).toMatchObject(reused);
+    expect(await effects()).toHaveLength(4);
+  });
+
   test("the stage can use its key within the transaction", async () => {
     const given = request();
     const service = open();
@@ -249,6 +283,7 @@ test("a known request goes on where the table refuses new keys", async () => {
   const given = request();
   const service = database.service();
   await service.runStages(given, { started: work });
+  const begun = await Promise.all([null, new Date(0), null, new Date(0)].map(begunAt));
   await database.pool.query(`ALTER TABLE idempotency_key ADD COLUMN shop text NOT NULL DEFAULT 'a';
     ALTER TABLE idempotency_key ALTER COLUMN shop DROP DEFAULT`);
   try {
@@ -256,6 +291,9 @@ test("a known request goes on where the table refuses new keys", async () => {
       code: "23502",
     });
     expect(await service.runStages(given, { started: work })).toMatchObject({ replayed: true });
+    for (const known of begun) {
+      expect(await service.runStages(known, { started: work })).toMatchObject(finished);
+    }
   } finally {
     await database.pool.query("ALTER TABLE idempotency_key DROP COLUMN shop");
   }

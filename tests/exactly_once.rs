@@ -1304,11 +1304,18 @@ async fn a_replay_has_the_headers_of_the_answer_if_it_asks_for_them() {
     for key in ["staged", "finished"] {
         for asked in [true, false] {
             let request = || Request { headers: asked, ..Request::default() };
-            let (initialized, looked) = (impatient(), impatient());
-            let name = Some(key.to_owned());
+            let (initialized, name) = (impatient(), key.to_owned());
             let found = [
-                request::initialize(executor, &initialized, name, request(), AT_ONCE, false).await,
-                request::look(executor, &looked, key.to_owned(), request(), false).await,
+                request::initialize(
+                    executor,
+                    &initialized,
+                    Some(name.clone()),
+                    request(),
+                    AT_ONCE,
+                    false,
+                )
+                .await,
+                request::look(executor, name, request(), initialized.duration()).await,
             ];
             for answer in found.map(Result::unwrap) {
                 assert_eq!(answer.outcome, Some(Outcome::Replayed));

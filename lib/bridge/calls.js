@@ -88,8 +88,8 @@ const gatherings = new Map();
  * @property {unknown} [value] what the call resolves to
  * @property {object} [failure] why it has failed
  * @property {string} [outcome] what became of it, where there is more than one possibility: `"begun"`,
- *   `"taken_over_released"`, `"taken_over_interrupted"`, `"held"`, `"replayed"`; of a stage `"ran"`, `"passed"`,
- *   `"replayed"`
+ *   `"taken_over_released"`, `"taken_over_interrupted"`, `"held"`, `"replayed"`, `"abandoned"`; of a stage `"ran"`,
+ *   `"passed"`, `"replayed"`
  */
 
 /**

@@ -38,10 +38,11 @@ function initialize(context, request, onInterrupted = context.settings.onInterru
   );
 }
 
-function beginAlone(context, key, told, refuseInterrupted) {
+function beginAlone(context, key, told, refuseInterrupted, longest = context.settings.waitTimeout) {
   // In somebody else's transaction nobody waits: the wait would hold its connection.
-  const wait = context.place.isInTransaction ? 0 : context.settings.waitTimeout;
-  return asAttempt(context, key, told, (lease, request) => {
+  const wait = context.place.isInTransaction ? 0 : longest;
+  const lease = ownLease(context, key) ?? newLease(context);
+  return asAttempt(context, key, told, (request) => {
     const initialize = [key, request, wait, refuseInterrupted];
     return lease.use(async (native) => {
       const answer = await context.place.run({ initialize }, native);
@@ -60,23 +61,32 @@ function beginAlone(context, key, told, refuseInterrupted) {
  */
 async function begin(context, request, firstStage) {
   const { commitKeyFirst, onInterrupted } = context.settings;
-  if (context.place.isInTransaction || commitKeyFirst || onInterrupted !== "retry") {
-    // An interrupted request is always retried: its recovery point tells which stages are done.
-    return initialize(context, request, "retry");
-  }
   const told = toldOf(request);
   const key = storedKey(request);
-  return asAttempt(context, key, told, (lease, asked) =>
-    beginWithStage(context, lease, { key, request: asked }, firstStage, () =>
-      beginAlone(context, key, told, false),
-    ),
+  const alone = async (wait) => {
+    // An interrupted request is always retried: its recovery point tells which stages are done.
+    const begun = await beginAlone(context, key, told, false, wait);
+    return { key: begun, lease: leaseOf(context, begun, newLease) };
+  };
+  const isSeenAtOnce = commitKeyFirst || onInterrupted !== "retry";
+  if (context.place.isInTransaction || isSeenAtOnce || ownLease(context, key)?.isHeld) {
+    return alone();
+  }
+  return asAttempt(context, key, told, (asked) =>
+    beginWithStage(context, { key, request: asked }, firstStage, alone),
   );
+}
+
+/** The lease that the current request has already of a key. */
+function ownLease(context, key) {
+  return key && leaseOfRequest(context.database().table, key);
 }
 
 /** What tells a request from others, and whether the headers of its stored answer are asked for. */
 function toldOf(request) {
+  const { method, path, params } = keys.requestFrom(request);
   const { fingerprint, wantsHeaders: headers = false } = request;
-  return { ...keys.requestFrom(request), fingerprint, headers };
+  return { method, path, params, fingerprint, headers };
 }
 
 /** The key of a request as it is stored; undefined if it has none, nor a scope. */
@@ -87,19 +97,17 @@ function storedKey({ key: header, scope }) {
     : scopedKey(scope, key ?? randomUUID());
 }
 
-/** Does what begins an attempt: with the lease that it may have already, and what tells its request from others. */
+/** Does what begins an attempt, with what tells its request from others. */
 async function asAttempt(context, key, told, work) {
-  const { table } = context.database();
   const wanted = wantedColumns(told);
   const has = columnsKnown(context, wanted) ?? (await columnsSeen(context, wanted));
-  const request = withColumns(told, has);
-  const lease = (key && leaseOfRequest(table, key)) ?? newLease(context);
-  const released = untilReleased(table, key);
+  const request = wanted.length === 0 ? told : withColumns(told, has);
+  const released = untilReleased(context.database().table, key);
   if (released) {
     await released;
   }
   try {
-    return await work(lease, request);
+    return await work(request);
   } catch (error) {
     isColumnGone(context, error);
     throw error;
@@ -108,10 +116,8 @@ async function asAttempt(context, key, told, work) {
 
 /** The optional columns for a request: of its fingerprint, given or that of the current HTTP request, and headers. */
 function wantedColumns(told) {
-  return [
-    ...(fingerprintedOf(told) ? ["request_fingerprint"] : []),
-    ...(told.headers ? ["response_headers"] : []),
-  ];
+  const wanted = fingerprintedOf(told) ? ["request_fingerprint"] : [];
+  return told.headers ? [...wanted, "response_headers"] : wanted;
 }
 
 function fingerprintedOf(told) {

@@ -7,6 +7,9 @@ const { withStatusOfDriver } = require("../errors/http-errors");
 const { sqlStateOf } = require("../errors/sql-state");
 const { Work } = require("../places/work");
 const { keyFrom } = require("../values/keys");
+const { newLease } = require("./attempt-leases");
+const { FINISHED_ALREADY } = require("./leases");
+const { currentRequest } = require("./request-context");
 const { stageResultOf } = require("./stage-results");
 
 // A request that begins with its first stage: one transaction inserts its key and does the stage's work, so nobody
@@ -36,6 +39,7 @@ const beginning = new Set();
 /**
  * @typedef {(key: object, lease: import("./leases").Lease) => (manager: object) => unknown} FirstStage makes the
  *   work of a request's first stage, for the key that its transaction has inserted
+ * @typedef {{ key: object, lease: import("./leases").Lease }} Begun the key of a request, and the lease of its attempt
  */
 
 /**
@@ -43,52 +47,51 @@ const beginning = new Set();
  * option `waitTimeout` says, without a connection.
  *
  * @param {import("../places/context").Context} context
- * @param {import("./leases").Lease} lease of the attempt
  * @param {{ key?: string, request: object }} asked
  * @param {FirstStage} firstStage
- * @param {() => Promise<object>} alone begins the request alone: what another transaction has locked is waited for
- *   without a connection there
+ * @param {(wait: number) => Promise<Begun>} alone begins the request alone: what another transaction has locked is
+ *   waited for without a connection there. `wait`: milliseconds for one in progress
+ * @returns {Promise<Begun>}
  */
-async function beginWithStage(context, lease, asked, firstStage, alone) {
+async function beginWithStage(context, asked, firstStage, alone) {
   const until = performance.now() + context.settings.waitTimeout;
   for (let pause = SHORTEST_PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
-    const { key, refusal, isLocked } = await begunOrFound(context, lease, asked, firstStage);
-    if (key) {
-      return key;
+    const { begun, refusal } = await begunOrFound(context, asked, firstStage);
+    if (begun) {
+      return begun;
     }
-    if (isLocked) {
-      return alone();
+    const left = Math.max(0, until - performance.now());
+    if (!refusal) {
+      return alone(Math.ceil(left));
     }
-    const left = until - performance.now();
-    if (left <= 0) {
+    if (left === 0) {
       throw refusal;
     }
     await sleep(Math.min(pause, left));
   }
 }
 
-/** The key of the request, or why there is none yet. */
-async function begunOrFound(context, lease, asked, firstStage) {
-  const seen = found > WORTH_A_LOOK ? await look(context, lease, asked) : {};
-  if (seen.key || seen.refusal) {
+/** The request as it was begun or found, or why it is refused; neither, if it is to be begun alone. */
+async function begunOrFound(context, asked, firstStage) {
+  const seen = found > WORTH_A_LOOK ? await look(context, asked) : undefined;
+  if (seen) {
     note(1);
     return seen;
   }
-  const begun = await insertAlone(context, lease, asked, firstStage);
-  if (begun.key) {
+  const { begun, error } = await insertAlone(context, asked, firstStage);
+  if (begun) {
     note(0);
-    return begun;
+    return { begun };
   }
-  const { error } = begun;
   if (sqlStateOf(error) === LOCK_NOT_AVAILABLE) {
-    return { isLocked: true };
+    return {};
   }
   if (error.code !== IN_USE && !REFUSES_A_ROW.test(sqlStateOf(error))) {
     throw error;
   }
   // There is such a key, or somebody is about to begin with it; or new ones are refused.
-  const known = await look(context, lease, asked);
-  if (known.key || known.refusal) {
+  const known = await look(context, asked);
+  if (known) {
     note(1);
     return known;
   }
@@ -99,29 +102,54 @@ function note(isKnown) {
   found += NEWS * (isKnown - found);
 }
 
-/** What there is of a request: its key, if it is finished or can be gone on with; a refusal, if it is in progress. */
-async function look({ place }, lease, { key, request }) {
+/**
+ * What there is of a request, as begunOrFound() answers it; undefined if there is nothing. One that nobody works on any
+ * more is taken over: also where the table refuses new rows.
+ */
+async function look(context, { key, request }) {
   if (key === undefined) {
-    return {};
+    return undefined;
   }
-  return lease.use(async (native) => {
-    const answer = await place.run({ look: [key, request, false] }, native);
-    if (answer.failure?.kind === "not_found") {
-      return {};
-    }
-    try {
-      return { key: lease.keep(keyFrom(unwrap(answer)), answer.outcome) };
-    } catch (error) {
-      return refusedBy(error);
-    }
-  });
+  const answer = await context.place.run({ look: [key, request, context.settings.leaseTimeout] });
+  if (answer.outcome === "abandoned") {
+    return takeOver(context, { key, request });
+  }
+  return foundIn(answer, (stored) => replayed(context, stored));
+}
+
+async function takeOver(context, { key, request }) {
+  const lease = newLease(context);
+  const answer = await lease.use((native) =>
+    context.place.run({ takeOver: [key, request] }, native),
+  );
+  return foundIn(answer, (stored) => ({ key: lease.keep(stored, answer.outcome), lease }));
+}
+
+function foundIn(answer, begun) {
+  if (answer.failure?.kind === "not_found") {
+    return undefined;
+  }
+  try {
+    return { begun: begun(keyFrom(unwrap(answer))) };
+  } catch (error) {
+    return refusedBy(error);
+  }
+}
+
+/** A finished request: that it was, the current request remembers. */
+function replayed(context, key) {
+  if (!currentRequest()) {
+    return { key, lease: FINISHED_ALREADY };
+  }
+  const lease = newLease(context);
+  return { key: lease.keep(key, "replayed"), lease };
 }
 
 /** Only one of a process tries at a time: whoever finds another one at it has only to wait for its end. */
-async function insertAlone(context, lease, asked, firstStage) {
+async function insertAlone(context, asked, firstStage) {
   const { key } = asked;
   if (key === undefined) {
-    return insert(context, lease, asked, firstStage);
+    return insert(context, asked, firstStage);
   }
   const name = JSON.stringify([context.database().table, key]);
   if (beginning.has(name)) {
@@ -129,19 +157,21 @@ async function insertAlone(context, lease, asked, firstStage) {
   }
   beginning.add(name);
   try {
-    return await insert(context, lease, asked, firstStage);
+    return await insert(context, asked, firstStage);
   } finally {
     beginning.delete(name);
   }
 }
 
-async function insert({ place }, lease, asked, firstStage) {
+async function insert(context, asked, firstStage) {
+  const lease = newLease(context);
   const work = new Work(async (manager, row) => {
     const key = lease.keep(keyFrom(row), "begun");
     return stageResultOf(await firstStage(key, lease)(manager));
   });
   try {
-    return { key: lease.keep(await place.firstStage(asked, lease, work), "begun") };
+    const key = lease.keep(await context.place.firstStage(asked, lease, work), "begun");
+    return { begun: { key, lease } };
   } catch (error) {
     if (!work.started) {
       return { error: withStatusOfDriver(error) };

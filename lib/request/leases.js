@@ -5,6 +5,7 @@ const { performance } = require("node:perf_hooks");
 const { clearTimeout, setTimeout } = require("node:timers");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { ask } = require("../bridge/calls");
+const { FINISHED } = require("./recovery-points");
 const { currentRequest } = require("./request-context");
 
 /** How much of a lease passes until it is renewed while its request is open. */
@@ -27,7 +28,7 @@ const BEGAN = {
   begun: "new",
   taken_over_released: "released",
   taken_over_interrupted: "interrupted",
-  replayed: "finished",
+  replayed: FINISHED,
 };
 
 /**
@@ -67,6 +68,11 @@ class Lease {
     this.#overdue = overdue;
   }
 
+  /** Whether the attempt has had the lease, and does not know that it has ended. */
+  get isHeld() {
+    return this.#native.isHeld;
+  }
+
   /** Makes a call with the native lease. */
   use(call) {
     this.#usedAt = performance.now();
@@ -92,7 +98,7 @@ class Lease {
     if (request) {
       leases.set(name, this);
       request.keep(this, this.#maxDuration);
-    } else if (key.recovery_point !== "finished") {
+    } else if (key.recovery_point !== FINISHED) {
       this.#forgetOld(leases);
       leases.set(name, this);
     }
@@ -116,7 +122,7 @@ class Lease {
     this.#route = route;
     // A renewal that is due is not put off.
     const isDue = this.#timer !== undefined && this.#due <= until;
-    if (this.#native.isHeld && until > performance.now() && !isDue) {
+    if (this.isHeld && until > performance.now() && !isDue) {
       this.stopRenewing();
       this.#renewLater();
     }
@@ -135,7 +141,7 @@ class Lease {
 
   #tick() {
     this.#timer = undefined;
-    if (!this.#native.isHeld) {
+    if (!this.isHeld) {
       return;
     }
     if (performance.now() >= this.#until) {
@@ -154,7 +160,7 @@ class Lease {
    */
   async release() {
     this.stopRenewing();
-    if (!this.#native.isHeld) {
+    if (!this.isHeld) {
       return;
     }
     const ofTable = leasesOf(releases, this.#table);
@@ -193,6 +199,9 @@ const NO_LEASE = {
   stopRenewing: () => {},
   release: async () => {},
 };
+
+/** What an attempt has that has found its request finished. */
+const FINISHED_ALREADY = { ...NO_LEASE, began: FINISHED };
 
 /**
  * The lease that the current attempt has of a key, if it has one: the attempt that a key object came from, else
@@ -246,4 +255,4 @@ function leasesOf(byTable, table) {
   return leases;
 }
 
-module.exports = { Lease, NO_LEASE, leaseOf, leaseOfRequest, untilReleased };
+module.exports = { FINISHED_ALREADY, Lease, NO_LEASE, leaseOf, leaseOfRequest, untilReleased };

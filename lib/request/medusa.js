@@ -3,13 +3,11 @@
 const { unwrap } = require("../errors/errors");
 const { headerText } = require("../values/arguments");
 const { columnsOf, keyFrom, requestFrom, requireColumns } = require("../values/keys");
-const { NO_LEASE } = require("./leases");
+const { FINISHED_ALREADY, NO_LEASE } = require("./leases");
 const { FINISHED } = require("./recovery-points");
 const { answerOf, medusaStageResultOf } = require("./stage-results");
 
 // Mode "medusa": the request semantics of Medusa's own service. Nobody holds a lease.
-
-const REPLAYED = { ...NO_LEASE, began: FINISHED };
 
 /** The keys of requests that were finished when they were asked for. */
 const replayed = new WeakSet();
@@ -30,8 +28,14 @@ async function initialize(context, request) {
   return key;
 }
 
+/** What Medusa's service does is seen at once: no request begins with its first stage. */
+async function begin(context, request) {
+  const key = await initialize(context, request);
+  return { key, lease: leaseOf(context, key) };
+}
+
 function leaseOf(context, key) {
-  return replayed.has(key) ? REPLAYED : NO_LEASE;
+  return replayed.has(key) ? FINISHED_ALREADY : NO_LEASE;
 }
 
 /** Medusa's service stores the columns of an answer as any others. */
@@ -43,8 +47,7 @@ function finishing(key, answer) {
 }
 
 module.exports = {
-  // What Medusa's service does is seen at once.
-  begin: initialize,
+  begin,
   finishing,
   initialize,
   leaseOf,

@@ -3,7 +3,6 @@
 const { medusaError } = require("../errors/errors");
 const { namedArguments, requireFunction } = require("../values/arguments");
 const { Attempt } = require("./attempt");
-const { newLease } = require("./attempt-leases");
 const { fingerprintOf } = require("./fingerprints");
 const { FINISHED } = require("./recovery-points");
 const { released, workStage } = require("./stages");
@@ -80,10 +79,9 @@ async function runStages(context, request, stages) {
 
 /** The same, and resolves to the finished key and to how the attempt began. */
 async function runToEnd(context, request, stages) {
-  const key = await context.semantics.begin(context, request, (begun, lease) =>
-    checkedStage(stages, begun, new Attempt(context, begun, lease)),
+  const { key, lease } = await context.semantics.begin(context, request, (begun, held) =>
+    checkedStage(stages, begun, new Attempt(context, begun, held)),
   );
-  const lease = context.semantics.leaseOf(context, key, newLease);
   lease.keepAlive();
   try {
     return await runFrom(context, new Attempt(context, key, lease), stages);

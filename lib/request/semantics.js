@@ -10,8 +10,9 @@ const medusa = require("./medusa");
  * @property {(method: string, payload: unknown) => void} requireColumns refuses what are no columns of a key
  * @property {(context: object, request: object, onInterrupted?: string | Function) => Promise<object>} initialize
  *   begins or finds the request of a key
- * @property {(context: object, request: object, firstStage: import("./first-stage").FirstStage) => Promise<object>}
- *   begin as `initialize`, but a request that is new may begin with its first stage, which is done then
+ * @property {(context: object, request: object, firstStage: import("./first-stage").FirstStage) =>
+ *   Promise<{ key: object, lease: import("./leases").Lease }>} begin as `initialize`, but a request that is new may begin
+ *   with its first stage, which is done then
  * @property {(context: object, key: unknown, otherwise: (context: object) => T) => import("./leases").Lease | T}
  *   leaseOf the lease that the current attempt has of a key, or what is used where it has none
  * @property {boolean} repeatsThroughLibraries whether a stage whose transaction a library opens is repeated after a

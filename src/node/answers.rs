@@ -52,7 +52,7 @@ impl Answers {
         F: Future<Output = Result<T, Error>> + Send + 'static,
         T: Serialize + Send + 'static,
     {
-        self.begin(call, async move { Ok(Resolved { value: future.await?, outcome: None }) });
+        self.begin(call, future, |value| Resolved { value, outcome: None });
     }
 
     /// The same for a call that is answered with a key, and with what became of the call.
@@ -60,23 +60,25 @@ impl Answers {
     where
         F: Future<Output = Result<Answer, Error>> + Send + 'static,
     {
-        self.begin(call, async move {
-            let Answer { key, outcome } = future.await?;
-            Ok(Resolved { value: KeyRow(key), outcome })
+        self.begin(call, future, |Answer { key, outcome }| Resolved {
+            value: KeyRow(key),
+            outcome,
         });
     }
 
-    fn begin<F, T>(&self, call: u32, future: F)
+    fn begin<F, A, T>(&self, call: u32, future: F, resolved: fn(A) -> Resolved<T>)
     where
-        F: Future<Output = Result<Resolved<T>, Error>> + Send + 'static,
+        F: Future<Output = Result<A, Error>> + Send + 'static,
+        A: 'static,
         T: Serialize + Send + 'static,
     {
         let outbox = Arc::clone(&self.outbox);
-        // Boxed, as the task would have room for it twice.
+        // Boxed at once: what awaits a future has room for it twice, and each that is moved is copied.
         let future = Box::pin(future);
         let pending = Pending { call, answer: None, outbox: Arc::clone(&outbox) };
         let schedule = move |step| outbox.schedule(step);
-        let (first, task) = async_task::spawn(async { pending.end(future.await) }, schedule);
+        let ended = async move { pending.end(future.await.map(resolved)) };
+        let (first, task) = async_task::spawn(ended, schedule);
         task.detach();
         self.within(|| self.outbox.run([first]));
     }

@@ -17,13 +17,14 @@ use crate::engine::protocol::{lease, operations};
 /// One of them.
 pub struct Call {
     number: u32,
-    operation: Operation,
+    /// Boxed, as it changes hands a few times.
+    operation: Box<Operation>,
     lease: Option<Arc<lease::Lease>>,
 }
 
 /// What JavaScript gives of a call: its number, the operation, which of the leases is its attempt's, and which
 /// of the lists of long texts is its own.
-type Given = (u32, Operation, Option<usize>, Option<usize>);
+type Given = (u32, Box<Operation>, Option<usize>, Option<usize>);
 
 /// Reads a JSON list of calls.
 ///

@@ -27,8 +27,11 @@ pub enum Operation {
     /// one in progress. `key` is as [`super::key::client_key`] reads it; one that is not given is made.
     /// Refuses one whose last attempt was interrupted, if it is to.
     Initialize { key: Option<String>, request: Request, wait: u32, refuse_interrupted: bool },
-    /// As `Initialize`, but begins no request, and waits for none. `key` is as [`super::key::client_key`] reads it.
-    Look { key: String, request: Request, refuse_interrupted: bool },
+    /// Finds what has become of the request of a key, which is as [`super::key::client_key`] reads it. Changes
+    /// nothing. A lease holds for so many milliseconds.
+    Look { key: String, request: Request, lease_timeout: u32 },
+    /// Takes over the request of a key that `Look` has found abandoned.
+    TakeOver { key: String, request: Request },
     /// Finishes the request of the attempt with an answer.
     Finish { key: String, response_code: Text, response_body: Text, response_headers: Text },
     /// Ends the attempt's lease of a key; without one, a lease that has run out. A lease holds for so many
@@ -59,8 +62,9 @@ impl Operation {
     ///
     /// # Errors
     /// The operation's, and [`Error::InvalidArgument`] if it needs a lease.
+    #[expect(clippy::too_many_lines, reason = "a few lines for each operation")]
     pub async fn run(
-        self,
+        self: Box<Self>,
         executor: &dyn Executor,
         lease: Option<&Lease>,
     ) -> Result<Answer, Error> {
@@ -68,32 +72,22 @@ impl Operation {
             Some(lease) => Some(lease::enter(executor, lease).await?),
             None => None,
         };
-        self.run_with(executor, lease).await
-    }
-
-    #[expect(clippy::too_many_lines, reason = "a few lines for each operation")]
-    async fn run_with(
-        self,
-        executor: &dyn Executor,
-        lease: Option<&Lease>,
-    ) -> Result<Answer, Error> {
-        let key = match self {
+        let key = match *self {
             Self::Initialize { key, request, wait, refuse_interrupted } => {
                 let lease = required(lease)?;
                 let wait = Duration::from_millis(wait.into());
-                return request::initialize(
-                    executor,
-                    lease,
-                    key,
-                    request,
-                    wait,
-                    refuse_interrupted,
-                )
-                .await;
+                let initialized =
+                    request::initialize(executor, lease, key, request, wait, refuse_interrupted);
+                // Boxed, as all other operations would have room for it.
+                return Box::pin(initialized).await;
             }
-            Self::Look { key, request, refuse_interrupted } => {
-                let lease = required(lease)?;
-                return request::look(executor, lease, key, request, refuse_interrupted).await;
+            Self::Look { key, request, lease_timeout } => {
+                let lease = Duration::from_millis(lease_timeout.into());
+                return request::look(executor, key, request, lease).await;
+            }
+            Self::TakeOver { key, request } => {
+                let taken_over = request::take_over(executor, required(lease)?, key, request);
+                return Box::pin(taken_over).await;
             }
             Self::InitializeRequest { header, request } => {
                 return operations::initialize_request(executor, header, request).await;

@@ -46,7 +46,7 @@ impl SteppedOperations {
         lease: Option<&Lease>,
         long: Option<Vec<Option<String>>>,
     ) -> napi::Result<StepTexts> {
-        let mut operation: Operation = read(&operation)?;
+        let mut operation: Box<Operation> = read(&operation)?;
         operation.take_long(&mut long.unwrap_or_default());
         let lease = lease.map(Lease::shared);
         self.start(

@@ -55,7 +55,8 @@ where
     let begin = || Transaction::begin_later(&executor.pool, Arc::clone(&executor.sql), isolation);
     repeated(executor, max_retries, begin, |transaction| {
         let scope = transaction.enter(ROOT).map(StageScope);
-        let work = scope.map(|scope| work(scope, transaction));
+        // Boxed, as what awaits it has room for it twice.
+        let work = scope.map(|scope| Box::pin(work(scope, transaction)));
         async move { work?.await }
     })
     .await
@@ -73,7 +74,8 @@ where
     W: Fn(Arc<Transaction>) -> F,
     F: Future<Output = Result<T, Error>>,
 {
-    let once = || async { try_once(begin().await, &work).await };
+    // Boxed, as each that awaits it would have room for it.
+    let once = || Box::pin(async { try_once(begin().await, &work).await });
     let tries = || {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(SHORTEST_PAUSE)
@@ -101,7 +103,7 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     let transaction = transaction.map_err(Failed::for_good)?;
-    let result = match Box::pin(work(Arc::clone(&transaction))).await {
+    let result = match work(Arc::clone(&transaction)).await {
         Ok(result) => transaction.commit().await.map(|()| result),
         Err(error) => Err(error),
     };

@@ -25,7 +25,8 @@ impl managed::Manager for Connector {
     type Error = Error;
 
     async fn create(&self) -> Result<Session, Error> {
-        self.target.connect().await
+        // Boxed: whoever takes a connection, which is mostly open already, would have room for it.
+        Box::pin(self.target.connect()).await
     }
 
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<Error> {

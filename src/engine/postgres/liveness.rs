@@ -61,8 +61,9 @@ impl Liveness {
         let mut missed = 0;
         while missed < LOOKS {
             sleep(LOOK_INTERVAL.min(connect)).await;
-            let works =
-                timeout(LOOK_TIMEOUT.min(connect), self.works()).await.unwrap_or(self.is_pooled);
+            // Boxed, as every statement would have room for it.
+            let look = timeout(LOOK_TIMEOUT.min(connect), Box::pin(self.works()));
+            let works = look.await.unwrap_or(self.is_pooled);
             missed = if works { 0 } else { missed + 1 };
         }
     }

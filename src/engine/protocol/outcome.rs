@@ -24,6 +24,8 @@ pub enum Outcome {
     Held,
     /// The request is finished: the key has its stored answer.
     Replayed,
+    /// Nobody works on the unfinished request any more: it may be taken over.
+    Abandoned,
     /// The stage's work was done.
     Ran,
     /// The request has passed the stage's recovery point, so the work was not done.
@@ -39,6 +41,7 @@ impl Outcome {
             Self::TakenOverInterrupted => "taken_over_interrupted",
             Self::Held => "held",
             Self::Replayed => "replayed",
+            Self::Abandoned => "abandoned",
             Self::Ran => "ran",
             Self::Passed => "passed",
         }

@@ -101,22 +101,46 @@ pub async fn initialize(
     }
 }
 
-/// Finds what has become of the request of a key, as [`initialize`] does, but begins none.
+/// Finds what has become of the request of a key, whose leases hold for so long. Changes nothing.
 ///
 /// # Errors
-/// As [`initialize`], and [`Error::NotFound`] when the key is unknown.
+/// [`Error::NotFound`] when the key is unknown, [`Error::Reused`] when it is another request's, [`Error::InUse`]
+/// when somebody works on the request.
 pub async fn look(
+    executor: &dyn Executor,
+    key: String,
+    request: Request,
+    lease: Duration,
+) -> Result<Answer, Error> {
+    // Nothing is inserted that would need an id.
+    let asked = NewRequest { id: String::new(), key: key.clone(), request, lease };
+    let Some(row) = only(executor.run(Statement::Look(asked)).await?) else {
+        return Err(Error::NotFound(key));
+    };
+    match state_of(&row) {
+        RequestState::Reused => Err(Error::Reused(key)),
+        RequestState::Finished => Ok(Answer::new(row.key, Outcome::Replayed)),
+        RequestState::Abandoned(_) => Ok(Answer::new(row.key, Outcome::Abandoned)),
+        RequestState::Begun | RequestState::InProgress => Err(Error::InUse(key)),
+    }
+}
+
+/// Takes over the request of a key that nobody works on any more; or finds what has become of it, as [`initialize`]
+/// does. Inserts nothing, which the table may refuse.
+///
+/// # Errors
+/// As [`look`].
+pub async fn take_over(
     executor: &dyn Executor,
     lease: &Lease,
     key: String,
     request: Request,
-    refuse_interrupted: bool,
 ) -> Result<Answer, Error> {
-    let new = NewRequest { id: new_id(), key, request, lease: lease.duration() };
+    let new = NewRequest { id: String::new(), key, request, lease: lease.duration() };
     let Some(row) = only(executor.run(Statement::Look(new.clone())).await?) else {
         return Err(Error::NotFound(new.key));
     };
-    let found = answer(executor, lease, &new, state_of(&row), row, refuse_interrupted).await?;
+    let found = answer(executor, lease, &new, state_of(&row), row, false).await?;
     found.ok_or(Error::InUse(new.key))
 }
 
