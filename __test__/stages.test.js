@@ -152,45 +152,53 @@ describe("workStage", () => {
     expect(callback).not.toHaveBeenCalled();
   });
 
-  test("refuses a stage that has deleted its own key, and commits nothing of it", async () => {
-    const key = await newKey();
-    const stage = service.workStage(key, async (manager) => {
-      await insert(manager, "lost");
-      await manager.query("DELETE FROM idempotency_key WHERE idempotency_key = $1", [key]);
-      return { recovery_point: "deleted" };
-    });
-    const message = expect.stringContaining(key);
-    expect(await rejection(stage)).toMatchObject({ type: "not_found", message });
-    expect(await effects()).toEqual([]);
-    expect(await service.retrieve(key)).toMatchObject({ recovery_point: "started" });
-  });
-
-  test.each([
-    ["swallows it", "TRIGGER x BEFORE UPDATE ON idempotency_key", "RETURN NULL", "not_found"],
-    ["divides by zero", "TRIGGER x BEFORE UPDATE ON idempotency_key", "PERFORM 1 / 0", "22012"],
-    [
-      "divides by zero at the COMMIT",
-      "CONSTRAINT TRIGGER x AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED",
-      "PERFORM 1 / 0",
-      "22012",
-    ],
-  ])("commits nothing of a stage if a trigger of its result %s", async (_, trigger, does, told) => {
-    const key = await newKey();
-    await database.pool.query(`
-      CREATE FUNCTION x() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ${does}; RETURN NEW; END';
-      CREATE ${trigger} FOR EACH ROW EXECUTE FUNCTION x()`);
-    try {
-      const stage = service.workStage(key, async (manager) => {
-        await insert(manager, "undone");
-        return { recovery_point: "undone" };
+  describe.each([
+    ["in a session of its own", () => service],
+    ["behind a pooler", () => database.service({ databaseUrl: `${database.url}?pgbouncer=true` })],
+  ])("%s", (_kind, ofKind) => {
+    test("refuses a stage that has deleted its own key, and commits nothing of it", async () => {
+      const key = await newKey();
+      const stage = ofKind().workStage(key, async (manager) => {
+        await insert(manager, "lost");
+        await manager.query("DELETE FROM idempotency_key WHERE idempotency_key = $1", [key]);
+        return { recovery_point: "deleted" };
       });
-      const { type, code } = await rejection(stage);
-      expect(code ?? type).toBe(told);
+      const message = expect.stringContaining(key);
+      expect(await rejection(stage)).toMatchObject({ type: "not_found", message });
       expect(await effects()).toEqual([]);
-    } finally {
-      await database.pool.query("DROP FUNCTION x CASCADE");
-    }
-    expect(await service.retrieve(key)).toMatchObject({ recovery_point: "started" });
+      expect(await service.retrieve(key)).toMatchObject({ recovery_point: "started" });
+    });
+
+    test.each([
+      ["swallows it", "TRIGGER x BEFORE UPDATE ON idempotency_key", "RETURN NULL", "not_found"],
+      ["divides by zero", "TRIGGER x BEFORE UPDATE ON idempotency_key", "PERFORM 1 / 0", "22012"],
+      [
+        "divides by zero at the COMMIT",
+        "CONSTRAINT TRIGGER x AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED",
+        "PERFORM 1 / 0",
+        "22012",
+      ],
+    ])(
+      "commits nothing of a stage if a trigger of its result %s",
+      async (_, trigger, does, told) => {
+        const key = await newKey();
+        await database.pool.query(`
+        CREATE FUNCTION x() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ${does}; RETURN NEW; END';
+        CREATE ${trigger} FOR EACH ROW EXECUTE FUNCTION x()`);
+        try {
+          const stage = ofKind().workStage(key, async (manager) => {
+            await insert(manager, "undone");
+            return { recovery_point: "undone" };
+          });
+          const { type, code } = await rejection(stage);
+          expect(code ?? type).toBe(told);
+          expect(await effects()).toEqual([]);
+        } finally {
+          await database.pool.query("DROP FUNCTION x CASCADE");
+        }
+        expect(await service.retrieve(key)).toMatchObject({ recovery_point: "started" });
+      },
+    );
   });
 
   test("refuses a stage of a key while another one of it runs", async () => {

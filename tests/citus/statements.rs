@@ -7,24 +7,30 @@ use medusa_idempotency_key::engine::protocol::selector::Selector;
 use medusa_idempotency_key::engine::protocol::statement::{
     Fence, LeaseAction, LeaseChange, LeaseOf, NewRequest, Request, RowLocation, Statement, Token,
 };
-use medusa_idempotency_key::engine::sql::Sql;
 use medusa_idempotency_key::engine::sql::batch::{self, Kind};
+use medusa_idempotency_key::engine::sql::{Sql, Unprepared};
 
 const LEASE: Duration = Duration::from_secs(10);
 
 /// The name and the text of each statement, single ones first.
 pub fn all(sql: &Sql) -> Vec<(String, String)> {
-    let mut batched: Vec<(String, String)> = Vec::new();
+    let mut others: Vec<(String, String)> = Vec::new();
     let mut texts: Vec<(String, String)> = Vec::new();
     for statement in statements() {
         let name = name_of(&statement);
         let kind = Kind::of(&statement).filter(|kind| *kind != Kind::Single);
-        batched.extend(
+        others.extend(
             kind.map(|kind| (format!("{name}, batched"), batch::text(sql, kind).to_string())),
         );
-        texts.push((name.to_owned(), sql.write(statement).text.to_string()));
+        let query = sql.write(statement);
+        others.extend(
+            query
+                .unprepared
+                .map(|Unprepared(two)| (format!("{name}, unprepared"), two.to_string())),
+        );
+        texts.push((name.to_owned(), query.text.to_string()));
     }
-    texts.extend(batched);
+    texts.extend(others);
     texts.extend([
         ("prune".to_owned(), sql.prune(true).to_string()),
         ("prune before 14".to_owned(), sql.prune(false).to_string()),

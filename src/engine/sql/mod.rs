@@ -16,6 +16,7 @@ mod lock;
 mod lock_row;
 mod maintenance;
 mod of_request;
+mod query;
 mod schema;
 mod selector;
 mod stalled;
@@ -32,28 +33,9 @@ pub use self::fragments::HEADERS;
 use self::fragments::{Table, interval, quoted, tokens};
 pub use self::isolation::Isolation;
 use self::of_request::{OfRequests, of_request, of_requests};
+pub use self::query::{Query, Unprepared};
 pub use self::update::NO_ROW;
-use self::update::UpdateForm;
-
-/// A statement as it is sent.
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// SQL with `$1`, `$2`, …
-    pub text: Arc<str>,
-    /// The parameters: text or `NULL`.
-    pub parameters: Vec<Text>,
-    /// Whether a caller's own SQL is in it, whose parameters have types that the server infers.
-    pub is_raw: bool,
-    /// Whether it waits for a lock for a moment only, in a transaction that waits for others as long as a call may.
-    pub waits_briefly: bool,
-}
-
-impl Query {
-    /// A statement of the engine's own words.
-    pub fn new(text: Arc<str>, parameters: Vec<Text>) -> Self {
-        Self { text, parameters, is_raw: false, waits_briefly: false }
-    }
-}
+use self::update::{UpdateForm, WithoutRow};
 
 /// Writes statements for the table of one schema.
 #[derive(Debug)]
@@ -187,7 +169,7 @@ impl Sql {
             columns: columns.named(),
             lease,
             has_location: matches!(of, UpdateOf::RowAt(_)),
-            requires_row: of == UpdateOf::RequiredRow,
+            without_row: WithoutRow::AnswersNone,
             is_fenced: fence.is_some(),
             has_headers: columns.response_headers.is_some(),
         };
@@ -201,15 +183,24 @@ impl Sql {
             Field::Absent => None,
         }));
         parameters.extend(columns.response_headers.map(Some));
-        if let UpdateOf::RowAt(RowLocation(location)) = of {
-            parameters.push(Some(location));
+        if let UpdateOf::RowAt(RowLocation(location)) = &of {
+            parameters.push(Some(location.clone()));
         }
         if let Some(Fence { tokens: held, recovery_point, lease }) = fence {
             parameters.extend([Some(tokens(&held)), Some(interval(lease)), recovery_point]);
         }
+        if of != UpdateOf::RequiredRow {
+            return Query::new(self.update_text(form), parameters);
+        }
+        let text = |without_row| self.update_text(UpdateForm { without_row, ..form });
+        let unprepared = Some(Unprepared(text(WithoutRow::FailsUnprepared)));
+        Query { unprepared, ..Query::new(text(WithoutRow::Fails), parameters) }
+    }
+
+    fn update_text(&self, form: UpdateForm) -> Arc<str> {
         let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
         let text = updates.entry(form).or_insert_with(|| update::single(&self.table, form));
-        Query::new(Arc::clone(text), parameters)
+        Arc::clone(text)
     }
 
     /// Answers one row: whether the table has the column for fingerprints, and the one for headers.

@@ -153,7 +153,7 @@ impl Connection {
     ) -> Result<Vec<PgRow>, Error> {
         let deallocate = self.deallocate();
         // How many statements of the message are yet to be answered until the transaction has ended.
-        let mut left = 1 + statement.as_ref().map_or(0, Written::statements);
+        let mut left = 1 + statement.as_ref().map_or(0, |first| first.statements);
         let first = statement.as_ref().map_or_else(String::new, |first| format!("{}; ", first.sql));
         let message = format!("{first}{end}{deallocate}{}", self.traces.clear());
         let mut rows = Vec::new();
