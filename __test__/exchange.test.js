@@ -48,6 +48,30 @@ test("a request remembers what it has found finished", async () => {
   await exchange.release();
 });
 
+test("a request goes on with what it holds already, and begins again what it has given up", async () => {
+  const exchange = await exchangeOf(asked());
+  await exchange.run(async () => {
+    const call = asked({ body: undefined });
+    await service.begin(call);
+    const stages = { started: () => ({ response_code: 200 }) };
+    expect(await service.runStages(call, stages)).toMatchObject({ began: "new", replayed: false });
+
+    const failing = asked();
+    const failure = new Error("declined");
+    const started = () => Promise.reject(failure);
+    expect(await rejection(service.runStages(failing, { started }))).toBe(failure);
+    // In one transaction, as if it were the first try.
+    const seen = [];
+    const again = async () => {
+      seen.push(await row(failing.key));
+      return { response_code: 200 };
+    };
+    expect(await service.runStages(failing, { started: again })).toMatchObject({ began: "new" });
+    expect(seen).toEqual([undefined]);
+  });
+  await exchange.release();
+});
+
 test("a request is run, finished and replayed", async () => {
   const request = asked();
   const exchange = await exchangeOf(request);

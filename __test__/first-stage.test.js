@@ -200,7 +200,7 @@ describe.each(["pool", "typeOrm"])("with a service of %s", (kind) => {
       expect(await service.runStages(given, { started })).toMatchObject({ began, ...finished });
       expect(started).toHaveBeenCalledTimes(1);
     }
-    const inProgress = await begunAt(new Date());
+    const inProgress = await begunAt(new Date(Date.now() + 3_600_000));
     expect(await rejection(service.runStages(inProgress, {}))).toMatchObject(inUse);
     const other = request(answered.key, "/refund");
     expect(await rejection(service.runStages(other, {}))).toMatchObject(reused);
