@@ -93,6 +93,11 @@ impl Kind {
         }
     }
 
+    /// Whether its statements change nothing.
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Find | Self::Look(_))
+    }
+
     fn of_update(columns: &Columns, lease: LeaseChange, fenced: bool) -> Self {
         if columns.id != Field::Absent || columns.idempotency_key != Field::Absent {
             return Self::Single;

@@ -66,13 +66,14 @@ impl KindQueue {
         self.statements.drain(..).collect()
     }
 
-    /// Takes as many statements as may go in one batch. Those whose callers have gone are given up.
+    /// Takes as many statements as may go in one batch, `max` at most. Those whose callers have gone are given up.
     pub fn take(
         &mut self,
+        max: usize,
         max_bytes: usize,
         given_up: &mut Vec<QueuedStatement>,
     ) -> Vec<QueuedStatement> {
-        let max = if self.kind == Kind::Single { 1 } else { self.cap };
+        let max = if self.kind == Kind::Single { 1 } else { self.cap.min(max) };
         let mut taken = Vec::with_capacity(max.min(self.statements.len()));
         let mut bytes = 0;
         while let Some(statement) = self.statements.pop_front() {

@@ -14,6 +14,9 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// How many statements have to wait for a batch to be sent while another is under way.
     pub min_further_batch: usize,
+    /// How many reads of one kind have to wait for that; twice as many that nothing is under way for go in halves. At
+    /// 64 callers replays have 1.16, `retrieve` 1.13 times the throughput that they have with one batch at a time.
+    pub min_further_reads: usize,
     /// How many batches are under way at once when the statements that wait fill one with their bytes. At
     /// 256 callers `create` with 20 kB each has 1.3 times the throughput with three that it has with one.
     pub max_long_in_flight: usize,
@@ -27,6 +30,7 @@ impl Default for Limits {
             max_queued: 16_384,
             max_in_flight: 2,
             min_further_batch: 256,
+            min_further_reads: 16,
             max_long_in_flight: 3,
         }
     }

@@ -60,14 +60,15 @@ impl Queue {
         Ticket::Queued(answer)
     }
 
-    /// Takes the next batch: of the kind whose first statement has waited longest.
+    /// Takes the next batch: of the kind whose first statement has waited longest. What it leaves may make a further
+    /// one.
     pub fn next_batch(self: &Arc<Self>) -> Option<Batch> {
         // Dropped after the state, which their permits lock.
         let mut given_up = Vec::new();
         let mut state = self.state();
-        let batch = state.take(self.limits.max_batch_bytes, &mut given_up);
+        let batch = state.take(&self.limits, &mut given_up);
         state.let_in(self, self.limits.max_queued);
-        drop(state);
+        self.launch(state, None);
         batch
     }
 

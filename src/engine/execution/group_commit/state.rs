@@ -71,7 +71,8 @@ impl State {
     }
 
     /// Whether a further batch should be under way. The first always should. A second one only if it
-    /// is a large one, in statements or in bytes: many small batches are slower than few large ones.
+    /// is a large one, in statements or in bytes: many small batches are slower than few large ones. Of reads, which
+    /// have no commit to share, it need not be as large.
     pub fn needs_slot(&self, limits: &Limits) -> bool {
         let is_long =
             self.kinds.iter().map(|kind| kind.bytes).sum::<usize>() >= limits.max_batch_bytes;
@@ -81,8 +82,23 @@ impl State {
         };
         match self.in_flight {
             0 => self.waiting() > 0,
-            in_flight => in_flight < max && self.waiting() >= min,
+            in_flight => {
+                in_flight < max
+                    && (self.waiting() >= min || self.reads_next() >= limits.min_further_reads)
+            }
         }
+    }
+
+    /// How many reads there are for the next batch, if it is one of reads.
+    fn reads_next(&self) -> usize {
+        let next = self.next().map(|index| &self.kinds[index]);
+        next.filter(|queue| queue.kind.is_read()).map_or(0, KindQueue::len)
+    }
+
+    /// Of which kind the next batch is: the one whose first statement has waited longest.
+    fn next(&self) -> Option<usize> {
+        let waiting = self.kinds.iter().enumerate().filter(|(_, queue)| queue.len() > 0);
+        waiting.min_by_key(|(_, queue)| queue.first()).map(|(index, _)| index)
     }
 
     /// Adds the queue of a kind that has not been met before.
@@ -190,13 +206,17 @@ impl State {
         taken
     }
 
-    pub fn take(&mut self, max_bytes: usize, given_up: &mut Vec<QueuedStatement>) -> Option<Batch> {
+    /// Takes the next batch, in the slot of its own. One of many reads that is under way alone leaves half of them to a
+    /// second one, so that the answers of each are read while the server is at the other.
+    pub fn take(&mut self, limits: &Limits, given_up: &mut Vec<QueuedStatement>) -> Option<Batch> {
+        let is_alone = self.in_flight <= 1;
         loop {
-            let first = |queue: &&mut KindQueue| queue.first().unwrap_or(u64::MAX);
-            let queues = self.kinds.iter_mut().filter(|queue| queue.len() > 0);
-            let queue = queues.min_by_key(first)?;
+            let index = self.next()?;
+            let queue = &mut self.kinds[index];
             let before = queue.len();
-            let statements = queue.take(max_bytes, given_up);
+            let has_halves = queue.kind.is_read() && before / 2 >= limits.min_further_reads;
+            let max = if is_alone && has_halves { before.div_ceil(2) } else { before };
+            let statements = queue.take(max, limits.max_batch_bytes, given_up);
             self.queued -= before - queue.len();
             if !statements.is_empty() {
                 let batch = Batch { kind: queue.kind, text: Arc::clone(&queue.text), statements };

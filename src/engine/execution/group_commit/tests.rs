@@ -164,6 +164,38 @@ async fn a_further_batch_begins_only_if_it_is_large() {
 }
 
 #[tokio::test]
+async fn many_reads_go_in_two_batches_at_once() {
+    let bench = Bench::new(Limits { min_further_reads: 2, ..Limits::default() });
+    let (_permit, slot) = bench.busy();
+    let submission = bench.queue.begin_submission();
+    let _waiters = ["1", "2", "3", "4", "5"].map(|name| bench.queue_up(find(name)));
+    drop((slot, submission));
+    let first = bench.slot().unwrap();
+    assert_eq!(bench.next(), ["1", "2", "3"]);
+    let _second = bench.slot().unwrap();
+    assert_eq!(bench.next(), ["4", "5"]);
+    let _later = ["6", "7", "8", "9"].map(|name| bench.queue_up(find(name)));
+    assert!(bench.slot().is_none());
+    drop(first);
+    let _third = bench.slot().unwrap();
+    assert_eq!(bench.next(), ["6", "7", "8", "9"]);
+}
+
+#[tokio::test]
+async fn few_reads_and_all_writes_go_in_one_batch() {
+    let bench = Bench::new(Limits { min_further_reads: 3, ..Limits::default() });
+    let (_permit, slot) = bench.busy();
+    let submission = bench.queue.begin_submission();
+    let _reads = ["1", "2", "3", "4", "5"].map(|name| bench.queue_up(find(name)));
+    let _writes = ["a", "b", "c", "d", "e", "f"].map(|name| bench.queue_up(create(name)));
+    drop((slot, submission));
+    let _slot = bench.slot().unwrap();
+    assert_eq!(bench.next(), ["1", "2", "3", "4", "5"]);
+    assert_eq!(bench.next(), ["a", "b", "c", "d", "e", "f"]);
+    assert!(bench.slot().is_none());
+}
+
+#[tokio::test]
 async fn statements_that_fill_a_batch_with_their_bytes_begin_a_third() {
     let limits = Limits { max_batch_bytes: 10, max_long_in_flight: 3, ..Limits::default() };
     let bench = Bench::new(limits);
