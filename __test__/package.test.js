@@ -89,6 +89,7 @@ const FILES = [
   "lib/bridge/binding-errors.js",
   "lib/bridge/binding.js",
   "lib/bridge/calls.js",
+  "lib/bridge/event-loop.js",
   "lib/bridge/platform.js",
   "lib/bridge/waiting.js",
   "lib/conformance/cases.js",

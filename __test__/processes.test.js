@@ -193,6 +193,11 @@ test("a worker thread that is terminated inside of a callback leaves nothing hal
     expect(finished.recovery_point).toBe("finished");
     expect(await effects()).toBe(0);
   }
+  // Worker threads have connections of their own, which the last to close its service closes.
+  const last = new Worker(path.join(__dirname, "fixtures/worker.js"), {
+    workerData: { url: database.url },
+  });
+  await once(last, "exit");
 });
 
 test("of many processes that begin one request at once, one runs it and all get its answer", async () => {

@@ -8,6 +8,7 @@ const path = require("node:path");
 const { version } = require("../../package.json");
 const { faultOf } = require("./binary-format");
 const { missing, otherVersion, refused, unsupported, unusable } = require("./binding-errors");
+const { mayJoinEventLoop } = require("./event-loop");
 const { currentPlatform } = require("./platform");
 
 /** Names written out, so that tools which trace a program's files find them. */
@@ -69,4 +70,9 @@ function open(platform, file) {
   }
 }
 
-module.exports = load();
+const binding = load();
+if (mayJoinEventLoop()) {
+  binding.joinEventLoop();
+}
+
+module.exports = binding;

@@ -6,15 +6,18 @@
 //! faster than it is given objects one property at a time.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
+use napi::Env;
 use napi::bindgen_prelude::Function;
 use napi_derive::napi;
 use serde::Serialize;
 
 use super::error::Failure;
+use super::event_loop::EventLoop;
 use super::key::KeyRow;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, StepRunner, run};
 use super::work::{Work, WorkDone, Works};
 use crate::engine::error::Error;
 use crate::engine::execution::transaction::Transaction;
@@ -34,14 +37,21 @@ impl Answers {
     /// became of it where there is more than one possibility. What asks for a call's work is such a list, too: see
     /// [`Work::run`].
     #[napi(constructor, catch_unwind)]
-    pub fn new(deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
-        Ok(Self { outbox: Arc::new(Outbox::new(deliver)?), works: Arc::default() })
+    pub fn new(env: Env, deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
+        let event_loop = EventLoop::here();
+        let own = deliver.create_ref()?;
+        let runner = event_loop.map(|it| -> &'static dyn StepRunner { it });
+        let outbox = Arc::new(Outbox::new(deliver, runner)?);
+        if let Some(event_loop) = event_loop {
+            event_loop.add(&outbox, env, own);
+        }
+        Ok(Self { outbox, works: Arc::default() })
     }
 
     /// Says how the work of a call ended. The call goes on at once, on this thread.
     #[napi(catch_unwind)]
     pub fn work_done(&self, call: u32, done: WorkDone) {
-        self.within(|| self.outbox.run_after(|| self.works.end(call, done)));
+        self.run_after(|| self.works.end(call, done));
     }
 }
 
@@ -52,7 +62,7 @@ impl Answers {
         F: Future<Output = Result<T, Error>> + Send + 'static,
         T: Serialize + Send + 'static,
     {
-        self.begin(call, future, |value| Resolved { value, outcome: None });
+        self.begin(call, Box::pin(future), |value| Resolved { value, outcome: None });
     }
 
     /// The same for a call that is answered with a key, and with what became of the call.
@@ -60,27 +70,32 @@ impl Answers {
     where
         F: Future<Output = Result<Answer, Error>> + Send + 'static,
     {
-        self.begin(call, future, |Answer { key, outcome }| Resolved {
+        self.begin(call, Box::pin(future), |Answer { key, outcome }| Resolved {
             value: KeyRow(key),
             outcome,
         });
     }
 
-    fn begin<F, A, T>(&self, call: u32, future: F, resolved: fn(A) -> Resolved<T>)
-    where
-        F: Future<Output = Result<A, Error>> + Send + 'static,
+    /// The future is boxed at once: what awaits a future has room for it twice, and each that is moved is copied.
+    fn begin<A, T>(
+        &self,
+        call: u32,
+        future: Pin<Box<dyn Future<Output = Result<A, Error>> + Send>>,
+        resolved: fn(A) -> Resolved<T>,
+    ) where
         A: 'static,
         T: Serialize + Send + 'static,
     {
         let outbox = Arc::clone(&self.outbox);
-        // Boxed at once: what awaits a future has room for it twice, and each that is moved is copied.
-        let future = Box::pin(future);
         let pending = Pending { call, answer: None, outbox: Arc::clone(&outbox) };
         let schedule = move |step| outbox.schedule(step);
         let ended = async move { pending.end(future.await.map(resolved)) };
         let (first, task) = async_task::spawn(ended, schedule);
         task.detach();
-        self.within(|| self.outbox.run([first]));
+        self.within(|| {
+            run(first);
+            self.outbox.post();
+        });
     }
 
     /// The work that JavaScript does for a call.
@@ -93,8 +108,13 @@ impl Answers {
         self.works.take_transaction(call)
     }
 
+    /// Does what calls may wait for. They go on at once, on this thread.
+    pub fn run_after(&self, cause: impl FnOnce()) {
+        self.within(|| self.outbox.run_after(cause));
+    }
+
     /// Runs on this thread what needs the engine's runtime.
-    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         self.outbox.within(work)
     }
 }

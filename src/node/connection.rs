@@ -12,6 +12,7 @@ use napi_derive::napi;
 
 use crate::engine::error::Error;
 use crate::engine::postgres::parts::{Host, Parts, PasswordSource, Tls, Verify};
+use crate::engine::postgres::reactor::Reactor;
 use crate::engine::postgres::target::Target;
 use crate::engine::postgres::timeouts::Timeouts;
 
@@ -79,7 +80,11 @@ impl ConnectionParts {
     ///
     /// # Errors
     /// As [`Target::new`].
-    pub fn target(self, timeouts: Timeouts) -> Result<Target, Error> {
+    pub fn target(
+        self,
+        timeouts: Timeouts,
+        reactor: Option<&'static dyn Reactor>,
+    ) -> Result<Target, Error> {
         let parts = self;
         let password_source = parts.password_function.map(|function| {
             let source: Arc<dyn PasswordSource> = Arc::new(FromJavaScript(function));
@@ -99,6 +104,7 @@ impl ConnectionParts {
             tls: parts.tls.map(Tls::from),
             is_pooled: parts.is_pooled.unwrap_or(false),
             timeouts,
+            reactor,
         })
     }
 }

@@ -11,6 +11,11 @@ mod answers;
 mod calls;
 mod connection;
 mod error;
+#[cfg(target_os = "linux")]
+mod event_loop;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_event_loop.rs"]
+mod event_loop;
 mod key;
 mod lease;
 mod operation;
@@ -31,4 +36,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn image_id() -> String {
     static IMAGE: u8 = 0;
     format!("{} {:p}", env!("CARGO_PKG_VERSION"), &raw const IMAGE)
+}
+
+/// Has the event loop of this thread, which has to be the main one of Node, wait for what servers answer.
+#[napi_derive::napi(catch_unwind)]
+pub fn join_event_loop(env: napi::Env) {
+    event_loop::EventLoop::join(env);
 }

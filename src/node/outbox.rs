@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_task::Runnable;
@@ -22,8 +23,8 @@ use super::runtime::runtime;
 const LONGEST: usize = 1 << 20;
 
 thread_local! {
-    /// Whether this thread runs the steps that become ready, as soon as it has done what they wait for.
-    static RUNS_STEPS: Cell<bool> = const { Cell::new(false) };
+    /// Whose steps this thread runs, as soon as it has done what they wait for.
+    static GATHERED: Cell<*const ()> = const { Cell::new(ptr::null()) };
 }
 
 /// What is delivered to JavaScript, and the steps of calls that it comes from.
@@ -35,6 +36,20 @@ pub struct Outbox {
     environment: Environment,
     /// Steps of calls that can run.
     ready: Mutex<Vec<Runnable>>,
+    /// Who runs them, if not the runtime.
+    runner: Option<&'static dyn StepRunner>,
+}
+
+/// Runs the steps of several outboxes on a thread of its own choice.
+pub trait StepRunner: Send + Sync {
+    /// Has the steps run that are ready.
+    fn wake(&self);
+
+    /// On that thread: does what steps may wait for, and runs the steps, until none is ready.
+    fn run_after(&self, cause: &mut dyn FnMut());
+
+    /// Has delivered what the outboxes have.
+    fn post(&self);
 }
 
 /// The JavaScript environment that items go to.
@@ -46,6 +61,15 @@ impl Environment {
     /// answered.
     pub async fn ended(mut self) {
         while self.0.changed().await.is_ok() {}
+    }
+}
+
+/// Lasts as long as the steps of a runner are gathered on this thread; then again those of this one.
+struct Gathering(*const ());
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        GATHERED.set(self.0);
     }
 }
 
@@ -70,7 +94,10 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`runtime`], and napi-rs's.
-    pub fn new(deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
+    pub fn new(
+        deliver: Function<'_, Vec<String>, ()>,
+        runner: Option<&'static dyn StepRunner>,
+    ) -> napi::Result<Self> {
         let texts = Arc::<Mutex<Vec<Vec<u8>>>>::default();
         let (alive, environment) = watch::channel(());
         let inbox = Inbox { texts: Arc::clone(&texts), _alive: alive };
@@ -80,7 +107,7 @@ impl Outbox {
             .build_callback(move |_| Ok(inbox.take()))?;
         let runtime = runtime()?;
         let environment = Environment(environment);
-        Ok(Self { texts, deliver, runtime, environment, ready: Mutex::default() })
+        Ok(Self { texts, deliver, runtime, environment, ready: Mutex::default(), runner })
     }
 
     /// Where the items go.
@@ -98,32 +125,70 @@ impl Outbox {
     pub fn schedule(self: &Arc<Self>, step: Runnable) {
         let mut ready = locked(&self.ready);
         ready.push(step);
-        if ready.len() == 1 && !RUNS_STEPS.get() {
-            let outbox = Arc::clone(self);
-            // Each call may use as much as the runtime grants to one task.
-            self.runtime.spawn(tokio::task::unconstrained(async move { outbox.run_ready() }));
+        if ready.len() > 1 || Self::is_gathered(self.identity()) {
+            return;
+        }
+        match self.runner {
+            Some(runner) => runner.wake(),
+            None => {
+                let outbox = Arc::clone(self);
+                let run = async move {
+                    outbox.run_ready();
+                    outbox.post();
+                };
+                // Each call may use as much as the runtime grants to one task.
+                self.runtime.spawn(tokio::task::unconstrained(run));
+            }
         }
     }
 
-    /// Does what steps may wait for, and runs them on this thread, without waking the runtime's.
+    /// What tells whoever runs its steps from others.
+    fn identity(&self) -> *const () {
+        self.runner.map_or(ptr::from_ref(self).cast(), |runner| ptr::from_ref(runner).cast())
+    }
+
+    /// Does what steps may wait for, and runs them on this thread, without waking another.
     pub fn run_after(&self, cause: impl FnOnce()) {
-        RUNS_STEPS.set(true);
-        cause();
-        RUNS_STEPS.set(false);
-        self.run_ready();
-    }
-
-    fn run_ready(&self) {
-        let steps = std::mem::take(&mut *locked(&self.ready));
-        self.run(steps);
-    }
-
-    /// Runs steps of calls, and delivers what they have to tell.
-    pub fn run(&self, steps: impl IntoIterator<Item = Runnable>) {
-        for step in steps {
-            // A call that panics is answered when it is dropped.
-            let _ = catch_unwind(AssertUnwindSafe(|| step.run()));
+        match self.runner {
+            Some(runner) => {
+                let mut cause = Some(cause);
+                runner.run_after(&mut || cause.take().into_iter().for_each(|cause| cause()));
+                runner.post();
+            }
+            None => {
+                Self::gather(self.identity(), cause);
+                self.run_ready();
+                self.post();
+            }
         }
+    }
+
+    /// Does something whose steps are run afterwards, by whoever calls this.
+    pub fn gather(identity: *const (), cause: impl FnOnce()) {
+        let _gathering = Gathering(GATHERED.replace(identity));
+        cause();
+    }
+
+    /// Whether this thread runs the steps that are scheduled now.
+    pub fn is_gathered(identity: *const ()) -> bool {
+        GATHERED.get() == identity
+    }
+
+    /// Runs the steps that are ready. Answers whether there were any.
+    pub fn run_ready(&self) -> bool {
+        let steps = std::mem::take(&mut *locked(&self.ready));
+        let has_run = !steps.is_empty();
+        steps.into_iter().for_each(run);
+        has_run
+    }
+
+    /// What is to be delivered, as texts.
+    pub fn take(&self) -> Vec<String> {
+        ended(std::mem::take(&mut *locked(&self.texts)))
+    }
+
+    /// Has what there is delivered.
+    pub fn post(&self) {
         if !locked(&self.texts).is_empty() {
             // Refused only when the environment has ended, and nobody waits any more.
             let _ = self.deliver.call((), ThreadsafeFunctionCallMode::NonBlocking);
@@ -165,6 +230,12 @@ fn ended(texts: Vec<Vec<u8>>) -> Vec<String> {
     ended.collect()
 }
 
-fn locked<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+/// Runs a step. A call that panics is answered when it is dropped.
+pub fn run(step: Runnable) {
+    let _ = catch_unwind(AssertUnwindSafe(|| step.run()));
+}
+
+/// A list, for this thread alone.
+pub fn locked<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,6 +9,7 @@ use napi_derive::napi;
 use super::answers::Answers;
 use super::calls::{NewlyAsked, claimant, read, read_calls};
 use super::connection::{ConnectionParts, TimeoutParts};
+use super::event_loop::EventLoop;
 use super::key::KeyRow;
 use super::lease::Lease;
 use crate::engine::error::Error;
@@ -18,6 +19,7 @@ use crate::engine::execution::pool_executor::PoolExecutor;
 use crate::engine::execution::transaction::Transaction;
 use crate::engine::key::IdempotencyKey;
 use crate::engine::postgres::pool_user::{PoolSize, PoolUser};
+use crate::engine::postgres::reactor::Reactor;
 use crate::engine::postgres::timeouts::Timeouts;
 use crate::engine::protocol::operations;
 use crate::engine::sql::{Isolation, Sql};
@@ -58,8 +60,9 @@ impl Service {
         let limits = limits(&settings);
         let connection = settings.connection;
         let timeouts = Timeouts::from(settings.timeouts);
-        let size = PoolSize { max_connections, timeouts };
-        let target = || connection.target(timeouts);
+        let reactor = EventLoop::here().map(|it| -> &'static dyn Reactor { it });
+        let size = PoolSize { max_connections, timeouts, has_reactor: reactor.is_some() };
+        let target = || connection.target(timeouts, reactor);
         let user = PoolUser::join(&settings.identity, size, target).map_err(refused)?;
         let executor = PoolExecutor {
             pool: Arc::clone(user.pool()),
@@ -85,10 +88,12 @@ impl Service {
     ) -> napi::Result<()> {
         let calls = read_calls(&calls, &leases, long)?;
         let submission = (calls.len() > 1).then(|| self.group.begin_submission());
-        for call in calls {
-            call.begin(answers, Ok(self.group.clone()));
-        }
-        answers.within(|| drop(submission));
+        answers.run_after(|| {
+            for call in calls {
+                call.begin(answers, Ok(self.group.clone()));
+            }
+            drop(submission);
+        });
         Ok(())
     }
 

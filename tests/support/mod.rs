@@ -161,7 +161,7 @@ pub fn join(url: &str, max_connections: usize) -> Result<PoolUser, Error> {
         application_name: options.get_application_name().map(str::to_owned),
         ..Parts::default()
     };
-    let size = PoolSize { max_connections, timeouts: Timeouts::default() };
+    let size = PoolSize { max_connections, timeouts: Timeouts::default(), has_reactor: false };
     PoolUser::join(url, size, || Target::new(&mut parts))
 }
 

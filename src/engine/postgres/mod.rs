@@ -13,6 +13,7 @@ pub mod pool;
 mod pool_use;
 pub mod pool_user;
 pub mod query;
+pub mod reactor;
 pub mod rows;
 mod session;
 pub mod target;

@@ -9,6 +9,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::engine::error::Error;
+use crate::engine::postgres::reactor::Reactor;
 use crate::engine::postgres::timeouts::Timeouts;
 
 /// Where the password comes from when it may change from connection to connection.
@@ -49,6 +50,8 @@ pub struct Parts {
     pub is_pooled: bool,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Who waits for the answers, if not the runtime that the calls begin on.
+    pub reactor: Option<&'static dyn Reactor>,
 }
 
 /// Where a server is.

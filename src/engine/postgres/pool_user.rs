@@ -19,6 +19,8 @@ pub struct PoolSize {
     pub max_connections: usize,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Whether somebody else waits for the answers.
+    pub has_reactor: bool,
 }
 
 /// A pool stays until its last user leaves: services that are merely forgotten, as those of HTTP

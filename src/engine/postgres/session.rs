@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::engine::error::LOCK_NOT_AVAILABLE;
 use crate::engine::postgres::kept::KeptStatements;
-use crate::engine::postgres::parts::TargetSession;
-use crate::engine::postgres::timeouts::Timeouts;
+use crate::engine::postgres::parts::{Parts, TargetSession};
+use crate::engine::postgres::reactor::{Reactor, open_in};
 
 /// A connection whose statements have the settings that the engine needs.
 pub struct Session {
@@ -49,14 +49,22 @@ pub struct Opener {
     lock_timeout: Duration,
     /// Whether a session is pooled, as the user says or as an earlier one was.
     is_pooled: AtomicBool,
+    reactor: Option<&'static dyn Reactor>,
 }
 
 impl Opener {
-    /// For a user who gives these options to the server. `is_pooled`: the user says so.
-    pub fn new(options: Option<&str>, timeouts: &Timeouts, is_pooled: bool) -> Self {
-        let given = options.and_then(lock_timeout_of);
+    /// For a database with these settings.
+    pub fn new(parts: &Parts) -> Self {
+        let timeouts = &parts.timeouts;
+        let given = parts.options.as_deref().and_then(lock_timeout_of);
         let lock_timeout = given.unwrap_or(timeouts.lock()).min(timeouts.statement);
-        Self { lock_timeout, is_pooled: AtomicBool::new(is_pooled) }
+        let is_pooled = AtomicBool::new(parts.is_pooled);
+        Self { lock_timeout, is_pooled, reactor: parts.reactor }
+    }
+
+    /// Who waits for the answers, if not the runtime that the calls begin on.
+    pub fn reactor(&self) -> Option<&'static dyn Reactor> {
+        self.reactor
     }
 
     /// Opens a session with one host, which has this number; answers nothing if its server is not as it is wanted.
@@ -85,7 +93,7 @@ impl Opener {
         wanted: TargetSession,
     ) -> Result<Option<Session>, sqlx::Error> {
         let own = Uuid::new_v4().simple().to_string();
-        let mut connection = self.connect(address, &own).await?;
+        let mut connection = open_in(self.reactor, Box::pin(self.connect(address, &own))).await?;
         let state = format!(
             "SELECT coalesce(current_setting('{OWN}', true) = '{own}', false), pg_is_in_recovery(), \
              current_setting('default_transaction_read_only')::bool, pg_backend_pid()"
@@ -200,7 +208,8 @@ mod tests {
             (Some("-c deadlock_timeout=5s"), 10_000),
             (Some("-c lock_timeout=5;"), 10_000),
         ] {
-            let opener = Opener::new(options, &Timeouts::default(), false);
+            let parts = Parts { options: options.map(str::to_owned), ..Parts::default() };
+            let opener = Opener::new(&parts);
             assert_eq!(opener.lock_timeout.as_millis(), milliseconds, "{options:?}");
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::engine::error::{ConnectionProblem, Error};
 use crate::engine::postgres::errors::{READ_ONLY, ended, from_driver};
 use crate::engine::postgres::parts::{Parts, PasswordSource, TargetSession, address};
+use crate::engine::postgres::reactor::Reactor;
 use crate::engine::postgres::session::{Opener, Session};
 use crate::engine::postgres::timeouts::Timeouts;
 
@@ -38,7 +39,7 @@ impl Target {
         let addresses = parts.hosts.iter().map(|host| address(host, parts));
         let timeouts = parts.timeouts;
         Ok(Self {
-            opener: Opener::new(parts.options.as_deref(), &timeouts, parts.is_pooled),
+            opener: Opener::new(parts),
             timeouts,
             addresses: addresses.collect::<Result<_, _>>()?,
             session: parts.session,
@@ -108,6 +109,11 @@ impl Target {
     /// How long things may take.
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
+    }
+
+    /// Who waits for the answers, if not the runtime that the calls begin on.
+    pub fn reactor(&self) -> Option<&'static dyn Reactor> {
+        self.opener.reactor()
     }
 
     /// How long a statement may wait for a lock.

@@ -111,7 +111,10 @@ impl Group {
             let group = group.clone();
             let launch = move |slot: InFlightSlot| {
                 if let Some(group) = group.upgrade() {
-                    slot.runtime().clone().spawn(group.run_next(slot));
+                    match group.executor.pool.target().reactor() {
+                        Some(reactor) => reactor.spawn(Box::pin(group.run_next(slot))),
+                        None => drop(slot.runtime().clone().spawn(group.run_next(slot))),
+                    }
                 }
             };
             Self {
