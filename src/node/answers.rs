@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::error::Failure;
 use super::event_loop::EventLoop;
 use super::key::KeyRow;
-use super::outbox::{Outbox, StepRunner, run};
+use super::outbox::{Outbox, run};
 use super::work::{Work, WorkDone, Works};
 use crate::engine::error::Error;
 use crate::engine::execution::transaction::Transaction;
@@ -38,13 +38,15 @@ impl Answers {
     /// [`Work::run`].
     #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, deliver: Function<'_, Vec<String>, ()>) -> napi::Result<Self> {
-        let event_loop = EventLoop::here();
+        let Some(event_loop) = EventLoop::here() else {
+            return Ok(Self {
+                outbox: Arc::new(Outbox::new(deliver, None)?),
+                works: Arc::default(),
+            });
+        };
         let own = deliver.create_ref()?;
-        let runner = event_loop.map(|it| -> &'static dyn StepRunner { it });
-        let outbox = Arc::new(Outbox::new(deliver, runner)?);
-        if let Some(event_loop) = event_loop {
-            event_loop.add(&outbox, env, own);
-        }
+        let outbox = Arc::new(Outbox::new(deliver, Some(event_loop))?);
+        event_loop.add(&outbox, env, own);
         Ok(Self { outbox, works: Arc::default() })
     }
 
